@@ -1,0 +1,194 @@
+/**
+ * The SandboxHost port: what the rest of the daemon knows of sandboxes.
+ *
+ * - A *sandbox* is a run's container. It is disposable: losing it is an ordinary event, reported as
+ *   {@link SandboxLost}, never the end of a run by itself.
+ * - The *runner* is PID 1 in every sandbox. It starts processes, keeps their outcomes and their
+ *   unacknowledged output, and so lets a daemon that died come back and ask.
+ * - A *lease* is the tie between a sandbox and its owner (one daemon home) and run, kept in labels; the
+ *   reconciler compares leases with the journals (S5).
+ * - A *checkpoint* is a sandbox image tied to a journal `seq`.
+ */
+
+/** What a process may use. Bytes, counts and milliseconds; hard limits, set before `exec` (S2). */
+export interface ProcessLimits {
+  readonly openFiles?: number;
+  readonly fileSizeBytes?: number;
+}
+
+/**
+ * One process to start in a sandbox. `id` is chosen by the caller and unique in the sandbox's life:
+ * starting an id again never runs it twice.
+ */
+export interface ProcessSpec {
+  /** 1 to 64 characters of `[A-Za-z0-9._:-]`. */
+  readonly id: string;
+  /** `argv[0]` is looked up in `PATH` of `env` when it holds no slash. At least one word. */
+  readonly argv: readonly string[];
+  /** Absolute path inside the sandbox. */
+  readonly cwd: string;
+  /** The whole environment; nothing is inherited. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly limits?: ProcessLimits;
+  /** `"none"` reads as `/dev/null`. */
+  readonly stdin: "none" | "pipe";
+  /** Bytes offered to the process on an inherited descriptor (a sealed memfd), so that no text stands in argv. */
+  readonly inputFd?: { readonly fd: number; readonly bytes: Uint8Array };
+  /**
+   * A second memfd the process may write. After the leader's exit, and only if its content ends in
+   * `endsWith`, the runner moves the content to `path` atomically; the outcome says whether it did.
+   */
+  readonly stateFd?: { readonly fd: number; readonly path: string; readonly endsWith: string };
+  /** Milliseconds from start until TERM to the whole tree; then `killGraceMs` until KILL. */
+  readonly deadlineMs?: number;
+  readonly killGraceMs?: number;
+}
+
+export type Signal = "SIGINT" | "SIGTERM" | "SIGKILL" | "SIGHUP" | "SIGQUIT" | "SIGSTOP" | "SIGCONT";
+
+/** How a process ended. Exactly one of `exitCode`, `signal` and `startError` is present. */
+export interface ProcessOutcome {
+  readonly exitCode?: number;
+  /** Signal name, e.g. `"SIGKILL"`. */
+  readonly signal?: string;
+  /** The process never ran: errno name and stage, e.g. `"ENOENT exec"`. */
+  readonly startError?: string;
+  readonly timedOut: boolean;
+  /** Whether `stateFd` was saved; false too when none was asked for. */
+  readonly stateSaved: boolean;
+  /** Wall time in milliseconds, as the runner measured it. */
+  readonly durationMs: number;
+  readonly maxRssBytes: number;
+  readonly cpuMs: number;
+  /** Total bytes the process wrote, per stream, until its leader ended. */
+  readonly stdoutBytes: number;
+  readonly stderrBytes: number;
+  /** Descendants still alive when the leader ended; they stay listed as background processes. */
+  readonly leftRunning: number;
+}
+
+/** A piece of output; `offset` counts bytes of that stream from 0. */
+export interface OutputChunk {
+  readonly stream: "stdout" | "stderr";
+  readonly offset: number;
+  readonly bytes: Buffer;
+}
+
+/**
+ * A started process. `output` yields both streams' chunks in order of arrival, each stream's bytes without
+ * gap or repetition, and ends when the leader has ended and what it wrote has been read. Nothing is
+ * acknowledged to the runner until {@link acknowledge} is called, so that a consumer can store bytes first;
+ * the runner blocks the process when a window (256 KiB a stream) is unacknowledged.
+ */
+export interface SandboxProcess {
+  readonly id: string;
+  readonly output: AsyncIterable<OutputChunk>;
+  /** All bytes of `stream` below `offset` are stored: the runner may drop them and send more. */
+  acknowledge(stream: "stdout" | "stderr", offset: number): void;
+  /** Resolves once per outcome; rejects with {@link SandboxLost} when the sandbox is gone. */
+  readonly outcome: Promise<ProcessOutcome>;
+  /** Writes to standard input, resolving when the runner has taken the bytes (credit). */
+  write(bytes: Uint8Array): Promise<void>;
+  closeStdin(): void;
+  /** To the leader's process group, or to the whole tree of descendants, daemonised ones included. */
+  signal(signal: Signal, scope: "group" | "tree"): void;
+}
+
+/** What the runner remembers of a process id. */
+export type ProcessStatus =
+  | { readonly id: string; readonly state: "running" }
+  /** The leader has ended; `alive` descendants still run. */
+  | { readonly id: string; readonly state: "ended"; readonly outcome: ProcessOutcome; readonly alive: number };
+
+export interface Sandbox {
+  /** The engine's container id. */
+  readonly id: string;
+  readonly runnerVersion: string;
+  /** Kernel facts the runner reported, e.g. `{ landlock: 7 }` (0: absent). */
+  readonly facts: { readonly landlock: number };
+  /**
+   * Starts a process. If the runner already knows the id, nothing runs anew: the returned handle
+   * is that of the known process, its output from the first unacknowledged byte.
+   */
+  start(spec: ProcessSpec): Promise<SandboxProcess>;
+  /**
+   * Takes up a process of an earlier daemon. `from` are the offsets up to which output is stored already.
+   * Resolves to undefined if the runner does not know the id: then it never started.
+   */
+  resume(id: string, from: { stdout: number; stderr: number }): Promise<SandboxProcess | undefined>;
+  /** Every process the runner remembers, at most a bounded number of ended ones (the newest). */
+  processes(): Promise<readonly ProcessStatus[]>;
+  /** Lets the runner drop an ended process's outcome and output. */
+  forget(id: string): void;
+  /** Extracts a tar stream below an absolute folder, as the sandbox's user. */
+  putTar(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void>;
+  /** Resolves when the sandbox is gone, with the reason (`"oom"`, `"exited 137"`, `"engine unreachable"`, ...). */
+  readonly lost: Promise<string>;
+  /** Leaves the sandbox running and lets go of the stream. */
+  detach(): void;
+  /** Removes the container. From any state, within a deadline (S6); resolves when the engine has confirmed it gone. */
+  destroy(): Promise<void>;
+}
+
+/** Limits of a sandbox (S2). Bytes, counts; `cpus` may be fractional. */
+export interface SandboxLimits {
+  readonly memoryBytes: number;
+  readonly cpus: number;
+  readonly pids: number;
+  readonly diskBytes: number;
+}
+
+export interface SandboxSpec {
+  readonly run: string;
+  /** An image name: one of `sandbox-images/`, or any Linux image the engine has. */
+  readonly image: string;
+  readonly limits: SandboxLimits;
+}
+
+/** One container of this owner, as the engine lists it. */
+export interface SandboxLease {
+  readonly id: string;
+  /** Absent: an unassigned container of the pool. */
+  readonly run?: string;
+  readonly running: boolean;
+}
+
+export interface HostFacts {
+  readonly engineVersion: string;
+  readonly apiVersion: string;
+  /** Limits this engine can't enforce; the daemon refuses to start runs with them unless configured to accept. */
+  readonly unenforced: readonly string[];
+}
+
+export interface SandboxHost {
+  /** Rejects with {@link EngineUnreachable} when no engine answers within the deadline. */
+  probe(): Promise<HostFacts>;
+  /** A started sandbox for a run: from the warm pool if one fits, else made now. */
+  acquire(spec: SandboxSpec): Promise<Sandbox>;
+  /** Takes up a run's living sandbox after a daemon restart; undefined if it is not running any more. */
+  reattach(id: string): Promise<Sandbox | undefined>;
+  /** Every container with this owner's label, and no other. */
+  leases(): Promise<readonly SandboxLease[]>;
+  /** Removes one container of this owner by id; already gone is success. */
+  remove(id: string): Promise<void>;
+  /** Fills the pool in the background for an image; resolves when it is warm. */
+  warm(image: string, limits: SandboxLimits): Promise<void>;
+  /** Empties the pool and closes connections; running sandboxes of runs are left alone. */
+  close(): Promise<void>;
+}
+
+export class SandboxLost extends Error {
+  override readonly name = "SandboxLost";
+}
+export class EngineUnreachable extends Error {
+  override readonly name = "EngineUnreachable";
+}
+/** The engine answered with an error, or not within its deadline. */
+export class EngineError extends Error {
+  override readonly name = "EngineError";
+  readonly call: string;
+  constructor(call: string, message: string, options?: ErrorOptions) {
+    super(`${call}: ${message}`, options);
+    this.call = call;
+  }
+}
