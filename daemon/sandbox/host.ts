@@ -98,7 +98,12 @@ export interface SandboxProcess {
 export type ProcessStatus =
   | { readonly id: string; readonly state: "running" }
   /** The leader has ended; `alive` descendants still run. */
-  | { readonly id: string; readonly state: "ended"; readonly outcome: ProcessOutcome; readonly alive: number };
+  | {
+      readonly id: string;
+      readonly state: "ended";
+      readonly outcome: ProcessOutcome;
+      readonly alive: number;
+    };
 
 export interface Sandbox {
   /** The engine's container id. */

@@ -1,0 +1,106 @@
+import type { JournalEvent, NewEvent } from "../protocol/events.ts";
+import type { RunId, Sha256 } from "../protocol/ids.ts";
+import type { BlobReference } from "../protocol/text.ts";
+
+/**
+ * `"synced"`: resolves when the events are on disk (fdatasync), as J3 asks before effects.
+ * `"written"`: resolves when the operating system has them, so that they outlive the daemon; on disk within 20 ms.
+ */
+export type Durability = "synced" | "written";
+
+/** One run's journal, open for writing. One writer a run (J2). */
+export interface RunJournal {
+  readonly run: RunId;
+  /** `seq` of the newest event; 0 when there is none. */
+  readonly seq: number;
+  /** Hash of the newest event; 64 zeros when there is none. */
+  readonly head: Sha256;
+  /**
+   * Appends events in order. Strings of over 16 KiB are moved to blobs, strings are made well-formed.
+   * Subscribers see an event only after it is written (J1).
+   * @throws ExpectedSeqMismatch when `expectedSeq` is not the journal's `seq`
+   * @throws JournalUnwritable when the disk refuses (full, read-only, removed); nothing was appended then
+   */
+  append(
+    expectedSeq: number,
+    events: readonly NewEvent[],
+    durability: Durability,
+  ): Promise<readonly JournalEvent[]>;
+  close(): Promise<void>;
+}
+
+/** What opening found. `repaired`: a torn last line was cut (J4); the repair is journalled already. */
+export interface OpenedJournal {
+  readonly journal: RunJournal;
+  readonly events: readonly JournalEvent[];
+  readonly repaired: boolean;
+}
+
+export interface Journal {
+  /** Starts the journal of a new run. @throws if one exists */
+  create(run: RunId): Promise<RunJournal>;
+  /**
+   * Opens a run's journal for writing, verifying the whole chain.
+   * @throws JournalDamaged for any damage but a torn last line; the file is left untouched (J4)
+   */
+  open(run: RunId): Promise<OpenedJournal>;
+  /** Every run that has a journal, in order of submission (ids sort by time). */
+  runs(): Promise<readonly RunId[]>;
+  /**
+   * Events `after` < seq, in order, as far as they are written when the call is made. Reads a live journal too.
+   * Yields in batches so that a long journal never stands in memory whole.
+   * @throws JournalDamaged
+   */
+  read(run: RunId, after: number): AsyncIterable<readonly JournalEvent[]>;
+  /** The exact line of bytes each event stands in, for streaming "exactly as in the journal". */
+  lineOf(event: JournalEvent): string;
+  /**
+   * Calls `listener` for every appended batch of any run, synchronously after it is written and in order.
+   * A listener must not throw or block. Returns the unsubscribe function.
+   */
+  onAppended(listener: (run: RunId, events: readonly JournalEvent[]) => void): () => void;
+  /** Removes a run's journal for good (`caisson rm`). */
+  remove(run: RunId): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Large content by hash: `$CAISSON_HOME/blobs/<aa>/<sha256>`. */
+export interface Blobs {
+  /** Stores a stream; on disk (file and folder) when it resolves. @throws BodyTooLarge beyond `maximumBytes` */
+  put(content: AsyncIterable<Uint8Array>, maximumBytes: number): Promise<{ hash: Sha256; bytes: number }>;
+  /** Stores a string in UTF-8 and gives the reference that stands for it in events. */
+  putText(text: string): Promise<BlobReference>;
+  has(hash: Sha256): Promise<boolean>;
+  /** @throws BlobMissing */
+  read(hash: Sha256): AsyncIterable<Uint8Array>;
+  /** @throws BlobMissing */
+  text(hash: Sha256): Promise<string>;
+  size(hash: Sha256): Promise<number | undefined>;
+}
+
+export class ExpectedSeqMismatch extends Error {
+  override readonly name = "ExpectedSeqMismatch";
+}
+export class JournalUnwritable extends Error {
+  override readonly name = "JournalUnwritable";
+}
+export class JournalDamaged extends Error {
+  override readonly name = "JournalDamaged";
+  readonly run: RunId;
+  /** The first damaged line's seq. */
+  readonly seq: number;
+  constructor(run: RunId, seq: number, reason: string) {
+    super(`journal of run ${run} is damaged at seq ${seq}: ${reason}`);
+    this.run = run;
+    this.seq = seq;
+  }
+}
+export class JournalMissing extends Error {
+  override readonly name = "JournalMissing";
+}
+export class BlobMissing extends Error {
+  override readonly name = "BlobMissing";
+}
+export class BodyTooLarge extends Error {
+  override readonly name = "BodyTooLarge";
+}

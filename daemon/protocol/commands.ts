@@ -1,0 +1,88 @@
+import { z } from "zod";
+import { ModelChoice } from "./events.ts";
+import { CheckpointId, RunId, Seq, Sha256 } from "./ids.ts";
+import { LimitsInput } from "./limits.ts";
+
+const text = (maximum: number) => z.string().min(1).max(maximum);
+/** Longest text a person may send with a task or message, in characters. */
+const LONG = 1_000_000;
+
+/** Body of `POST /v1/runs`. `policy` is a ready policy's name or a document's text (it has a line break then). */
+export const SubmitRun = z.strictObject({
+  requestId: z
+    .string()
+    .min(1)
+    .max(200)
+    .optional()
+    .describe("The same id with the same body gives the same run."),
+  task: text(LONG),
+  workspace: Sha256.optional().describe("The id that PUT /v1/workspaces gave."),
+  policy: text(LONG).optional().describe("A policy's name, or the document's text. Default: coding."),
+  image: z.string().min(1).max(300).optional(),
+  model: ModelChoice.optional().describe('An id of the Messages API, or {"script": "<text>"}.'),
+  accept: z
+    .array(text(100_000))
+    .max(50)
+    .optional()
+    .describe("Commands that must pass before the run completes."),
+  limits: LimitsInput.optional(),
+  context: z
+    .strictObject({ strategy: z.string().max(50).optional(), budgetTokens: z.int().min(1000).optional() })
+    .optional(),
+  yesTo: z
+    .array(z.string().min(1).max(200))
+    .max(100)
+    .optional()
+    .describe("Rules whose asks are answered in advance."),
+  continues: RunId.optional().describe("A run of which this one is the sequel."),
+});
+export type SubmitRun = z.infer<typeof SubmitRun>;
+
+export const Submitted = z.object({ run: RunId, seq: Seq });
+export type Submitted = z.infer<typeof Submitted>;
+
+export const SendMessage = z.strictObject({ text: text(LONG) });
+export const InterruptRun = z.strictObject({ reason: text(10_000).optional() });
+export const DecideApproval = z.strictObject({
+  decision: z.enum(["allow", "deny"]),
+  for: z.enum(["once", "run"]).default("once"),
+  reason: text(10_000).optional(),
+});
+export type DecideApproval = z.infer<typeof DecideApproval>;
+export const AnswerQuestion = z.strictObject({ answer: text(LONG) });
+export const TakeCheckpoint = z.strictObject({ name: text(100).optional() });
+export const RewindRun = z.strictObject({ to: z.union([CheckpointId, Seq]) });
+export const ForkRun = z.strictObject({
+  at: z.union([CheckpointId, Seq]),
+  task: text(LONG).optional(),
+  model: ModelChoice.optional(),
+});
+export const CheckPolicy = z.strictObject({ text: text(LONG) });
+export const ExplainPolicy = z
+  .strictObject({
+    text: text(LONG),
+    exec: z.string().optional(),
+    read: z.string().optional(),
+    write: z.string().optional(),
+    http: z.string().optional(),
+    after: z.array(z.record(z.string(), z.unknown())).optional(),
+  })
+  .refine(
+    (body) => [body.exec, body.read, body.write, body.http].filter((part) => part !== undefined).length === 1,
+    {
+      message: "give exactly one of exec, read, write and http",
+    },
+  );
+
+const whole = (fallback: number, maximum: number) =>
+  z.coerce.number().int().min(1).max(maximum).default(fallback);
+
+export const ListRunsQuery = z.strictObject({
+  status: z.string().max(200).optional().describe("One status, or several joined by commas."),
+  limit: whole(50, 500),
+  cursor: z.string().max(200).optional(),
+});
+export const ListEventsQuery = z.strictObject({
+  after: z.coerce.number().int().min(0).default(0),
+  limit: whole(1000, 10_000),
+});

@@ -1,0 +1,315 @@
+import { z } from "zod";
+import { ContentBlock, ModelUsage, StopReason } from "./content.ts";
+import { ActionId, ApprovalId, CheckpointId, QuestionId, RunId, Seq, Sha256, Timestamp } from "./ids.ts";
+import { LimitName, Limits } from "./limits.ts";
+import { BlobReference, Text } from "./text.ts";
+import { Decision, Effect, Layer, Verdict } from "./verdicts.ts";
+
+const count = z.int().min(0);
+const milliseconds = z.number().min(0);
+
+/** The model a run uses: an id of the Messages API, or the text of a script. */
+export const ModelChoice = z.union([z.string().min(1).max(200), z.strictObject({ script: Text })]);
+export type ModelChoice = z.infer<typeof ModelChoice>;
+
+export const FailureCode = z.enum([
+  "gave_up",
+  "infeasible",
+  "limit",
+  "policy",
+  "model",
+  "journal_damaged",
+  "sandbox",
+  "internal",
+]);
+export type FailureCode = z.infer<typeof FailureCode>;
+
+/** Integrity: trusted > untrusted. Confidentiality: public < internal < confidential < secret. */
+export const Integrity = z.enum(["trusted", "untrusted"]);
+export const Confidentiality = z.enum(["public", "internal", "confidential", "secret"]);
+export const Label = z.object({
+  integrity: Integrity.optional(),
+  confidentiality: Confidentiality.optional(),
+});
+export type Label = z.infer<typeof Label>;
+
+export const PlanNode = z.object({
+  id: z.string(),
+  title: z.string(),
+  state: z.enum(["open", "active", "done", "dropped"]),
+  after: z.array(z.string()).optional(),
+  note: z.string().optional(),
+});
+export type PlanNode = z.infer<typeof PlanNode>;
+
+/** What a run left in its workspace when it ended: the patch, and how many changed paths are git-ignored. */
+const Outcome = {
+  diff: Text.optional().describe(
+    "The git-style patch relative to the workspace; absent if it could not be had.",
+  ),
+  diffError: z.string().optional().describe("Why there is no patch."),
+  ignored: count
+    .optional()
+    .describe("Changed paths that the workspace's .gitignore ignores, left out of the patch."),
+};
+
+/** The data of every event type. Later parts of the daemon add behaviour, not shapes. */
+export const EVENT_DATA = {
+  "run.submitted": z.object({
+    format: z.literal(1),
+    run: RunId,
+    task: Text,
+    requestId: z.string().optional(),
+    requestDigest: Sha256.optional().describe(
+      "Of the request's body; tells a repeated request from another.",
+    ),
+    workspace: Sha256.optional(),
+    policy: z.object({ name: z.string(), text: Text }),
+    image: z.string().optional(),
+    model: ModelChoice,
+    accept: z.array(Text),
+    limits: Limits,
+    context: z.object({ strategy: z.string().optional(), budgetTokens: z.number().optional() }).optional(),
+    yesTo: z.array(z.string()),
+    continues: RunId.optional(),
+    parent: z.object({ run: RunId, seq: Seq, checkpoint: CheckpointId }).optional(),
+    history: BlobReference.optional().describe("A fork's: the events it starts from, one a line."),
+  }),
+  "policy.bound": z.object({
+    name: z.string(),
+    hash: Sha256.describe("Over all layers; approvals bind it."),
+    layers: z.array(z.object({ layer: Layer, name: z.string(), hash: Sha256, text: Text })),
+    limits: Limits.describe("In force: the narrowest of every layer's and the task's."),
+    image: z.string(),
+  }),
+  "workspace.ingested": z.object({
+    sandbox: z.string(),
+    workspace: Sha256.optional(),
+    files: count,
+    bytes: count,
+    withheld: z.array(z.object({ path: z.string(), rule: z.string() })).describe("The first hundred."),
+    withheldCount: count,
+    git: z.enum(["fresh", "full", "none"]),
+    durationMs: milliseconds,
+  }),
+  "sandbox.started": z.object({
+    sandbox: z.string(),
+    image: z.string(),
+    warm: z.boolean().optional(),
+    checkpoint: CheckpointId.optional().describe("The one it was restored from."),
+    memoryBytes: count,
+    cpus: z.number(),
+    pids: count,
+    diskBytes: count,
+    landlock: count,
+    durationMs: milliseconds,
+  }),
+  "sandbox.lost": z.object({ sandbox: z.string(), reason: z.string() }),
+  "sandbox.stopped": z.object({ sandbox: z.string(), reason: z.string() }),
+  "turn.started": z.object({ turn: count }),
+  "model.requested": z.object({
+    turn: count,
+    model: z.string(),
+    manifest: z.object({
+      system: Sha256,
+      tools: Sha256,
+      events: z.array(z.tuple([Seq, Seq])).describe("Ranges of seq, inclusive, that went into the context."),
+      stores: z.array(z.string()).optional().describe("Memory and plan entries that went into the context."),
+    }),
+    digest: Sha256.describe("Of the assembled context."),
+  }),
+  "model.responded": z.object({
+    turn: count,
+    content: z.array(ContentBlock),
+    stopReason: StopReason,
+    usage: ModelUsage,
+    durationMs: milliseconds.optional(),
+  }),
+  "model.failed": z.object({
+    turn: count,
+    kind: z.enum([
+      "overloaded",
+      "rate_limited",
+      "stalled",
+      "dropped",
+      "refused",
+      "invalid",
+      "unreachable",
+      "script",
+      "other",
+    ]),
+    status: z.int().optional(),
+    reason: z.string(),
+    attempt: count,
+    retryInMs: milliseconds.optional().describe("Absent: not tried again."),
+  }),
+  "action.proposed": z.object({
+    action: ActionId,
+    turn: count,
+    tool: z.string(),
+    input: z.unknown(),
+    toolUse: z.string().optional().describe("The id of the model's tool_use block."),
+  }),
+  "action.judged": Verdict.extend({ action: ActionId, effect: Effect.optional() }),
+  "approval.requested": z.object({
+    approval: ApprovalId,
+    action: ActionId,
+    tool: z.string(),
+    input: z.unknown(),
+    rule: z.string(),
+    reason: z.string(),
+    binding: Sha256.describe("Digest of the exact action, working directory and policy hash (P3)."),
+    expiresAt: Timestamp,
+  }),
+  "approval.decided": z.object({
+    approval: ApprovalId,
+    action: ActionId,
+    decision: z.enum(["allow", "deny"]),
+    for: z.enum(["once", "run"]),
+    by: z.enum(["person", "yes-to", "run-approval", "timeout", "limit"]),
+    binding: Sha256,
+    reason: Text.optional(),
+  }),
+  "approval.revoked": z.object({ approval: ApprovalId }),
+  "action.started": z.object({ action: ActionId, sandbox: z.string().optional() }),
+  "action.finished": z.object({
+    action: ActionId,
+    ok: z.boolean(),
+    exitCode: z.int().optional(),
+    signal: z.string().optional(),
+    timedOut: z.boolean().optional(),
+    output: Text,
+    droppedBytes: count.optional().describe("Output beyond what is kept, counted."),
+    stateSaved: z.boolean().optional(),
+    leftRunning: count.optional(),
+    durationMs: milliseconds,
+  }),
+  "action.unknown": z.object({ action: ActionId, reason: z.string() }),
+  "egress.judged": Verdict.extend({
+    request: z.string(),
+    action: ActionId.optional(),
+    method: z.string(),
+    url: Text,
+    bodyHash: Sha256.optional(),
+  }),
+  "egress.finished": z.object({
+    request: z.string(),
+    status: z.int().optional(),
+    bytesOut: count,
+    bytesIn: count,
+    durationMs: milliseconds,
+    error: z.string().optional(),
+  }),
+  "data.redacted": z.object({
+    kind: z.string(),
+    place: z.string(),
+    count,
+    action: ActionId.optional(),
+  }),
+  "label.raised": z.object({
+    label: Label,
+    source: z.string(),
+    action: ActionId.optional(),
+    by: z.string().optional(),
+  }),
+  "checkpoint.taken": z.object({
+    checkpoint: CheckpointId,
+    at: Seq,
+    parent: CheckpointId.optional(),
+    image: z.string(),
+    bytes: count,
+    name: z.string().optional(),
+    processesLost: z
+      .array(z.string())
+      .optional()
+      .describe("Background processes that a restore will not bring back."),
+    durationMs: milliseconds.optional(),
+  }),
+  "checkpoint.skipped": z.object({ at: Seq, reason: z.string() }),
+  "checkpoint.reclaimed": z.object({ checkpoint: CheckpointId, image: z.string(), bytes: count }),
+  "run.rewound": z.object({ checkpoint: CheckpointId, to: Seq, from: Seq }),
+  "run.forked": z.object({ child: RunId, at: Seq, checkpoint: CheckpointId }),
+  "plan.changed": z.object({ nodes: z.array(PlanNode), action: ActionId.optional() }),
+  "memory.written": z.object({ id: z.string(), kind: z.string(), text: Text, action: ActionId.optional() }),
+  "context.compressed": z.object({
+    upTo: Seq,
+    summary: Text,
+    strategy: z.string(),
+    tokensBefore: count,
+    tokensAfter: count,
+  }),
+  "reflection.noted": z.object({ turn: count, text: Text }),
+  "preference.noted": z.object({ text: Text, source: z.string() }),
+  "failure.diagnosed": z.object({ class: z.string(), evidence: Text, tier: count, step: z.string() }),
+  "question.asked": z.object({
+    question: QuestionId,
+    action: ActionId,
+    text: Text,
+    options: z.array(z.string()).optional(),
+  }),
+  "question.answered": z.object({ question: QuestionId, answer: Text, by: z.enum(["person", "timeout"]) }),
+  "message.received": z.object({ text: Text }),
+  "acceptance.checked": z.object({
+    turn: count,
+    passed: z.boolean(),
+    checks: z.array(
+      z.object({
+        command: Text,
+        verdict: Decision,
+        ok: z.boolean(),
+        exitCode: z.int().optional(),
+        signal: z.string().optional(),
+        timedOut: z.boolean().optional(),
+        output: Text,
+        durationMs: milliseconds,
+      }),
+    ),
+  }),
+  "run.interrupted": z.object({ by: z.enum(["person", "daemon"]), reason: z.string().optional() }),
+  "run.resumed": z.object({ by: z.enum(["person", "daemon"]), reason: z.string().optional() }),
+  "journal.repaired": z.object({ cutBytes: count, cutHash: Sha256 }),
+  "limit.reached": z.object({ limit: LimitName, value: z.number(), used: z.number() }),
+  "run.completed": z.object({ summary: Text, ...Outcome }),
+  "run.failed": z.object({ code: FailureCode, reason: Text, evidence: Text.optional(), ...Outcome }),
+  "run.cancelled": z.object({ by: z.enum(["person", "daemon"]), reason: Text.optional(), ...Outcome }),
+} as const;
+
+export type EventType = keyof typeof EVENT_DATA;
+export type EventData<T extends EventType> = z.infer<(typeof EVENT_DATA)[T]>;
+
+/** An event before it has its place in a journal. */
+export type NewEvent = { [T in EventType]: { type: T; data: EventData<T> } }[EventType];
+
+const envelope = { seq: z.int().min(1), at: Timestamp, prev: Sha256, hash: Sha256 };
+
+/** One line of a journal, keys in the order in which they stand. */
+export type JournalEvent = {
+  [T in EventType]: { seq: number; at: string; type: T; data: EventData<T>; prev: string; hash: string };
+}[EventType];
+
+/** The event of one given type. */
+export type EventOf<T extends EventType> = Extract<JournalEvent, { type: T }>;
+
+const variants = (Object.keys(EVENT_DATA) as EventType[]).map((type) =>
+  z.object({
+    seq: envelope.seq,
+    at: envelope.at,
+    type: z.literal(type),
+    data: EVENT_DATA[type],
+    prev: envelope.prev,
+    hash: envelope.hash,
+  }),
+);
+
+/** Strict on what the daemon relies on, silent on keys that a newer daemon added. */
+export const JournalEvent = z.discriminatedUnion(
+  "type",
+  variants as unknown as [(typeof variants)[number], ...(typeof variants)[number][]],
+) as unknown as z.ZodType<JournalEvent>;
+
+/** The types that end a run. */
+export const END_TYPES = [
+  "run.completed",
+  "run.failed",
+  "run.cancelled",
+] as const satisfies readonly EventType[];

@@ -1,0 +1,43 @@
+import { z } from "zod";
+
+/** A run's id: a UUID version 7, so ids sort by time of submission. */
+export const RunId = z
+  .uuid({ error: "not a run id (a UUID, as `caisson ls` shows it)" })
+  .describe("A run's id, a UUID version 7.");
+export type RunId = z.infer<typeof RunId>;
+
+/** `a1`, `a2`, … within a run; never used twice, also not after a rewind. */
+export const ActionId = z.string().regex(/^a[1-9]\d{0,8}$/, "not an action id (a1, a2, …)");
+export type ActionId = z.infer<typeof ActionId>;
+
+/** `c1`, `c2`, … within a run; never used twice. */
+export const CheckpointId = z.string().regex(/^c[1-9]\d{0,8}$/, "not a checkpoint id (c1, c2, …)");
+export type CheckpointId = z.infer<typeof CheckpointId>;
+
+/** An approval or a question is named after its run and action, so that its id alone finds its run. */
+export const ApprovalId = z
+  .string()
+  .regex(
+    /^[0-9a-f-]{36}\.a[1-9]\d{0,8}$/,
+    "not an approval id (<run>.<action>, as `caisson approvals` shows it)",
+  );
+export type ApprovalId = z.infer<typeof ApprovalId>;
+
+export const QuestionId = ApprovalId;
+export type QuestionId = ApprovalId;
+
+/** Lower-case hexadecimal SHA-256: of a blob, a workspace, a policy, a journal line. */
+export const Sha256 = z.string().regex(/^[0-9a-f]{64}$/, "not a SHA-256 in lower-case hexadecimal");
+export type Sha256 = z.infer<typeof Sha256>;
+
+/** A moment: ISO 8601 in UTC with milliseconds. */
+export const Timestamp = z.iso.datetime({ precision: 3 });
+export type Timestamp = z.infer<typeof Timestamp>;
+
+/** Position in a journal; dense from 1 (J2). 0 means "before the first event". */
+export const Seq = z.int().min(0);
+export type Seq = z.infer<typeof Seq>;
+
+export function approvalIdOf(run: RunId, action: ActionId): ApprovalId {
+  return `${run}.${action}`;
+}

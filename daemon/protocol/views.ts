@@ -1,0 +1,119 @@
+import { z } from "zod";
+import { ModelChoice } from "./events.ts";
+import { ActionId, ApprovalId, CheckpointId, RunId, Seq, Sha256, Timestamp } from "./ids.ts";
+import { Text } from "./text.ts";
+import { Match, Verdict } from "./verdicts.ts";
+
+export const RunStatus = z.enum([
+  "queued",
+  "starting",
+  "running",
+  "waiting",
+  "interrupted",
+  "completed",
+  "failed",
+  "cancelled",
+]);
+export type RunStatus = z.infer<typeof RunStatus>;
+
+/** Statuses that a run never leaves. */
+export const ENDED: ReadonlySet<RunStatus> = new Set(["completed", "failed", "cancelled"]);
+
+export const Usage = z.object({
+  inputTokens: z.int().min(0),
+  outputTokens: z.int().min(0),
+  costUsd: z.number().min(0).optional(),
+});
+export type Usage = z.infer<typeof Usage>;
+
+/** A run as clients see it. `head` is the hash of the event at `seq`. */
+export const RunView = z.object({
+  run: RunId,
+  task: Text,
+  status: RunStatus,
+  seq: Seq,
+  head: Sha256,
+  createdAt: Timestamp,
+  endedAt: Timestamp.optional(),
+  model: ModelChoice,
+  policy: z.object({ name: z.string(), hash: Sha256.optional() }),
+  parent: z.object({ run: RunId, seq: Seq, checkpoint: CheckpointId }).optional(),
+  usage: Usage,
+  waitingFor: z.string().optional().describe("Approval id, question id, or what else the run waits for."),
+  failure: z.object({ code: z.string(), reason: z.string() }).optional(),
+});
+export type RunView = z.infer<typeof RunView>;
+
+export const ApprovalView = z.object({
+  id: ApprovalId,
+  run: RunId,
+  action: ActionId,
+  tool: z.string(),
+  input: z.unknown(),
+  rule: z.string(),
+  reason: z.string(),
+  askedAt: Timestamp,
+  expiresAt: Timestamp,
+  decision: z
+    .object({
+      decision: z.enum(["allow", "deny"]),
+      for: z.enum(["once", "run"]),
+      by: z.string(),
+      reason: Text.optional(),
+    })
+    .optional(),
+});
+export type ApprovalView = z.infer<typeof ApprovalView>;
+
+export const QuestionView = z.object({
+  id: ApprovalId,
+  run: RunId,
+  action: ActionId,
+  question: Text,
+  options: z.array(z.string()).optional(),
+  askedAt: Timestamp,
+  answer: Text.optional(),
+});
+export type QuestionView = z.infer<typeof QuestionView>;
+
+export const CheckpointView = z.object({
+  id: CheckpointId,
+  run: RunId,
+  seq: Seq,
+  name: z.string().optional(),
+  parent: CheckpointId.optional(),
+  bytes: z.int().min(0),
+  at: Timestamp,
+  reclaimed: z.boolean(),
+});
+export type CheckpointView = z.infer<typeof CheckpointView>;
+
+export const PolicyProblem = z.object({
+  line: z.int().min(1),
+  column: z.int().min(1),
+  message: z.string(),
+  hint: z.string().optional(),
+});
+export type PolicyProblem = z.infer<typeof PolicyProblem>;
+
+export const PolicyCheck = z.object({
+  ok: z.boolean(),
+  errors: z.array(PolicyProblem),
+  warnings: z.array(PolicyProblem),
+  tests: z.object({
+    passed: z.int().min(0),
+    failed: z.array(z.object({ index: z.int().min(0), expected: z.string(), got: z.string() })),
+  }),
+});
+export type PolicyCheck = z.infer<typeof PolicyCheck>;
+
+export const PolicyExplanation = Verdict.extend({ matched: z.array(Match) });
+export type PolicyExplanation = z.infer<typeof PolicyExplanation>;
+
+export const PolicyView = z.object({ name: z.string(), hash: Sha256, description: z.string().optional() });
+export type PolicyView = z.infer<typeof PolicyView>;
+
+/** A page of a list; `next` is the cursor for the page after it. */
+export function listOf<T extends z.ZodType>(item: T) {
+  return z.object({ items: z.array(item), next: z.string().optional() });
+}
