@@ -45,7 +45,10 @@ function requestOptions(address, env) {
   const folder = env.DOCKER_CERT_PATH;
   if (!secure || !folder) return { secure, options };
   const read = (file) => readFileSync(join(folder, file));
-  return { secure, options: { ...options, ca: read("ca.pem"), cert: read("cert.pem"), key: read("key.pem") } };
+  return {
+    secure,
+    options: { ...options, ca: read("ca.pem"), cert: read("cert.pem"), key: read("key.pem") },
+  };
 }
 
 /** Asks `GET /_ping`. Resolves to undefined when it answers, else to the reason why not. */
@@ -58,10 +61,13 @@ function ping(address, env) {
       return resolve(`${address}: ${error.message}`);
     }
     const send = target.secure ? httpsRequest : httpRequest;
-    const request = send({ ...target.options, path: "/_ping", timeout: PING_MS, agent: false }, (response) => {
-      response.resume();
-      resolve(response.statusCode === 200 ? undefined : `${address}: status ${response.statusCode}`);
-    });
+    const request = send(
+      { ...target.options, path: "/_ping", timeout: PING_MS, agent: false },
+      (response) => {
+        response.resume();
+        resolve(response.statusCode === 200 ? undefined : `${address}: status ${response.statusCode}`);
+      },
+    );
     request.on("timeout", () => request.destroy(new Error(`no answer in ${PING_MS / 1000} s`)));
     request.on("error", (error) => resolve(`${address}: ${error.code ?? error.message}`));
     request.end();
@@ -96,7 +102,12 @@ export function canInstallPackages() {
 /** Runs one command to its end without a terminal; its output is shown only if it fails. */
 function runQuietly(command, args, timeout) {
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive", LC_ALL: "C" };
-  const result = spawnSync(command, args, { env, timeout, stdio: ["ignore", "pipe", "pipe"], encoding: "utf8" });
+  const result = spawnSync(command, args, {
+    env,
+    timeout,
+    stdio: ["ignore", "pipe", "pipe"],
+    encoding: "utf8",
+  });
   if (result.status === 0) return;
   const reason = result.error?.message ?? `exit status ${result.status ?? result.signal}`;
   const lines = lastLines(`${result.stdout ?? ""}${result.stderr ?? ""}`, 15);
@@ -104,7 +115,12 @@ function runQuietly(command, args, timeout) {
 }
 
 function lastLines(text, count) {
-  return text.trimEnd().split("\n").slice(-count).map((line) => `    ${line}`).join("\n");
+  return text
+    .trimEnd()
+    .split("\n")
+    .slice(-count)
+    .map((line) => `    ${line}`)
+    .join("\n");
 }
 
 /**
@@ -120,7 +136,14 @@ export function installPackages(packages, say) {
 }
 
 function findProgram(name) {
-  const folders = [...(process.env.PATH ?? "").split(":"), "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin"];
+  const folders = [
+    ...(process.env.PATH ?? "").split(":"),
+    "/usr/local/sbin",
+    "/usr/sbin",
+    "/sbin",
+    "/usr/local/bin",
+    "/usr/bin",
+  ];
   return folders.map((folder) => join(folder, name)).find((path) => existsSync(path));
 }
 
@@ -159,7 +182,10 @@ function startEngine(dockerd, say) {
   mkdirSync("/var/log", { recursive: true });
   const log = openSync(LOG_FILE, "w", 0o640);
   // The sbin folders hold iptables and are missing from many PATHs. `detached` is setsid: the engine outlives us.
-  const env = { ...process.env, PATH: `${process.env.PATH ?? ""}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin` };
+  const env = {
+    ...process.env,
+    PATH: `${process.env.PATH ?? ""}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin`,
+  };
   const child = spawn(dockerd, ["--host", "unix:///var/run/docker.sock"], {
     detached: true,
     stdio: ["ignore", log, log],
