@@ -1,0 +1,36 @@
+import type { z } from "zod";
+import type { DecideApproval, ExplainPolicy, SubmitRun, Submitted } from "../protocol/commands.ts";
+import type { LiveFrame } from "../protocol/frames.ts";
+import type { ApprovalId, RunId, Seq } from "../protocol/ids.ts";
+import type { ApprovalView, PolicyCheck, PolicyExplanation, PolicyView } from "../protocol/views.ts";
+
+/** The seq of the event that a command appended. */
+export interface Acknowledged {
+  readonly run: RunId;
+  readonly seq: Seq;
+}
+
+/**
+ * The harness's public face: what HTTP and sockets may ask of it. Every method rejects with CaissonError
+ * (`unknown_run`, `run_ended`, …), and resolves when what it did is on disk (J1, J3).
+ */
+export interface Harness {
+  submit(body: z.infer<typeof SubmitRun>): Promise<Submitted>;
+  message(run: RunId, text: string): Promise<Acknowledged>;
+  interrupt(run: RunId, reason?: string): Promise<Acknowledged>;
+  resume(run: RunId): Promise<Acknowledged>;
+  cancel(run: RunId): Promise<Acknowledged>;
+  /** Deletes an ended run: its journal, its output, its images. */
+  remove(run: RunId): Promise<void>;
+  decideApproval(id: ApprovalId, decision: DecideApproval): Promise<ApprovalView>;
+  revokeApproval(id: ApprovalId): Promise<ApprovalView>;
+  /** The git-style patch relative to the workspace; `ignored` counts changed paths left out by .gitignore. */
+  diff(run: RunId): Promise<{ readonly patch: string; readonly ignored: number }>;
+  /** The workspace as a tar stream, export rules enforced. */
+  workspace(run: RunId): Promise<AsyncIterable<Uint8Array>>;
+  policies(): Promise<readonly PolicyView[]>;
+  checkPolicy(text: string): PolicyCheck;
+  explainPolicy(body: z.infer<typeof ExplainPolicy>): PolicyExplanation;
+  /** Output and model text as it comes: not numbered, not replayed, lost when nobody listens. */
+  onLive(listener: (frame: LiveFrame) => void): () => void;
+}
