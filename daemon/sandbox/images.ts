@@ -1,0 +1,163 @@
+/**
+ * The images sandboxes are made from. An image of ours is named by what it is made of
+ * (`caisson/<name>:<12 hex digits>`), so that a look-up tells whether it is up to date.
+ */
+import { existsSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { packageRoot } from "../package-root.ts";
+import type { Engine } from "./engine.ts";
+import { buildImage, inspectImage, type OnProgress, untagImage } from "./image-build.ts";
+import { contentTag, type ImageFolder, imageNames, pinParents, readImageFolder } from "./image-folder.ts";
+import { writeKit } from "./kit.ts";
+import { fetchPackage } from "./npm-package.ts";
+import { ensureRootfsSource, ROOTFS_SOURCE } from "./rootfs.ts";
+
+/** Images that others are made of; no sandbox is made from them. */
+const INTERNAL = new Set(["rootfs", "builder", "kit"]);
+/** The folder of the image whose parent is not an image of ours. */
+const ROOTFS = "rootfs";
+const ROOTFS_SOURCE_NAME = ROOTFS_SOURCE.slice("caisson/".length);
+
+export interface ImageStatus {
+  /** Short name, e.g. `"base"`. */
+  readonly name: string;
+  /** The tag its folder has now. */
+  readonly tag: string;
+  /** Size in bytes; absent: not built. */
+  readonly bytes?: number;
+}
+
+export interface ImagesOptions {
+  /** Folder of image folders; default `sandbox-images/` of the package. */
+  readonly folder?: string;
+  /** Default {@link defaultCacheFolder}. */
+  readonly cacheFolder?: string;
+}
+
+/** `$CAISSON_CACHE`, else `$XDG_CACHE_HOME/caisson`, else `~/.cache/caisson`. Everything in it can be deleted. */
+export function defaultCacheFolder(env: NodeJS.ProcessEnv = process.env): string {
+  return env.CAISSON_CACHE || join(env.XDG_CACHE_HOME || join(homedir(), ".cache"), "caisson");
+}
+
+interface Recipe {
+  readonly folder: ImageFolder;
+  readonly tag: string;
+  readonly parentTags: ReadonlyMap<string, string>;
+}
+
+export class Images {
+  readonly #engine: Engine;
+  readonly #folder: string;
+  readonly #cacheFolder: string;
+  /** Folders are read once: a daemon keeps to the images it started with. */
+  readonly #recipes = new Map<string, Recipe>();
+  readonly #ensured = new Map<string, Promise<string>>();
+
+  constructor(engine: Engine, options: ImagesOptions = {}) {
+    this.#engine = engine;
+    this.#folder = options.folder ?? join(packageRoot, "sandbox-images");
+    this.#cacheFolder = options.cacheFolder ?? defaultCacheFolder();
+  }
+
+  /** Short names a task or policy may use. */
+  sandboxImageNames(): string[] {
+    return imageNames(this.#folder).filter((name) => !INTERNAL.has(name));
+  }
+
+  /** Every image a sandbox can be made from by short name, built or not. */
+  listImages(): Promise<ImageStatus[]> {
+    return Promise.all(
+      this.sandboxImageNames().map(async (name) => {
+        const tag = this.resolveImage(name);
+        const found = await inspectImage(this.#engine, tag);
+        return { name, tag, ...(found && { bytes: found.bytes }) };
+      }),
+    );
+  }
+
+  /** The content tag of a short name; any other name is a user's own image and comes back as it is. */
+  resolveImage(name: string): string {
+    return existsSync(join(this.#folder, name, `${name}.dockerfile`)) && /^[a-z0-9-]+$/.test(name)
+      ? this.#recipe(name).tag
+      : name;
+  }
+
+  /**
+   * Builds an image of ours unless it is there, its parents first, and resolves to its tag. A user's own
+   * image is only looked up.
+   * @throws {EngineError} when a build fails, with its last lines
+   * @throws {Error} when the engine has no image of a user's name, or a folder is incomplete
+   */
+  ensureImage(name: string, onProgress: OnProgress): Promise<string> {
+    const known = this.#ensured.get(name);
+    if (known) return known;
+    const ensuring = this.#ensure(name, onProgress);
+    this.#ensured.set(name, ensuring);
+    // A failure is not kept: the cause may be gone the next time.
+    ensuring.catch(() => this.#ensured.delete(name));
+    return ensuring;
+  }
+
+  /** Path of the kit's tar file, made unless it is in the cache. Throws as {@link ensureImage} does. */
+  async ensureKit(onProgress: OnProgress): Promise<string> {
+    const tag = this.#recipe("kit").tag;
+    const path = join(this.#cacheFolder, `kit-${tag.slice(tag.indexOf(":") + 1)}.tar`);
+    if (existsSync(path)) return path;
+    await writeKit(this.#engine, await this.ensureImage("kit", onProgress), path);
+    onProgress(`kit: ${path}`);
+    return path;
+  }
+
+  async #ensure(name: string, onProgress: OnProgress): Promise<string> {
+    const tag = this.resolveImage(name);
+    if (await inspectImage(this.#engine, tag)) return tag;
+    if (tag === name) throw new Error(`The engine has no image ${name}. Pull or build it, then try again.`);
+    const recipe = this.#recipe(name);
+    for (const parent of recipe.parentTags.keys()) {
+      if (parent !== ROOTFS_SOURCE_NAME) await this.ensureImage(parent, onProgress);
+    }
+    onProgress(`building ${tag}`);
+    if (name === ROOTFS) await this.#buildRootfs(recipe, onProgress);
+    else await this.#build(recipe, onProgress);
+    return tag;
+  }
+
+  async #buildRootfs(recipe: Recipe, onProgress: OnProgress): Promise<void> {
+    const text = recipe.folder.files.find((file) => file.path === "rootfs.json")?.bytes.toString("utf8");
+    if (text === undefined) throw new Error("sandbox-images/rootfs/rootfs.json is missing");
+    const source = recipe.parentTags.get(ROOTFS_SOURCE_NAME) ?? ROOTFS_SOURCE;
+    await ensureRootfsSource(this.#engine, text, source.slice(source.indexOf(":") + 1), onProgress);
+    await this.#build(recipe, onProgress);
+    await untagImage(this.#engine, source);
+  }
+
+  async #build(recipe: Recipe, onProgress: OnProgress): Promise<void> {
+    const { folder, tag, parentTags } = recipe;
+    const packages: ImageFolder["files"][number][] = [];
+    for (const wanted of folder.packages) {
+      onProgress(`fetching ${wanted.name}@${wanted.version}`);
+      packages.push(await fetchPackage(wanted, this.#cacheFolder));
+    }
+    const dockerfile = pinParents(folder.dockerfile, parentTags);
+    const files = [...folder.files, ...packages];
+    const labels = { "caisson.image": folder.name };
+    await buildImage(this.#engine, { tag, dockerfile, files, labels }, onProgress);
+  }
+
+  #recipe(name: string): Recipe {
+    const known = this.#recipes.get(name);
+    if (known) return known;
+    const { architecture } = this.#engine.info;
+    const folder = readImageFolder(this.#folder, name, architecture);
+    const parents = folder.parents.filter((parent) => parent !== ROOTFS_SOURCE_NAME);
+    const parentTags = new Map(parents.map((parent) => [parent, this.#recipe(parent).tag]));
+    const tag = contentTag(folder, [...parentTags.values()], architecture);
+    if (folder.parents.includes(ROOTFS_SOURCE_NAME)) {
+      parentTags.set(ROOTFS_SOURCE_NAME, `${ROOTFS_SOURCE}:${tag.slice(tag.indexOf(":") + 1)}`);
+    }
+    const recipe = { folder, tag, parentTags };
+    this.#recipes.set(name, recipe);
+    return recipe;
+  }
+}
