@@ -42,7 +42,15 @@ export const PlanNode = z.object({
 });
 export type PlanNode = z.infer<typeof PlanNode>;
 
-/** What a run left in its workspace when it ended: the patch, and how many changed paths are git-ignored. */
+/** How a run is about to end, on disk before its sandbox goes. */
+export const Ending = z.discriminatedUnion("type", [
+  z.object({ type: z.literal("run.completed"), summary: Text }),
+  z.object({ type: z.literal("run.failed"), code: FailureCode, reason: Text, evidence: Text.optional() }),
+  z.object({ type: z.literal("run.cancelled"), by: z.enum(["person", "daemon"]), reason: Text.optional() }),
+]);
+export type Ending = z.infer<typeof Ending>;
+
+/** What a run left in its workspace, taken before its sandbox goes: the patch, and how many changed paths are git-ignored. */
 const Outcome = {
   diff: Text.optional().describe(
     "The git-style patch relative to the workspace; absent if it could not be had.",
@@ -105,7 +113,12 @@ export const EVENT_DATA = {
     durationMs: milliseconds,
   }),
   "sandbox.lost": z.object({ sandbox: z.string(), reason: z.string() }),
-  "sandbox.stopped": z.object({ sandbox: z.string(), reason: z.string() }),
+  "sandbox.stopped": z.object({
+    sandbox: z.string(),
+    reason: z.string(),
+    ending: Ending.optional(),
+    ...Outcome,
+  }),
   "turn.started": z.object({ turn: count }),
   "model.requested": z.object({
     turn: count,
@@ -269,9 +282,9 @@ export const EVENT_DATA = {
   "run.resumed": z.object({ by: z.enum(["person", "daemon"]), reason: z.string().optional() }),
   "journal.repaired": z.object({ cutBytes: count, cutHash: Sha256 }),
   "limit.reached": z.object({ limit: LimitName, value: z.number(), used: z.number() }),
-  "run.completed": z.object({ summary: Text, ...Outcome }),
-  "run.failed": z.object({ code: FailureCode, reason: Text, evidence: Text.optional(), ...Outcome }),
-  "run.cancelled": z.object({ by: z.enum(["person", "daemon"]), reason: Text.optional(), ...Outcome }),
+  "run.completed": z.object({ summary: Text }),
+  "run.failed": z.object({ code: FailureCode, reason: Text, evidence: Text.optional() }),
+  "run.cancelled": z.object({ by: z.enum(["person", "daemon"]), reason: Text.optional() }),
 } as const;
 
 export type EventType = keyof typeof EVENT_DATA;

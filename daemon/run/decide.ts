@@ -1,0 +1,79 @@
+import type { DecideApproval } from "../protocol/commands.ts";
+import { CaissonError } from "../protocol/errors.ts";
+import type { EventData, NewEvent } from "../protocol/events.ts";
+import type { RunState } from "./state.ts";
+
+/** What people may tell a run that exists. */
+export type RunCommand =
+  | { readonly type: "submit"; readonly data: EventData<"run.submitted"> }
+  | { readonly type: "message"; readonly text: string }
+  | { readonly type: "interrupt"; readonly reason?: string }
+  | { readonly type: "resume" }
+  | { readonly type: "decide-approval"; readonly approval: string; readonly answer: DecideApproval }
+  | { readonly type: "revoke-approval"; readonly approval: string };
+
+/** The events that a command leads to. @throws CaissonError when the state does not allow it */
+export function decide(state: RunState, command: RunCommand, now: number): NewEvent[] {
+  if (command.type === "submit") return submit(state, command.data);
+  if (!state.submitted) throw new CaissonError("unknown_run", "There is no such run.");
+  if (state.ended)
+    throw new CaissonError("run_ended", `The run has ended (${state.ended.type}); nothing was changed.`);
+  switch (command.type) {
+    case "message":
+      return [{ type: "message.received", data: { text: command.text } }];
+    case "interrupt":
+      return interrupt(state, command.reason);
+    case "resume":
+      return resume(state);
+    case "decide-approval":
+      return decideApproval(state, command.approval, command.answer, now);
+    case "revoke-approval":
+      return revokeApproval(state, command.approval);
+  }
+}
+
+function submit(state: RunState, data: EventData<"run.submitted">): NewEvent[] {
+  if (state.submitted) throw new CaissonError("request_id_conflict", "The run was submitted already.");
+  return [{ type: "run.submitted", data }];
+}
+
+function interrupt(state: RunState, reason: string | undefined): NewEvent[] {
+  if (state.interrupted) return [];
+  return [{ type: "run.interrupted", data: { by: "person", ...(reason === undefined ? {} : { reason }) } }];
+}
+
+function resume(state: RunState): NewEvent[] {
+  if (!state.interrupted)
+    throw new CaissonError("nothing_to_resume", "The run is not interrupted; it goes on by itself.");
+  return [{ type: "run.resumed", data: { by: "person" } }];
+}
+
+function decideApproval(state: RunState, id: string, answer: DecideApproval, now: number): NewEvent[] {
+  const approval = state.approvals.get(id);
+  if (!approval) throw new CaissonError("unknown_approval", `There is no approval ${id}.`);
+  if (approval.decision) {
+    throw new CaissonError(
+      "already_decided",
+      `Approval ${id} was answered already: ${approval.decision.decision}.`,
+    );
+  }
+  if (Date.parse(approval.expiresAt) <= now) {
+    throw new CaissonError("already_decided", `Approval ${id} expired at ${approval.expiresAt}.`);
+  }
+  const { decision, reason } = answer;
+  const { action, binding } = approval;
+  const said = reason === undefined ? {} : { reason };
+  return [
+    {
+      type: "approval.decided",
+      data: { approval: id, action, decision, for: answer.for, by: "person", binding, ...said },
+    },
+  ];
+}
+
+function revokeApproval(state: RunState, id: string): NewEvent[] {
+  const approval = state.approvals.get(id);
+  if (!approval) throw new CaissonError("unknown_approval", `There is no approval ${id}.`);
+  if (approval.revoked) throw new CaissonError("already_decided", `Approval ${id} was revoked already.`);
+  return [{ type: "approval.revoked", data: { approval: id } }];
+}

@@ -1,0 +1,230 @@
+import type { EventOf, EventType, JournalEvent } from "../protocol/events.ts";
+import {
+  type ActionState,
+  type ApprovalState,
+  type Branch,
+  type ConversationEvent,
+  isType,
+  pendingApproval,
+  push,
+  type RunState,
+} from "./state.ts";
+
+type Evolver<T extends EventType> = (state: RunState, event: EventOf<T>) => Partial<RunState>;
+
+/** The state after one more event. Pure and total: an event that changes nothing here only moves `seq` on. */
+export function evolve(state: RunState, event: JournalEvent): RunState {
+  const evolver = EVOLVERS[event.type] as Evolver<EventType> | undefined;
+  const changed = { ...state, ...evolver?.(state, event), seq: event.seq, head: event.hash, at: event.at };
+  const next = isConversation(event) ? said(changed, event) : changed;
+  return timed(state, next.branch === state.branch ? next : remembered(next));
+}
+
+function remembered(state: RunState): RunState {
+  return { ...state, branches: push(state.branches, { seq: state.seq, branch: state.branch }) };
+}
+
+/** Wall time stands still while a person is asked, or has interrupted the run. */
+function timed(before: RunState, state: RunState): RunState {
+  const waiting = state.interrupted || pendingApproval(state) !== undefined;
+  if (waiting === (before.waitingSince !== undefined)) return state;
+  if (waiting) return { ...state, waitingSince: state.at };
+  const waited = Date.parse(state.at) - Date.parse(before.waitingSince ?? state.at);
+  return { ...state, waitingSince: undefined, waitedMs: state.waitedMs + Math.max(0, waited) };
+}
+
+const CONVERSATION = [
+  "model.responded",
+  "action.proposed",
+  "action.judged",
+  "approval.decided",
+  "action.finished",
+  "action.unknown",
+  "message.received",
+  "acceptance.checked",
+  "sandbox.lost",
+  "run.rewound",
+  "question.answered",
+  "context.compressed",
+  "reflection.noted",
+] as const;
+
+function isConversation(event: JournalEvent): event is ConversationEvent {
+  return isType(event, ...CONVERSATION);
+}
+
+function said(state: RunState, event: ConversationEvent): RunState {
+  return onBranch(state, { conversation: push(state.branch.conversation, event) });
+}
+
+function onBranch<S extends RunState>(state: S, change: Partial<Branch>): S {
+  return { ...state, branch: { ...state.branch, ...change } };
+}
+
+function branchOf(state: RunState, change: Partial<Branch>): Partial<RunState> {
+  return { branch: { ...state.branch, ...change } };
+}
+
+function used(state: RunState, change: Partial<RunState["used"]>): Partial<RunState> {
+  return { used: { ...state.used, ...change } };
+}
+
+function onAction(state: RunState, action: string, change: Partial<ActionState>): Partial<RunState> {
+  const actions = state.branch.actions.map((one) => (one.action === action ? { ...one, ...change } : one));
+  return branchOf(state, { actions });
+}
+
+function onApproval(
+  state: RunState,
+  id: string,
+  change: Partial<ApprovalState>,
+): ReadonlyMap<string, ApprovalState> {
+  const approval = state.approvals.get(id);
+  return approval ? new Map(state.approvals).set(id, { ...approval, ...change }) : state.approvals;
+}
+
+const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
+  "run.submitted": (_, event) => ({ submitted: event }),
+  "policy.bound": (_, event) => ({ policy: event.data }),
+  "sandbox.started": (_, event) => ({ sandbox: event.data, ingested: undefined, lost: undefined }),
+  "workspace.ingested": (_, event) => ({ ingested: event }),
+  "sandbox.lost": (_, event) => ({ sandbox: undefined, ingested: undefined, lost: event.data }),
+  "sandbox.stopped": (_, event) => ({ sandbox: undefined, stopped: event.data }),
+  "run.interrupted": () => ({ interrupted: true }),
+  "run.resumed": () => ({ interrupted: false }),
+  "limit.reached": (_, event) => ({ limit: event.data }),
+  "run.completed": (_, event) => ({ ended: event }),
+  "run.failed": (_, event) => ({ ended: event }),
+  "run.cancelled": (_, event) => ({ ended: event }),
+
+  "turn.started": (state, event) =>
+    branchOf(state, { turn: event.data.turn, stage: "asking-model", actions: [], failures: 0 }),
+  "model.requested": (state) => branchOf(state, { unheard: false }),
+  "model.failed": (state) => branchOf(state, { failures: state.branch.failures + 1 }),
+  "model.responded": (state, event) => {
+    const { usage, content } = event.data;
+    const acts = content.some((block) => block.type === "tool_use");
+    const tokens = usage.inputTokens + usage.outputTokens;
+    return {
+      ...branchOf(state, {
+        stage: acts ? "acting" : "claims-done",
+        responses: state.branch.responses + 1,
+        failures: 0,
+      }),
+      ...used(state, { tokens: state.used.tokens + tokens, cost: state.used.cost + (usage.costUsd ?? 0) }),
+      usage: {
+        inputTokens: state.usage.inputTokens + usage.inputTokens,
+        outputTokens: state.usage.outputTokens + usage.outputTokens,
+        costUsd:
+          usage.costUsd === undefined ? state.usage.costUsd : (state.usage.costUsd ?? 0) + usage.costUsd,
+      },
+    };
+  },
+  "message.received": (state) => ({ ...branchOf(state, { unheard: true }), interrupted: false }),
+  "acceptance.checked": (state, event) =>
+    branchOf(state, {
+      stage: event.data.passed ? "accepted" : "between-turns",
+      rejections: state.branch.rejections + (event.data.passed ? 0 : 1),
+    }),
+
+  "action.proposed": (state, event) => {
+    const { action, turn, tool, input } = event.data;
+    const proposed: ActionState = { action, turn, tool, input, stage: "proposed" };
+    return {
+      ...branchOf(state, { actions: [...state.branch.actions, proposed] }),
+      lastAction: Math.max(state.lastAction, Number(action.slice(1))),
+    };
+  },
+  "action.judged": (state, event) => {
+    const stage = ({ allow: "allowed", ask: "asking", deny: "denied" } as const)[event.data.verdict];
+    return {
+      ...onAction(state, event.data.action, { stage, verdict: event.data }),
+      ...(stage === "denied" ? used(state, { denials: state.used.denials + 1 }) : {}),
+    };
+  },
+  "approval.requested": (state, event) => {
+    const { approval: id, action, tool, input, rule, reason, binding, expiresAt } = event.data;
+    const run = state.submitted?.data.run ?? "";
+    const approval = {
+      id,
+      run,
+      action,
+      tool,
+      input,
+      rule,
+      reason,
+      binding,
+      expiresAt,
+      askedAt: event.at,
+      revoked: false,
+    };
+    return {
+      approvals: new Map(state.approvals).set(id, approval),
+      ...used(state, { asks: state.used.asks + 1 }),
+    };
+  },
+  "approval.decided": (state, event) => {
+    const { approval: id, action, decision, reason, by } = event.data;
+    const made = { decision, for: event.data.for, by, ...(reason === undefined ? {} : { reason }) };
+    return {
+      ...onAction(state, action, { stage: decision === "allow" ? "approved" : "denied" }),
+      approvals: onApproval(state, id, { decision: made }),
+      ...(decision === "deny" ? used(state, { denials: state.used.denials + 1 }) : {}),
+    };
+  },
+  "approval.revoked": (state, event) => ({
+    approvals: onApproval(state, event.data.approval, { revoked: true }),
+  }),
+  "action.started": (state, event) => ({
+    ...onAction(state, event.data.action, { stage: "started" }),
+    ...used(state, { actions: state.used.actions + 1 }),
+  }),
+  "action.finished": (state, event) =>
+    onAction(state, event.data.action, { stage: "finished", finished: event.data }),
+  "action.unknown": (state, event) => onAction(state, event.data.action, { stage: "unknown" }),
+  "egress.finished": (state, event) => used(state, { bytesOut: state.used.bytesOut + event.data.bytesOut }),
+  "plan.changed": (state, event) => branchOf(state, { plan: event.data.nodes }),
+
+  "checkpoint.taken": (state, event) => {
+    const { checkpoint: id, at: seq, name, parent, bytes } = event.data;
+    const run = state.submitted?.data.run ?? "";
+    const taken = {
+      id,
+      run,
+      seq,
+      bytes,
+      at: event.at,
+      reclaimed: false,
+      ...(name ? { name } : {}),
+      ...(parent ? { parent } : {}),
+    };
+    return {
+      checkpoints: [...state.checkpoints, taken],
+      lastCheckpoint: Math.max(state.lastCheckpoint, Number(id.slice(1))),
+    };
+  },
+  "checkpoint.reclaimed": (state, event) => ({
+    checkpoints: state.checkpoints.map((one) =>
+      one.id === event.data.checkpoint ? { ...one, reclaimed: true } : one,
+    ),
+  }),
+  "run.rewound": (state, event) => ({ branch: rewound(state, event.data.to), interrupted: false }),
+};
+
+/** The branch as it was after `to`, with what people said since (C1). Asks of the abandoned part are no more. */
+function rewound(state: RunState, to: number): Branch {
+  let cell = state.branches;
+  while (cell && cell.value.seq > to) cell = cell.before;
+  if (!cell) return state.branch;
+  let conversation = cell.value.branch.conversation;
+  for (const message of spokenSince(state, to)) conversation = push(conversation, message);
+  return { ...cell.value.branch, conversation, unheard: conversation !== cell.value.branch.conversation };
+}
+
+function spokenSince(state: RunState, to: number): ConversationEvent[] {
+  const spoken: ConversationEvent[] = [];
+  for (let cell = state.branch.conversation; cell && cell.value.seq > to; cell = cell.before) {
+    if (cell.value.type === "message.received") spoken.push(cell.value);
+  }
+  return spoken.reverse();
+}

@@ -1,0 +1,132 @@
+import type { Ending, EventData } from "../protocol/events.ts";
+import type { LimitName } from "../protocol/limits.ts";
+import { type ActionState, type ApprovalState, pendingApproval, type RunState } from "./state.ts";
+
+/** What a run needs next. The harness does it, journals what came of it, and asks again. */
+export type Step =
+  | { readonly do: "bind-policy" }
+  | { readonly do: "start-sandbox" }
+  | { readonly do: "ingest-workspace" }
+  | { readonly do: "start-turn"; readonly turn: number }
+  | { readonly do: "ask-model" }
+  | { readonly do: "judge"; readonly action: ActionState }
+  | { readonly do: "request-approval"; readonly action: ActionState }
+  | { readonly do: "await-approval"; readonly approval: ApprovalState }
+  | { readonly do: "act"; readonly action: ActionState }
+  | { readonly do: "settle"; readonly action: ActionState }
+  | { readonly do: "check-acceptance" }
+  | { readonly do: "note-limit"; readonly reached: EventData<"limit.reached"> }
+  | { readonly do: "end"; readonly ending: Ending }
+  | { readonly do: "rest" }
+  | { readonly do: "nothing" };
+
+const SETTLED: ReadonlySet<ActionState["stage"]> = new Set(["denied", "finished", "unknown"]);
+
+/**
+ * The next step of a run: a pure reading of its state, so that a daemon that starts again goes on exactly there.
+ * `now` is in milliseconds since the epoch; it matters to the wall-time limit only.
+ */
+export function next(state: RunState, now: number): Step {
+  if (state.ended || !state.submitted) return { do: "nothing" };
+  if (state.stopped?.ending) return { do: "end", ending: state.stopped.ending };
+  if (state.lost && !state.sandbox) return { do: "end", ending: lostSandbox(state.lost.reason) };
+  if (state.limit) return { do: "end", ending: overLimit(state.limit) };
+  if (state.interrupted) return { do: "rest" };
+  if (!state.policy) return { do: "bind-policy" };
+  if (!state.sandbox) return { do: "start-sandbox" };
+  if (!state.ingested) return { do: "ingest-workspace" };
+  const reached = limitReached(state, now);
+  if (reached) return { do: "note-limit", reached };
+  return nextOfTurn(state);
+}
+
+function nextOfTurn(state: RunState): Step {
+  const { branch } = state;
+  switch (branch.stage) {
+    case "between-turns":
+      return { do: "start-turn", turn: branch.turn + 1 };
+    case "asking-model":
+      return { do: "ask-model" };
+    case "acting":
+      return nextAction(state);
+    case "claims-done":
+      return branch.unheard ? { do: "start-turn", turn: branch.turn + 1 } : { do: "check-acceptance" };
+    case "accepted":
+      return { do: "end", ending: { type: "run.completed", summary: summaryOf(state) } };
+  }
+}
+
+function nextAction(state: RunState): Step {
+  const open = state.branch.actions.find((action) => !SETTLED.has(action.stage));
+  if (!open) {
+    const gaveUp = state.branch.actions.find((action) => action.tool === "give_up" && action.finished?.ok);
+    if (gaveUp) return { do: "end", ending: givenUp(gaveUp) };
+    return { do: "start-turn", turn: state.branch.turn + 1 };
+  }
+  if (open.stage === "proposed") return { do: "judge", action: open };
+  if (open.stage === "started") return { do: "settle", action: open };
+  if (open.stage !== "asking") return { do: "act", action: open };
+  const approval = pendingApproval(state);
+  return approval ? { do: "await-approval", approval } : { do: "request-approval", action: open };
+}
+
+/** The words of the newest response, without its thinking. */
+function summaryOf(state: RunState) {
+  for (let cell = state.branch.conversation; cell; cell = cell.before) {
+    if (cell.value.type !== "model.responded") continue;
+    const texts = cell.value.data.content.flatMap((block) => (block.type === "text" ? [block.text] : []));
+    return texts.every((text) => typeof text === "string") ? texts.join("\n") : (texts[0] ?? "");
+  }
+  return "";
+}
+
+function givenUp(action: ActionState): Ending {
+  const input = action.input as { reason?: unknown; evidence?: unknown };
+  const evidence = typeof input.evidence === "string" ? { evidence: input.evidence } : {};
+  return { type: "run.failed", code: "gave_up", reason: String(input.reason ?? ""), ...evidence };
+}
+
+function lostSandbox(reason: string): Ending {
+  return {
+    type: "run.failed",
+    code: "sandbox",
+    reason: `The sandbox was lost (${reason}). The journal is kept; submit the task again to start anew.`,
+  };
+}
+
+function overLimit(limit: EventData<"limit.reached">): Ending {
+  return {
+    type: "run.failed",
+    code: "limit",
+    reason: `The run reached its limit on ${limit.limit}: ${limit.used} of ${limit.value}. What it changed so far is in the diff.`,
+  };
+}
+
+/** Milliseconds of wall time that count against the limit. */
+export function wallTime(state: RunState, now: number): number {
+  if (!state.submitted) return 0;
+  const waiting = state.waitingSince ? now - Date.parse(state.waitingSince) : 0;
+  return Math.max(0, now - Date.parse(state.submitted.at) - state.waitedMs - waiting);
+}
+
+/** The first limit that is reached, if any (L1). A count is reached when it is spent and more is wanted. */
+export function limitReached(state: RunState, now: number): EventData<"limit.reached"> | undefined {
+  const limits = state.policy?.limits ?? {};
+  const used: Readonly<Record<LimitName, number>> = { ...state.used, wall: wallTime(state, now) };
+  for (const limit of Object.keys(limits) as LimitName[]) {
+    const value = limits[limit];
+    if (value !== undefined && used[limit] >= value && wantsMore(state, limit))
+      return { limit, value, used: used[limit] };
+  }
+  return undefined;
+}
+
+/** A run that has just spent its last action may still end well: counts stop it only when it wants another. */
+function wantsMore(state: RunState, limit: LimitName): boolean {
+  if (state.branch.stage === "accepted") return false;
+  const open = state.branch.actions.find((action) => !SETTLED.has(action.stage));
+  if (limit === "actions")
+    return open?.stage === "proposed" || open?.stage === "allowed" || open?.stage === "approved";
+  if (limit === "asks") return open?.stage === "asking" && pendingApproval(state) === undefined;
+  return open?.stage !== "started";
+}

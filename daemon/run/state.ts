@@ -1,0 +1,176 @@
+import type { EventData, EventOf, EventType, JournalEvent } from "../protocol/events.ts";
+import type { LimitName } from "../protocol/limits.ts";
+import type { Verdict } from "../protocol/verdicts.ts";
+import type { ApprovalView, CheckpointView, RunStatus } from "../protocol/views.ts";
+
+/** One action of the present turn. `stage` is how far its journal has brought it. */
+export interface ActionState {
+  readonly action: string;
+  readonly turn: number;
+  readonly tool: string;
+  readonly input: unknown;
+  readonly stage:
+    | "proposed"
+    | "allowed"
+    | "asking"
+    | "approved"
+    | "denied"
+    | "started"
+    | "finished"
+    | "unknown";
+  readonly verdict?: Verdict;
+  readonly finished?: EventData<"action.finished">;
+}
+
+/** A persistent list, newest first, so that each event costs one cell and old states stay whole. */
+export type Chain<T> = { readonly value: T; readonly before: Chain<T>; readonly length: number } | undefined;
+
+/** The events a model's context is made of. */
+export type ConversationEvent = EventOf<
+  | "model.responded"
+  | "action.proposed"
+  | "action.judged"
+  | "approval.decided"
+  | "action.finished"
+  | "action.unknown"
+  | "message.received"
+  | "acceptance.checked"
+  | "sandbox.lost"
+  | "run.rewound"
+  | "question.answered"
+  | "context.compressed"
+  | "reflection.noted"
+>;
+
+/** What a rewind takes back: the conversation and where the turn stands. */
+export interface Branch {
+  /** Number of the present turn, from 1; 0 before the first. */
+  readonly turn: number;
+  readonly stage: "between-turns" | "asking-model" | "acting" | "claims-done" | "accepted";
+  /** Actions of the present turn, in the order proposed. */
+  readonly actions: readonly ActionState[];
+  readonly conversation: Chain<ConversationEvent>;
+  /** Ordinary responses so far: the scripted model's position. */
+  readonly responses: number;
+  /** Requests of the present turn that brought no response. */
+  readonly failures: number;
+  /** A person's message has come since the last model request. */
+  readonly unheard: boolean;
+  /** Acceptance checks that failed. */
+  readonly rejections: number;
+  readonly plan: EventData<"plan.changed">["nodes"];
+}
+
+export interface ApprovalState extends ApprovalView {
+  readonly binding: string;
+  readonly revoked: boolean;
+}
+
+/** What stays whatever is rewound: what was spent, sent, approved, or said by people (C1). */
+export interface RunState {
+  readonly seq: number;
+  readonly head: string;
+  /** `at` of the newest event. */
+  readonly at: string;
+  readonly submitted: EventOf<"run.submitted"> | undefined;
+  readonly policy: EventData<"policy.bound"> | undefined;
+  readonly sandbox: EventData<"sandbox.started"> | undefined;
+  /** The present sandbox holds the workspace. */
+  readonly ingested: EventOf<"workspace.ingested"> | undefined;
+  readonly stopped: EventData<"sandbox.stopped"> | undefined;
+  readonly lost: EventData<"sandbox.lost"> | undefined;
+  readonly interrupted: boolean;
+  readonly limit: EventData<"limit.reached"> | undefined;
+  readonly ended: EventOf<"run.completed" | "run.failed" | "run.cancelled"> | undefined;
+  readonly used: Readonly<Record<Exclude<LimitName, "wall">, number>>;
+  readonly usage: {
+    readonly inputTokens: number;
+    readonly outputTokens: number;
+    readonly costUsd: number | undefined;
+  };
+  /** Milliseconds between submission and now in which a person was waited for. */
+  readonly waitedMs: number;
+  readonly waitingSince: string | undefined;
+  readonly lastAction: number;
+  readonly lastCheckpoint: number;
+  readonly approvals: ReadonlyMap<string, ApprovalState>;
+  readonly checkpoints: readonly CheckpointView[];
+  readonly branch: Branch;
+  /** Branches as they were after past events, so that a rewind finds its own. */
+  readonly branches: Chain<{ readonly seq: number; readonly branch: Branch }>;
+}
+
+export const initialBranch: Branch = {
+  turn: 0,
+  stage: "between-turns",
+  actions: [],
+  conversation: undefined,
+  responses: 0,
+  failures: 0,
+  unheard: false,
+  rejections: 0,
+  plan: [],
+};
+
+export const initialState: RunState = {
+  seq: 0,
+  head: "0".repeat(64),
+  at: "1970-01-01T00:00:00.000Z",
+  submitted: undefined,
+  policy: undefined,
+  sandbox: undefined,
+  ingested: undefined,
+  stopped: undefined,
+  lost: undefined,
+  interrupted: false,
+  limit: undefined,
+  ended: undefined,
+  used: { actions: 0, tokens: 0, cost: 0, bytesOut: 0, denials: 0, asks: 0 },
+  usage: { inputTokens: 0, outputTokens: 0, costUsd: undefined },
+  waitedMs: 0,
+  waitingSince: undefined,
+  lastAction: 0,
+  lastCheckpoint: 0,
+  approvals: new Map(),
+  checkpoints: [],
+  branch: initialBranch,
+  branches: undefined,
+};
+
+export function push<T>(chain: Chain<T>, value: T): Chain<T> {
+  return { value, before: chain, length: (chain?.length ?? 0) + 1 };
+}
+
+/** Oldest first. */
+export function toArray<T>(chain: Chain<T>): T[] {
+  const values: T[] = [];
+  for (let cell = chain; cell; cell = cell.before) values.push(cell.value);
+  return values.reverse();
+}
+
+/** The approval, if any, that the run cannot go on without. */
+export function pendingApproval(state: RunState): ApprovalState | undefined {
+  const asking = state.branch.actions.find((action) => action.stage === "asking");
+  if (!asking) return undefined;
+  return [...state.approvals.values()].find(
+    (approval) => approval.action === asking.action && !approval.decision,
+  );
+}
+
+/** A run's status is nothing but this reading of its state. */
+export function statusOf(state: RunState): RunStatus {
+  if (state.ended) return ENDS[state.ended.type];
+  if (state.interrupted) return "interrupted";
+  if (pendingApproval(state)) return "waiting";
+  if (state.ingested) return "running";
+  return state.policy ? "starting" : "queued";
+}
+
+const ENDS = { "run.completed": "completed", "run.failed": "failed", "run.cancelled": "cancelled" } as const;
+
+export function isType<T extends EventType>(
+  event: JournalEvent,
+  ...types: readonly T[]
+): event is EventOf<T> {
+  return (types as readonly string[]).includes(event.type);
+}
