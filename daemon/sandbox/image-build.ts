@@ -10,6 +10,7 @@ import type { ContextFile } from "./image-folder.ts";
 export type OnProgress = (line: string) => void;
 
 const LOOKUP_MS = 10_000;
+const REMOVE_MS = 60_000;
 const BUILD_MS = 20 * 60_000;
 const IMPORT_MS = 5 * 60_000;
 /** How much of a failed build's output the error shows. */
@@ -60,6 +61,26 @@ export async function buildImage(engine: Engine, build: ImageBuild, onProgress: 
       if (/^Step \d/.test(line)) onProgress(`${build.tag}: ${shorten(line)}`);
     });
   });
+}
+
+/**
+ * Removes what earlier stages of multi-stage builds left behind: unnamed images with one of our stage labels.
+ * One that is in use stays.
+ */
+export async function removeStages(engine: Engine, label: string): Promise<void> {
+  const filters = JSON.stringify({ dangling: ["true"], label: [label] });
+  const found = await engine.call("list build stages", LOOKUP_MS, (docker, abortSignal) =>
+    docker.listImages({ filters, abortSignal }),
+  );
+  for (const image of found) {
+    await engine
+      .call("remove build stage", REMOVE_MS, (docker, abortSignal) =>
+        docker.getImage(image.Id).remove({ abortSignal }),
+      )
+      .catch((error: unknown) => {
+        if (statusOf(error) === undefined) throw error;
+      });
+  }
 }
 
 /** Imports a root file system, a tar file on disk, as an image of one layer. */

@@ -7,7 +7,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { packageRoot } from "../package-root.ts";
 import type { Engine } from "./engine.ts";
-import { buildImage, inspectImage, type OnProgress, untagImage } from "./image-build.ts";
+import { buildImage, inspectImage, type OnProgress, removeStages, untagImage } from "./image-build.ts";
 import { contentTag, type ImageFolder, imageNames, pinParents, readImageFolder } from "./image-folder.ts";
 import { writeKit } from "./kit.ts";
 import { fetchPackage } from "./npm-package.ts";
@@ -143,6 +143,7 @@ export class Images {
     const files = [...folder.files, ...packages];
     const labels = { "caisson.image": folder.name };
     await buildImage(this.#engine, { tag, dockerfile, files, labels }, onProgress);
+    await removeStages(this.#engine, `caisson.stage=${folder.name}`);
   }
 
   #recipe(name: string): Recipe {

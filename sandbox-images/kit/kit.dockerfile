@@ -1,6 +1,7 @@
 # The static programs put into every sandbox under /.caisson, so that any Linux image works, even one
 # without a shell.
 FROM caisson/builder AS build
+LABEL caisson.stage=kit
 COPY runner /src
 RUN make -C /src OUT=/out
 RUN mkdir -p /kit/.caisson \

@@ -1,6 +1,7 @@
 # Node.js from the npm package that carries its binaries (context.json pins it), so that no other download
 # is needed. From 22.21 on Node obeys the proxy variables itself, which is the only way out of a sandbox.
 FROM caisson/base AS unpack
+LABEL caisson.stage=node
 USER root
 ADD packages/node.tgz /unpack/node/
 ADD packages/npm.tgz /unpack/npm/
