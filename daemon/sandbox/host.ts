@@ -111,6 +111,8 @@ export interface Sandbox {
   readonly runnerVersion: string;
   /** Kernel facts the runner reported, e.g. `{ landlock: 7 }` (0: absent). */
   readonly facts: { readonly landlock: number };
+  /** The image's environment, plus HOME and USER of the sandbox's user: what commands start from. */
+  readonly env: Readonly<Record<string, string>>;
   /**
    * Starts a process. If the runner already knows the id, nothing runs anew: the returned handle
    * is that of the known process, its output from the first unacknowledged byte.
