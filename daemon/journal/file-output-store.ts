@@ -1,0 +1,89 @@
+import { createReadStream } from "node:fs";
+import { type FileHandle, mkdir, open, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { OutputStore, OutputStream, StoredOutput, StoredPiece } from "./output-store.ts";
+import { JournalUnwritable } from "./port.ts";
+
+/** Before each piece: one byte that names the stream, four with the length, big-endian. */
+const HEADER_BYTES = 5;
+const STREAMS: readonly OutputStream[] = ["stdout", "stderr"];
+
+/** Keeps each action's output in `<home>/runs/<run>/output/<action>`. */
+export function createFileOutputStore(home: string): OutputStore {
+  return {
+    open: async (run, action) => {
+      const path = join(home, "runs", run, "output", action);
+      return FileOutput.open(path);
+    },
+  };
+}
+
+class FileOutput implements StoredOutput {
+  readonly stored = { stdout: 0, stderr: 0 };
+  readonly #path: string;
+  #file: FileHandle | undefined;
+  #length = 0;
+  private constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** The file is made by the first append only: most actions end before they need one. */
+  static async open(path: string): Promise<FileOutput> {
+    const output = new FileOutput(path);
+    for await (const piece of output.read()) {
+      output.stored[piece.stream] += piece.bytes.length;
+      output.#length += HEADER_BYTES + piece.bytes.length;
+    }
+    return output;
+  }
+
+  async append(pieces: readonly StoredPiece[]): Promise<void> {
+    const parts = pieces.flatMap(({ stream, bytes }) => {
+      const header = Buffer.alloc(HEADER_BYTES);
+      header.writeUInt8(STREAMS.indexOf(stream), 0);
+      header.writeUInt32BE(bytes.length, 1);
+      return [header, bytes];
+    });
+    try {
+      const file = await this.#opened();
+      const block = Buffer.concat(parts);
+      await file.write(block, 0, block.length, this.#length);
+      this.#length += block.length;
+    } catch (error) {
+      throw new JournalUnwritable("the action's output could not be stored", { cause: error });
+    }
+    for (const { stream, bytes } of pieces) this.stored[stream] += bytes.length;
+  }
+
+  async #opened(): Promise<FileHandle> {
+    if (this.#file) return this.#file;
+    await mkdir(join(this.#path, ".."), { recursive: true, mode: 0o700 });
+    this.#file = await open(this.#path, this.#length === 0 ? "w+" : "r+", 0o600);
+    return this.#file;
+  }
+
+  /** A torn last piece (the daemon died while it wrote) is left out: the runner has it still. */
+  async *read(): AsyncIterable<StoredPiece> {
+    let rest: Buffer = Buffer.alloc(0);
+    try {
+      for await (const block of createReadStream(this.#path)) {
+        rest = Buffer.concat([rest, block as Buffer]);
+        while (rest.length >= HEADER_BYTES) {
+          const length = rest.readUInt32BE(1);
+          if (rest.length < HEADER_BYTES + length) break;
+          const stream = STREAMS[rest.readUInt8(0)] ?? "stdout";
+          yield { stream, bytes: rest.subarray(HEADER_BYTES, HEADER_BYTES + length) };
+          rest = rest.subarray(HEADER_BYTES + length);
+        }
+      }
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    }
+  }
+
+  async remove(): Promise<void> {
+    await this.#file?.close();
+    this.#file = undefined;
+    await rm(this.#path, { force: true });
+  }
+}
