@@ -31,6 +31,8 @@ export interface Observed {
   /** Results since the last turn, as the model reads them. */
   readonly results: readonly string[];
   readonly verdicts: readonly Decision[];
+  /** Failed attempts at this response so far, from the journal; absent counts as the adapter itself saw them. */
+  readonly attempt?: number;
 }
 
 export interface ModelRequest {
@@ -47,6 +49,8 @@ export interface ModelResponse {
   readonly content: readonly ContentBlock[];
   readonly stopReason: StopReason;
   readonly usage: ModelUsage;
+  /** Sentences for people about what is not in `content`: a block that was left out, why the model refused. */
+  readonly notes?: readonly string[];
 }
 
 /**
@@ -61,8 +65,34 @@ export interface Model {
   /** @throws ModelFailure; AbortError when `signal` aborts */
   respond(
     request: ModelRequest,
-    options: { signal: AbortSignal; onText: (delta: string) => void },
+    options: {
+      signal: AbortSignal;
+      /** Text of the response as it comes. */
+      onText: (delta: string) => void;
+      /** Summarised thinking as it comes; some models put what they say between tool calls here. */
+      onThinking?: (delta: string) => void;
+    },
   ): Promise<ModelResponse>;
+}
+
+const MALFORMED = "caisson:malformed-input";
+/** Characters of a malformed input that are kept. */
+const MALFORMED_CHARACTERS = 2_000;
+
+/** What stands as a tool_use block's `input` when the model's JSON could not be read. */
+export interface MalformedInput {
+  /** The beginning of what came. */
+  readonly [MALFORMED]: string;
+  readonly reason: string;
+}
+
+export function malformedInput(raw: string, reason: string): MalformedInput {
+  return { [MALFORMED]: raw.slice(0, MALFORMED_CHARACTERS), reason };
+}
+
+/** Whether a tool_use's input could not be read: the caller answers with a tool error and runs nothing. */
+export function isMalformedInput(input: unknown): input is MalformedInput {
+  return typeof input === "object" && input !== null && Object.hasOwn(input, MALFORMED);
 }
 
 /** A request that brought no whole response. */
