@@ -1,0 +1,95 @@
+import type { IncomingMessage } from "node:http";
+import { CaissonError } from "../protocol/errors.ts";
+
+/** Largest JSON body, in bytes. */
+export const JSON_BYTES = 2 * 1024 * 1024;
+/** Deepest nesting of a JSON body; recursive readers behind us must not overflow. */
+const JSON_DEPTH = 64;
+/** A JSON body comes from this machine; what takes longer is not a client of ours. In milliseconds. */
+const JSON_DEADLINE_MS = 30_000;
+
+/**
+ * The request's JSON body; `{}` when it has none.
+ * @throws CaissonError `unsupported_media_type`, `body_too_large`, `invalid_json`, `invalid_request` (too slow)
+ */
+export async function readJson(request: IncomingMessage): Promise<unknown> {
+  const bytes = await collect(request, JSON_BYTES, JSON_DEADLINE_MS);
+  if (bytes.length === 0) return {};
+  requireType(request, "application/json");
+  if (depthOf(bytes) > JSON_DEPTH)
+    throw new CaissonError("invalid_json", `The JSON body is nested deeper than ${JSON_DEPTH} levels.`);
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch (error) {
+    throw new CaissonError("invalid_json", "The body is not JSON in UTF-8. Nothing was changed.", {
+      cause: error,
+    });
+  }
+}
+
+/** @throws CaissonError `unsupported_media_type` unless the body is of this type and not compressed */
+export function requireType(request: IncomingMessage, type: string): void {
+  const given = (request.headers["content-type"] ?? "").split(";")[0]?.trim().toLowerCase();
+  const encoding = request.headers["content-encoding"] ?? "identity";
+  if (given !== type || encoding !== "identity")
+    throw new CaissonError("unsupported_media_type", `Send the body as ${type}, not compressed.`);
+}
+
+/** Whether a body follows the headers. */
+export function hasBody(request: IncomingMessage): boolean {
+  const length = request.headers["content-length"];
+  return request.headers["transfer-encoding"] !== undefined || (length !== undefined && length !== "0");
+}
+
+/** @throws CaissonError `body_too_large` when the announced length is beyond `maximumBytes` */
+export function requireLength(request: IncomingMessage, maximumBytes: number): void {
+  if (Number(request.headers["content-length"] ?? 0) > maximumBytes)
+    throw new CaissonError(
+      "body_too_large",
+      `The body may have at most ${maximumBytes} bytes; nothing was kept.`,
+    );
+}
+
+function collect(request: IncomingMessage, maximumBytes: number, deadlineMs: number): Promise<Buffer> {
+  requireLength(request, maximumBytes);
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    const finish = (error?: Error) => {
+      clearTimeout(deadline);
+      request.off("data", take).off("end", end).off("error", broken).off("close", gone);
+      if (error === undefined) resolve(Buffer.concat(chunks));
+      else reject(error);
+    };
+    const take = (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes <= maximumBytes) chunks.push(chunk);
+      else finish(new CaissonError("body_too_large", `The body may have at most ${maximumBytes} bytes.`));
+    };
+    const end = () => finish();
+    const broken = (cause: Error) =>
+      finish(new CaissonError("invalid_request", "The body broke off before its end.", { cause }));
+    const gone = () => finish(new CaissonError("invalid_request", "The body broke off before its end."));
+    const late = () =>
+      finish(new CaissonError("invalid_request", `The body took longer than ${deadlineMs} ms to arrive.`));
+    const deadline = setTimeout(late, deadlineMs);
+    request.on("data", take).on("end", end).on("error", broken).on("close", gone);
+  });
+}
+
+/** Deepest nesting of brackets outside strings, in one pass over the bytes, before anything recursive sees them. */
+export function depthOf(bytes: Uint8Array): number {
+  let depth = 0;
+  let deepest = 0;
+  let inString = false;
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at];
+    if (inString) {
+      if (byte === 0x5c) at++;
+      else if (byte === 0x22) inString = false;
+    } else if (byte === 0x22) inString = true;
+    else if (byte === 0x5b || byte === 0x7b) deepest = Math.max(deepest, ++depth);
+    else if (byte === 0x5d || byte === 0x7d) depth--;
+  }
+  return deepest;
+}

@@ -1,0 +1,123 @@
+import { z } from "zod";
+import type { Journal } from "../../journal/port.ts";
+import { ListEventsQuery } from "../../protocol/commands.ts";
+import { CaissonError } from "../../protocol/errors.ts";
+import { JournalEvent } from "../../protocol/events.ts";
+import { type RunId, Sha256 } from "../../protocol/ids.ts";
+import { listOf } from "../../protocol/views.ts";
+import { hasBody, requireLength, requireType } from "../body.ts";
+import { json, type Reply, type Route, route, type Services } from "../route.ts";
+
+/** A page of events ends after this many characters, whatever its `limit`, so that none is built large in memory. */
+const PAGE_CHARACTERS = 8 * 1024 * 1024;
+const TAR = "application/x-tar";
+
+export const EventList = listOf(JournalEvent);
+export const Uploaded = z.object({ workspace: Sha256 });
+
+/** A run's journal, blobs and files, and workspaces on their way in. */
+export function contentRoutes(services: Services): readonly Route[] {
+  const { harness, views, journal, blobs, maximumWorkspaceBytes } = services;
+  return [
+    route({
+      method: "GET",
+      path: "/v1/runs/:run/events",
+      summary: "Events after a seq, exactly as in the journal. `next` is the `after` of the next page.",
+      params: ["run"],
+      query: ListEventsQuery,
+      answer: { status: 200, description: "A page of events.", schema: EventList },
+      errors: ["after_past_head", "journal_damaged"],
+      handle: ({ params, query }) => eventPage(journal, params.run, query.after, query.limit),
+    }),
+    route({
+      method: "GET",
+      path: "/v1/runs/:run/blobs/:hash",
+      summary: "A blob that this run's journal names.",
+      params: ["run", "hash"],
+      answer: { status: 200, description: "The blob's bytes.", contentType: "application/octet-stream" },
+      handle: async ({ params }): Promise<Reply> => {
+        const owned = await views.ownsBlob(params.run, params.hash);
+        if (!owned || !(await blobs.has(params.hash)))
+          throw new CaissonError("unknown_blob", "The run has no such blob.");
+        return { type: "stream", contentType: "application/octet-stream", body: blobs.read(params.hash) };
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/v1/runs/:run/diff",
+      summary:
+        "The git-style patch relative to the workspace; `x-caisson-ignored` counts what .gitignore left out.",
+      params: ["run"],
+      answer: { status: 200, description: "The patch.", contentType: "text/x-diff" },
+      errors: ["engine_unreachable"],
+      handle: async ({ params }): Promise<Reply> => {
+        const { patch, ignored } = await harness.diff(params.run);
+        const headers = { "x-caisson-ignored": String(ignored) };
+        return { type: "raw", contentType: "text/x-diff; charset=utf-8", body: patch, headers };
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/v1/runs/:run/workspace",
+      summary: "The workspace as a tar archive, export rules enforced.",
+      params: ["run"],
+      answer: { status: 200, description: "The archive.", contentType: TAR },
+      errors: ["engine_unreachable"],
+      handle: async ({ params }): Promise<Reply> => ({
+        type: "stream",
+        contentType: TAR,
+        body: await harness.workspace(params.run),
+      }),
+    }),
+    route({
+      method: "PUT",
+      path: "/v1/workspaces",
+      summary: "Upload a workspace as a tar archive; the id goes into POST /v1/runs.",
+      binaryBody: TAR,
+      answer: { status: 200, description: "The workspace is on disk.", schema: Uploaded },
+      errors: ["workspace_refused", "body_too_large", "unsupported_media_type", "disk_full"],
+      handle: async ({ request }) => {
+        requireType(request, TAR);
+        requireLength(request, maximumWorkspaceBytes);
+        if (!hasBody(request))
+          throw new CaissonError(
+            "workspace_refused",
+            "The archive is empty. Send a tar archive as the body.",
+          );
+        const { hash } = await blobs.put(request, maximumWorkspaceBytes);
+        return json(200, { workspace: hash });
+      },
+    }),
+  ];
+}
+
+/**
+ * Reads from the event before, so that an empty page and an `after` past the head can be told apart without
+ * asking anything but the journal.
+ * @throws CaissonError `after_past_head`
+ */
+async function eventPage(journal: Journal, run: RunId, after: number, limit: number): Promise<Reply> {
+  const lines: string[] = [];
+  let characters = 0;
+  let last = after;
+  let found = after === 0;
+  let more = false;
+  reading: for await (const batch of journal.read(run, Math.max(0, after - 1))) {
+    for (const event of batch) {
+      if (event.seq <= after) {
+        found = true;
+        continue;
+      }
+      more = lines.length === limit || characters >= PAGE_CHARACTERS;
+      if (more) break reading;
+      const line = journal.lineOf(event);
+      lines.push(line);
+      characters += line.length;
+      last = event.seq;
+    }
+  }
+  if (!found)
+    throw new CaissonError("after_past_head", `The run has no event ${after}: its journal ends before it.`);
+  const next = more ? `,"next":"${last}"` : "";
+  return { type: "raw", contentType: "application/json", body: `{"items":[${lines.join(",")}]${next}}` };
+}

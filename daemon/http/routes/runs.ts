@@ -1,0 +1,123 @@
+import { z } from "zod";
+import { InterruptRun, ListRunsQuery, SendMessage, SubmitRun, Submitted } from "../../protocol/commands.ts";
+import { RunId, Seq } from "../../protocol/ids.ts";
+import { listOf, RunStatus, RunView } from "../../protocol/views.ts";
+import { parsed } from "../problems.ts";
+import { json, type Reply, type Route, requireRun, route, type Services } from "../route.ts";
+
+/** The seq of the event that a command appended. */
+export const Acknowledged = z.object({ run: RunId, seq: Seq });
+export const RunList = listOf(RunView);
+
+/** Submission, lists, and what a person may say to a run. */
+export function runRoutes({ harness, views }: Services): readonly Route[] {
+  return [
+    route({
+      method: "POST",
+      path: "/v1/runs",
+      summary: "Submit a task. The same requestId with the same body gives the same run.",
+      body: SubmitRun,
+      answer: { status: 202, description: "The run's submission is on disk.", schema: Submitted },
+      errors: [
+        "policy_invalid",
+        "script_invalid",
+        "limit_above_policy",
+        "model_unconfigured",
+        "model_unpriced",
+        "workspace_refused",
+        "unknown_workspace",
+        "unknown_policy",
+        "unknown_image",
+        "request_id_conflict",
+        "engine_unreachable",
+        "stopping",
+        "disk_full",
+      ],
+      handle: async ({ body }) => json(202, await harness.submit(body)),
+    }),
+    route({
+      method: "GET",
+      path: "/v1/runs",
+      summary: "List runs, newest first.",
+      query: ListRunsQuery,
+      answer: { status: 200, description: "A page of runs.", schema: RunList },
+      handle: ({ query }) => json(200, views.runs(toQuery(query))),
+    }),
+    route({
+      method: "GET",
+      path: "/v1/runs/:run",
+      summary: "Show a run.",
+      params: ["run"],
+      answer: { status: 200, description: "The run.", schema: RunView },
+      handle: ({ params }) => json(200, requireRun(views, params.run)),
+    }),
+    route({
+      method: "DELETE",
+      path: "/v1/runs/:run",
+      summary: "Delete an ended run: its journal, its blobs, its images.",
+      params: ["run"],
+      answer: { status: 204, description: "The run is gone." },
+      errors: ["run_active"],
+      handle: async ({ params }): Promise<Reply> => {
+        await harness.remove(params.run);
+        return { type: "empty" };
+      },
+    }),
+    ...commandRoutes({ harness }),
+  ];
+}
+
+function commandRoutes({ harness }: Pick<Services, "harness">): readonly Route[] {
+  const acknowledged = (description: string) => ({ status: 202, description, schema: Acknowledged }) as const;
+  return [
+    route({
+      method: "POST",
+      path: "/v1/runs/:run/messages",
+      summary: "Say something to the run; it reads it before its next turn.",
+      params: ["run"],
+      body: SendMessage,
+      answer: acknowledged("The message is in the journal."),
+      errors: ["run_ended"],
+      handle: async ({ params, body }) => json(202, await harness.message(params.run, body.text)),
+    }),
+    route({
+      method: "POST",
+      path: "/v1/runs/:run/interrupt",
+      summary: "Stop at the next safe point; resume goes on from there.",
+      params: ["run"],
+      body: InterruptRun,
+      answer: acknowledged("The interruption is in the journal."),
+      errors: ["run_ended"],
+      handle: async ({ params, body }) => json(202, await harness.interrupt(params.run, body.reason)),
+    }),
+    route({
+      method: "POST",
+      path: "/v1/runs/:run/resume",
+      summary: "Go on with an interrupted run.",
+      params: ["run"],
+      answer: acknowledged("The run goes on."),
+      errors: ["nothing_to_resume", "run_ended"],
+      handle: async ({ params }) => json(202, await harness.resume(params.run)),
+    }),
+    route({
+      method: "POST",
+      path: "/v1/runs/:run/cancel",
+      summary: "End the run for good.",
+      params: ["run"],
+      answer: acknowledged("The run is cancelled."),
+      errors: ["run_ended"],
+      handle: async ({ params }) => json(202, await harness.cancel(params.run)),
+    }),
+  ];
+}
+
+/** @throws CaissonError `invalid_request` for a status that doesn't exist */
+function toQuery(query: z.infer<typeof ListRunsQuery>) {
+  const { limit, cursor, status } = query;
+  const statuses = status === undefined ? undefined : parsed(z.array(RunStatus), status.split(","), "status");
+  return {
+    limit,
+    ...(cursor === undefined ? {} : { cursor }),
+    ...(statuses === undefined ? {} : { status: new Set(statuses) }),
+  };
+}

@@ -1,0 +1,30 @@
+import { z } from "zod";
+import { json, notSupported, type Route, route, type Services } from "../route.ts";
+
+export const Health = z.object({
+  ok: z.literal(true),
+  version: z.string().describe("The daemon's, so that a client notices one older than itself."),
+  pid: z.int(),
+});
+
+/** Health, and what later parts of the daemon will measure. */
+export function systemRoutes({ version }: Services): readonly Route[] {
+  return [
+    route({
+      method: "GET",
+      path: "/healthz",
+      summary: "Whether the daemon answers. Needs no token.",
+      open: true,
+      answer: { status: 200, description: "It does.", schema: Health },
+      handle: () => json(200, { ok: true, version, pid: process.pid }),
+    }),
+    route({
+      method: "GET",
+      path: "/metrics",
+      summary: "Metrics in Prometheus' text format.",
+      answer: { status: 200, description: "Metrics.", contentType: "text/plain" },
+      errors: ["not_supported"],
+      handle: () => notSupported("report metrics"),
+    }),
+  ];
+}
