@@ -129,6 +129,8 @@ export interface Sandbox {
   forget(id: string): void;
   /** Extracts a tar stream below an absolute folder, as the sandbox's user. */
   putTar(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void>;
+  /** Bytes that the sandbox's own layer takes on the engine's disk, what its image holds not counted. */
+  usedDiskBytes?(): Promise<number>;
   /** Resolves when the sandbox is gone, with the reason (`"oom"`, `"exited 137"`, `"engine unreachable"`, ...). */
   readonly lost: Promise<string>;
   /** Leaves the sandbox running and lets go of the stream. */
@@ -150,6 +152,8 @@ export interface SandboxSpec {
   /** An image name: one of `sandbox-images/`, or any Linux image the engine has. */
   readonly image: string;
   readonly limits: SandboxLimits;
+  /** An OCI runtime that the engine knows, e.g. `"runc"`; absent: the engine's default. */
+  readonly runtime?: string;
 }
 
 /** One container of this owner, as the engine lists it. */
@@ -158,6 +162,8 @@ export interface SandboxLease {
   /** Absent: an unassigned container of the pool. */
   readonly run?: string;
   readonly running: boolean;
+  /** It stands in the pool of this very daemon, so it is nobody's leftover. */
+  readonly pooled?: true;
 }
 
 export interface HostFacts {

@@ -1,0 +1,219 @@
+/** What the sandbox room asks the engine about containers, each call within its deadline (S6). */
+import type { Duplex } from "node:stream";
+import { setTimeout as delay } from "node:timers/promises";
+import { type ContainerRequest, containerOptions, limitSettings, OWNER_LABEL } from "./container-options.ts";
+import { type Engine, statusOf } from "./engine.ts";
+import { EngineError, type SandboxLimits } from "./host.ts";
+
+/** Milliseconds. A slow disk or a busy engine needs seconds for what usually takes a tenth of one. */
+const CALL_MS = {
+  create: 30_000,
+  upload: 60_000,
+  attach: 10_000,
+  start: 60_000,
+  inspect: 10_000,
+  rename: 10_000,
+  update: 10_000,
+  list: 20_000,
+  remove: 15_000,
+  size: 60_000,
+} as const;
+
+/** A removal is tried until it is confirmed, at most this long in all. */
+const REMOVE_WITHIN_MS = 60_000;
+const REMOVE_PAUSE_MS = 50;
+const REMOVE_LONGEST_PAUSE_MS = 2_000;
+
+/** What is known of a container that ran or runs. */
+export interface ContainerState {
+  readonly id: string;
+  readonly name: string;
+  readonly image: string;
+  readonly running: boolean;
+  readonly paused: boolean;
+  readonly exitCode: number;
+  readonly outOfMemory: boolean;
+  readonly labels: Readonly<Record<string, string>>;
+  /** `NAME=value`, the image's. */
+  readonly env: readonly string[];
+}
+
+export interface ListedContainer {
+  readonly id: string;
+  readonly name: string;
+  readonly running: boolean;
+}
+
+/** How long a removal may go on; tests shorten it. */
+export interface RemoveTiming {
+  readonly withinMs?: number;
+  readonly callMs?: number;
+}
+
+export class Containers {
+  readonly #engine: Engine;
+
+  constructor(engine: Engine) {
+    this.#engine = engine;
+  }
+
+  /** @returns the new container's id. @throws {EngineError} with status 404 when the image is not there */
+  async create(request: ContainerRequest): Promise<string> {
+    const container = await this.#engine.call("create container", CALL_MS.create, (docker, abortSignal) =>
+      docker.createContainer({ ...containerOptions(request), abortSignal }),
+    );
+    return container.id;
+  }
+
+  /** Unpacks a tar archive at the container's root, with the owners and modes it names. */
+  async upload(id: string, archive: Buffer): Promise<void> {
+    await this.#engine.call("upload archive", CALL_MS.upload, (docker, abortSignal) =>
+      docker.getContainer(id).putArchive(archive, { path: "/", abortSignal }),
+    );
+  }
+
+  /** The raw stream of PID 1: what is written goes to its input, what is read is multiplexed output. */
+  async attach(id: string): Promise<Duplex> {
+    const stream = await this.#engine.call("attach", CALL_MS.attach, (docker, abortSignal) =>
+      docker.getContainer(id).attach({
+        stream: true,
+        stdin: true,
+        stdout: true,
+        stderr: true,
+        hijack: true,
+        abortSignal,
+      }),
+    );
+    return stream as Duplex;
+  }
+
+  async start(id: string): Promise<void> {
+    await this.#engine.call("start container", CALL_MS.start, (docker, abortSignal) =>
+      docker.getContainer(id).start({ abortSignal }),
+    );
+  }
+
+  /** Undefined when the engine has no such container. */
+  async inspect(id: string): Promise<ContainerState | undefined> {
+    const found = await this.#unlessGone(
+      this.#engine.call("inspect container", CALL_MS.inspect, (docker, abortSignal) =>
+        docker.getContainer(id).inspect({ abortSignal }),
+      ),
+    );
+    if (found === undefined) return undefined;
+    return {
+      id: found.Id,
+      name: found.Name,
+      image: found.Image,
+      running: found.State.Running,
+      paused: found.State.Paused,
+      exitCode: found.State.ExitCode,
+      outOfMemory: found.State.OOMKilled,
+      labels: found.Config.Labels ?? {},
+      env: found.Config.Env ?? [],
+    };
+  }
+
+  /** The id, labels and environment of an image. @throws {EngineError} with status 404 when it is not there */
+  async inspectImage(
+    reference: string,
+  ): Promise<{ id: string; labels: Record<string, string>; env: string[] }> {
+    const image = await this.#engine.call(`inspect image ${reference}`, CALL_MS.inspect, (docker) =>
+      docker.getImage(reference).inspect(),
+    );
+    return { id: image.Id, labels: image.Config.Labels ?? {}, env: image.Config.Env ?? [] };
+  }
+
+  async unpause(id: string): Promise<void> {
+    await this.#engine.call("unpause container", CALL_MS.start, (docker, abortSignal) =>
+      docker.getContainer(id).unpause({ abortSignal }),
+    );
+  }
+
+  async rename(id: string, name: string): Promise<void> {
+    await this.#engine.call("rename container", CALL_MS.rename, (docker, abortSignal) =>
+      docker.getContainer(id).rename({ name, abortSignal }),
+    );
+  }
+
+  /** Changes a running container's limits. @throws {EngineError} e.g. when it uses more memory already */
+  async update(id: string, limits: SandboxLimits, unenforced: readonly string[]): Promise<void> {
+    await this.#engine.call("update container", CALL_MS.update, (docker, abortSignal) =>
+      docker.getContainer(id).update({ ...limitSettings(limits, unenforced), abortSignal }),
+    );
+  }
+
+  /** Every container that carries this owner's label, in any state. */
+  async list(owner: string): Promise<ListedContainer[]> {
+    const label = `${OWNER_LABEL}=${owner}`;
+    const found = await this.#engine.call("list containers", CALL_MS.list, (docker, abortSignal) =>
+      docker.listContainers({ all: true, filters: { label: [label] }, abortSignal }),
+    );
+    return (
+      found
+        // The engine's filter is trusted with speed, not with somebody else's container.
+        .filter((one) => one.Labels?.[OWNER_LABEL] === owner)
+        .map((one) => ({ id: one.Id, name: one.Names?.[0] ?? "", running: one.State === "running" }))
+    );
+  }
+
+  /** Bytes that the container's own layer takes on the engine's disk. */
+  async writtenBytes(id: string): Promise<number> {
+    const found = await this.#engine.call("measure container", CALL_MS.size, (docker, abortSignal) => {
+      const options = { size: true, abortSignal };
+      return docker.getContainer(id).inspect(options);
+    });
+    const bytes: unknown = Reflect.get(found, "SizeRw");
+    if (typeof bytes !== "number") throw new EngineError("measure container", "the engine gave no size");
+    return bytes;
+  }
+
+  /**
+   * Removes a container from whatever state it is in, and resolves when the engine says that it is gone.
+   * Tried again with growing pauses, since a removal already under way or a busy mount answers with an error.
+   * @throws {EngineError} when it is still there after a minute
+   */
+  async remove(id: string, timing: RemoveTiming = {}): Promise<void> {
+    const until = Date.now() + (timing.withinMs ?? REMOVE_WITHIN_MS);
+    let pauseMs = REMOVE_PAUSE_MS;
+    for (;;) {
+      const failure = await this.#removeOnce(id, timing.callMs ?? CALL_MS.remove);
+      if (failure === undefined) return;
+      if (Date.now() + pauseMs >= until) {
+        throw new EngineError(
+          "remove container",
+          `${id.slice(0, 12)} is still there (${failure.message}); remove it with \`docker rm -f\``,
+          { cause: failure },
+        );
+      }
+      await delay(pauseMs);
+      pauseMs = Math.min(pauseMs * 2, REMOVE_LONGEST_PAUSE_MS);
+    }
+  }
+
+  /** Resolves to undefined once the container is gone, else to the reason why it is not. */
+  async #removeOnce(id: string, callMs: number): Promise<Error | undefined> {
+    const failure = await this.#engine
+      .call("remove container", callMs, (docker, abortSignal) =>
+        docker.getContainer(id).remove({ force: true, v: true, abortSignal }),
+      )
+      .then(() => undefined, asError);
+    if (statusOf(failure) === 404) return undefined;
+    const state = await this.inspect(id).catch(asError);
+    if (state === undefined) return undefined;
+    return failure ?? (state instanceof Error ? state : new Error("the engine still lists it"));
+  }
+
+  async #unlessGone<T>(call: Promise<T>): Promise<T | undefined> {
+    try {
+      return await call;
+    } catch (error) {
+      if (statusOf(error) === 404) return undefined;
+      throw error;
+    }
+  }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}

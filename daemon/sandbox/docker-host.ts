@@ -1,0 +1,277 @@
+/** The SandboxHost of a Docker engine: containers made, found again and removed, a few kept warm. */
+import { randomBytes } from "node:crypto";
+import { containerName, KIT_LABEL, OWNER_LABEL, runOfName } from "./container-options.ts";
+import { Containers } from "./containers.ts";
+import { attachment, environmentOf, openSandbox } from "./docker-sandbox.ts";
+import { type Engine, statusOf } from "./engine.ts";
+import {
+  EngineError,
+  type HostFacts,
+  type Sandbox,
+  type SandboxHost,
+  type SandboxLease,
+  type SandboxLimits,
+  type SandboxSpec,
+} from "./host.ts";
+import { type KitArchive, readKitArchive } from "./kit-archive.ts";
+import { Pool } from "./pool.ts";
+import { probeEngine } from "./probe.ts";
+import { seccompProfile } from "./seccomp.ts";
+
+/** Where images come from; `Images` is one. */
+export interface ImageSource {
+  /** The engine's name for an image, which may have to be built first. */
+  ensureImage(name: string, onProgress: (line: string) => void): Promise<string>;
+}
+
+export interface SandboxLog {
+  info(message: string): void;
+  warn(message: string): void;
+}
+
+export interface DockerHostConfig {
+  /** Warm sandboxes for each image asked for; 0: none. */
+  readonly poolSize: number;
+  /** Images and limits kept warm at the same time. */
+  readonly poolKeys: number;
+  /** Pool sandboxes made at the same time. */
+  readonly poolConcurrency: number;
+}
+
+export interface DockerHostOptions {
+  /** Whom containers belong to: one daemon home. No other owner's container is ever touched (S5). */
+  readonly owner: string;
+  readonly engine: Engine;
+  readonly images: ImageSource;
+  /** The kit's tar file, or how to get its path when the first sandbox is made. */
+  readonly kitPath: string | (() => Promise<string>);
+  readonly config?: Partial<DockerHostConfig>;
+  readonly log: SandboxLog;
+}
+
+const DEFAULTS: DockerHostConfig = { poolSize: 2, poolKeys: 4, poolConcurrency: 2 };
+const POOL_RETRY_MS = 500;
+const POOL_LONGEST_RETRY_MS = 60_000;
+
+/** What a container is made of. In the pool, its JSON text is the key. */
+interface Make {
+  readonly image: string;
+  readonly limits: SandboxLimits;
+  readonly runtime?: string;
+}
+
+/** A container of the pool, not yet any run's. */
+interface Pooled {
+  readonly sandbox: Sandbox;
+  readonly name: string;
+}
+
+export function createDockerHost(options: DockerHostOptions): SandboxHost {
+  return new DockerHost(options);
+}
+
+class DockerHost implements SandboxHost {
+  readonly #options: DockerHostOptions;
+  readonly #containers: Containers;
+  readonly #pool: Pool<Pooled>;
+  /** Names of containers in this daemon's pool, or on their way into it: nobody's leftovers. */
+  readonly #poolNames = new Set<string>();
+  #kit: Promise<KitArchive> | undefined;
+  #facts: Promise<HostFacts> | undefined;
+
+  constructor(options: DockerHostOptions) {
+    this.#options = options;
+    this.#containers = new Containers(options.engine);
+    const config = { ...DEFAULTS, ...options.config };
+    this.#pool = new Pool<Pooled>({
+      size: config.poolSize,
+      keys: config.poolKeys,
+      concurrency: config.poolConcurrency,
+      retryMs: POOL_RETRY_MS,
+      longestRetryMs: POOL_LONGEST_RETRY_MS,
+      make: (key) => this.#makePooled(JSON.parse(key) as Make),
+      discard: (item) => this.#discard(item),
+      spoilt: (item) => item.sandbox.lost,
+      onFailure: (_key, error) => options.log.warn(`sandbox pool: ${messageOf(error)}`),
+    });
+  }
+
+  async probe(): Promise<HostFacts> {
+    this.#facts = probeEngine(this.#options.engine);
+    return this.#facts;
+  }
+
+  async acquire(spec: SandboxSpec): Promise<Sandbox> {
+    const image = await this.#ensureImage(spec.image);
+    const wanted = makeOf(image, spec.limits, spec.runtime);
+    for (;;) {
+      const taken = this.#takePooled(wanted);
+      if (taken === undefined) break;
+      try {
+        await this.#assign(taken.item, taken.made, wanted, spec.run);
+        return taken.item.sandbox;
+      } catch (error) {
+        this.#options.log.warn(`a pooled sandbox could not be used: ${messageOf(error)}`);
+        this.#discardInBackground(taken.item);
+      }
+    }
+    return this.#make(containerName(spec.run, distinction()), wanted);
+  }
+
+  async reattach(id: string): Promise<Sandbox | undefined> {
+    const state = await this.#containers.inspect(id);
+    if (state === undefined || !state.running) return undefined;
+    this.#refuseForeign(id, state.labels);
+    // A daemon that died while it took a checkpoint may have left it paused.
+    if (state.paused) await this.#containers.unpause(state.id);
+    const attached = attachment(await this.#containers.attach(state.id));
+    const parts = { id: state.id, env: environmentOf(state.env), containers: this.#containers };
+    return openSandbox(parts, attached);
+  }
+
+  async leases(): Promise<readonly SandboxLease[]> {
+    const listed = await this.#containers.list(this.#options.owner);
+    return listed.map(({ id, name, running }) => {
+      const run = runOfName(name);
+      const pooled = this.#poolNames.has(name.replace(/^\//, ""));
+      return { id, running, ...(run !== undefined && { run }), ...(pooled && { pooled: true as const }) };
+    });
+  }
+
+  async remove(id: string): Promise<void> {
+    const state = await this.#containers.inspect(id);
+    if (state === undefined) return;
+    this.#refuseForeign(id, state.labels);
+    await this.#containers.remove(state.id);
+  }
+
+  async warm(image: string, limits: SandboxLimits): Promise<void> {
+    const tag = await this.#ensureImage(image);
+    await this.#pool.warm(JSON.stringify(makeOf(tag, limits, undefined)));
+  }
+
+  close(): Promise<void> {
+    return this.#pool.close();
+  }
+
+  #ensureImage(name: string): Promise<string> {
+    return this.#options.images.ensureImage(name, (line) => this.#options.log.info(line));
+  }
+
+  #refuseForeign(id: string, labels: Readonly<Record<string, string>>): void {
+    if (labels[OWNER_LABEL] === this.#options.owner) return;
+    throw new EngineError("check owner", `container ${id.slice(0, 12)} is not this daemon's; left alone`);
+  }
+
+  /** A ready one that has the same limits or, failing that, one whose limits can be changed to these. */
+  #takePooled(wanted: Make): { item: Pooled; made: Make } | undefined {
+    const exact = JSON.stringify(wanted);
+    const keys = this.#pool.keys().sort((a, b) => Number(b === exact) - Number(a === exact));
+    for (const key of keys) {
+      const made = JSON.parse(key) as Make;
+      if (made.image !== wanted.image || made.runtime !== wanted.runtime) continue;
+      // The largest file is set once and for all when a container is made.
+      if (made.limits.diskBytes !== wanted.limits.diskBytes) continue;
+      const item = this.#pool.take(key);
+      if (item !== undefined) return { item, made };
+    }
+    return undefined;
+  }
+
+  async #assign(item: Pooled, made: Make, wanted: Make, run: string): Promise<void> {
+    const { id } = item.sandbox;
+    if (JSON.stringify(made.limits) !== JSON.stringify(wanted.limits)) {
+      const { unenforced } = await this.#knownFacts();
+      await this.#containers.update(id, wanted.limits, unenforced);
+    }
+    await this.#containers.rename(id, containerName(run, distinction()));
+    this.#poolNames.delete(item.name);
+  }
+
+  async #makePooled(wanted: Make): Promise<Pooled> {
+    const name = containerName(undefined, distinction());
+    this.#poolNames.add(name);
+    try {
+      return { sandbox: await this.#make(name, wanted), name };
+    } catch (error) {
+      this.#poolNames.delete(name);
+      throw error;
+    }
+  }
+
+  async #make(name: string, wanted: Make): Promise<Sandbox> {
+    const [{ unenforced }, kit, image] = await Promise.all([
+      this.#knownFacts(),
+      this.#knownKit(),
+      this.#containers.inspectImage(wanted.image),
+    ]);
+    const { owner, engine } = this.#options;
+    const seccomp = seccompProfile(engine.info.architecture);
+    // Should the engine's answer not arrive, the name is what the container can be found and removed by.
+    let id = name;
+    try {
+      id = await this.#containers.create({ ...wanted, name, owner, kit: kit.id, seccomp, unenforced });
+      if (image.labels[KIT_LABEL] !== kit.id) await this.#containers.upload(id, kit.tar);
+      // Before the start: what PID 1 says while nobody is attached is lost.
+      const attached = attachment(await this.#containers.attach(id));
+      try {
+        await this.#containers.start(id);
+      } catch (error) {
+        attached.stream.destroy();
+        throw error;
+      }
+      const parts = { id, env: environmentOf(image.env), containers: this.#containers };
+      return await openSandbox(parts, attached);
+    } catch (error) {
+      if (statusOf(error) !== 404 && statusOf(error) !== 409) await this.#removeFailed(id);
+      throw error;
+    }
+  }
+
+  async #removeFailed(id: string): Promise<void> {
+    await this.#containers.remove(id).catch((error: unknown) => this.#options.log.warn(messageOf(error)));
+  }
+
+  async #discard(item: Pooled): Promise<void> {
+    try {
+      await item.sandbox.destroy();
+    } finally {
+      this.#poolNames.delete(item.name);
+    }
+  }
+
+  #discardInBackground(item: Pooled): void {
+    this.#discard(item).catch((error: unknown) => this.#options.log.warn(messageOf(error)));
+  }
+
+  #knownFacts(): Promise<HostFacts> {
+    this.#facts ??= probeEngine(this.#options.engine);
+    this.#facts.catch(() => {
+      this.#facts = undefined;
+    });
+    return this.#facts;
+  }
+
+  #knownKit(): Promise<KitArchive> {
+    const { kitPath } = this.#options;
+    this.#kit ??= (async () => readKitArchive(typeof kitPath === "string" ? kitPath : await kitPath()))();
+    this.#kit.catch(() => {
+      this.#kit = undefined;
+    });
+    return this.#kit;
+  }
+}
+
+/** Keys in a fixed order, so that equal wishes have equal text. */
+function makeOf(image: string, limits: SandboxLimits, runtime: string | undefined): Make {
+  const { memoryBytes, cpus, pids, diskBytes } = limits;
+  return { image, limits: { memoryBytes, cpus, pids, diskBytes }, ...(runtime !== undefined && { runtime }) };
+}
+
+function distinction(): string {
+  return randomBytes(6).toString("hex");
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,182 @@
+/** One running container as a {@link Sandbox}. */
+import { randomBytes } from "node:crypto";
+import type { Duplex } from "node:stream";
+import { demultiplex } from "./attached-stream.ts";
+import { HOME } from "./container-options.ts";
+import type { Containers } from "./containers.ts";
+import {
+  EngineUnreachable,
+  type ProcessSpec,
+  type ProcessStatus,
+  type Sandbox,
+  type SandboxProcess,
+} from "./host.ts";
+import { putTar } from "./put-tar.ts";
+import { openRunnerChannel, type RunnerChannel } from "./runner-channel.ts";
+
+/** Milliseconds for a runner to answer the greeting: it does in one, on a machine that is not overwhelmed. */
+const GREETING_MS = 10_000;
+/** After the stream has ended the engine needs a moment to note how PID 1 ended. */
+const ENDING_TRIES = 20;
+const ENDING_PAUSE_MS = 50;
+/** What is kept of the runner's own standard error, for `lost` and logs. */
+const KEPT_ERROR_BYTES = 1_024;
+
+/** A stream attached to a container, before there is a runner to talk to. */
+export interface Attachment {
+  readonly stream: Duplex;
+  /** The runner's words, as they come. */
+  readonly output: AsyncIterable<Buffer>;
+  /** Resolves when the stream has ended, whoever ended it. */
+  readonly ended: Promise<void>;
+  /** What the runner last said on its standard error. */
+  lastError(): string;
+}
+
+/** Wraps the engine's raw stream. From here on an error of the stream is only its end. */
+export function attachment(stream: Duplex): Attachment {
+  let errors = Buffer.alloc(0);
+  const ended = new Promise<void>((resolve) => {
+    stream.once("close", resolve);
+    stream.on("error", () => resolve());
+    stream.once("end", resolve);
+  });
+  async function* output(): AsyncGenerator<Buffer> {
+    for await (const piece of demultiplex(stream)) {
+      if (piece.stream === "stdout") yield piece.bytes;
+      else errors = Buffer.concat([errors, piece.bytes]).subarray(-KEPT_ERROR_BYTES);
+    }
+  }
+  return { stream, output: output(), ended, lastError: () => errors.toString("utf8").trim() };
+}
+
+/** The environment that an image declares, with the home that the sandbox's user really has. */
+export function environmentOf(imageEnv: readonly string[]): Record<string, string> {
+  const pairs = imageEnv.map((line): [string, string] => {
+    const at = line.indexOf("=");
+    return at < 0 ? [line, ""] : [line.slice(0, at), line.slice(at + 1)];
+  });
+  const defaults = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" };
+  return { ...defaults, ...Object.fromEntries(pairs), HOME, USER: "agent" };
+}
+
+export interface SandboxParts {
+  readonly id: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly containers: Containers;
+}
+
+/**
+ * Greets the runner and gives the sandbox. The attachment is the sandbox's from then on.
+ * @throws when the runner does not answer in time; the attachment is closed then
+ */
+export async function openSandbox(parts: SandboxParts, attached: Attachment): Promise<Sandbox> {
+  try {
+    const channel = await openRunnerChannel({
+      input: attached.stream,
+      output: attached.output,
+      deadlineMs: GREETING_MS,
+    });
+    return new DockerSandbox(parts, attached, channel);
+  } catch (error) {
+    attached.stream.destroy();
+    throw error;
+  }
+}
+
+class DockerSandbox implements Sandbox {
+  readonly id: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly lost: Promise<string>;
+  readonly #containers: Containers;
+  readonly #attached: Attachment;
+  readonly #channel: RunnerChannel;
+  #detached = false;
+  #destroyed = false;
+
+  constructor(parts: SandboxParts, attached: Attachment, channel: RunnerChannel) {
+    this.id = parts.id;
+    this.env = parts.env;
+    this.#containers = parts.containers;
+    this.#attached = attached;
+    this.#channel = channel;
+    this.lost = this.#whenLost();
+  }
+
+  get runnerVersion(): string {
+    return this.#channel.runnerVersion;
+  }
+
+  get facts(): { readonly landlock: number } {
+    return this.#channel.facts;
+  }
+
+  start(spec: ProcessSpec): Promise<SandboxProcess> {
+    return this.#channel.start(spec);
+  }
+
+  resume(id: string, from: { stdout: number; stderr: number }): Promise<SandboxProcess | undefined> {
+    return this.#channel.resume(id, from);
+  }
+
+  processes(): Promise<readonly ProcessStatus[]> {
+    return this.#channel.processes();
+  }
+
+  forget(id: string): void {
+    this.#channel.forget(id);
+  }
+
+  putTar(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void> {
+    return putTar(this.#channel, `tar.${randomBytes(8).toString("hex")}`, folder, tar);
+  }
+
+  usedDiskBytes(): Promise<number> {
+    return this.#containers.writtenBytes(this.id);
+  }
+
+  detach(): void {
+    this.#detached = true;
+    this.#letGo();
+  }
+
+  async destroy(): Promise<void> {
+    this.#destroyed = true;
+    // The container goes first: its end closes the stream, and outcomes then say why.
+    try {
+      await this.#containers.remove(this.id);
+    } finally {
+      this.#letGo();
+    }
+  }
+
+  #letGo(): void {
+    this.#channel.close();
+    this.#attached.stream.destroy();
+  }
+
+  async #whenLost(): Promise<string> {
+    await this.#attached.ended;
+    // Let go of by ourselves: the sandbox lives on, so this promise never settles.
+    if (this.#detached) return new Promise(() => undefined);
+    const reason = this.#destroyed ? "destroyed" : await this.#howItEnded();
+    this.#letGo();
+    return reason;
+  }
+
+  async #howItEnded(): Promise<string> {
+    const said = this.#attached.lastError();
+    const suffix = said === "" ? "" : ` (${said})`;
+    for (let tries = 0; tries < ENDING_TRIES; tries += 1) {
+      try {
+        const state = await this.#containers.inspect(this.id);
+        if (state === undefined) return "removed";
+        if (!state.running) return `${state.outOfMemory ? "oom" : `exited ${state.exitCode}`}${suffix}`;
+      } catch (error) {
+        return error instanceof EngineUnreachable ? "engine unreachable" : String(error);
+      }
+      await new Promise((resolve) => setTimeout(resolve, ENDING_PAUSE_MS));
+    }
+    return `the engine closed the stream, the container still runs${suffix}`;
+  }
+}
