@@ -147,14 +147,19 @@ function findProgram(name) {
   return folders.map((folder) => join(folder, name)).find((path) => existsSync(path));
 }
 
-/** Whether the process a pid file names is really that program; pids are reused after a restart. */
+/** Whether the process a pid file names is that program and runs; pids are reused, the dead may be unreaped. */
 function isAlive(pidFile, program) {
   try {
     const pid = Number.parseInt(readFileSync(pidFile, "utf8"), 10);
-    return readFileSync(`/proc/${pid}/comm`, "utf8").trim() === program;
+    const [, name, state] = /\((.*)\) (\S)/.exec(readFileSync(`/proc/${pid}/stat`, "utf8")) ?? [];
+    return name === program && state !== "Z" && state !== "X";
   } catch {
     return false;
   }
+}
+
+function dockerdIsAlive() {
+  return isAlive("/var/run/docker.pid", "dockerd");
 }
 
 /** dockerd refuses to start while its pid file names any living process, so stale ones go. */
@@ -173,14 +178,14 @@ function startEngine(dockerd, say) {
     runQuietly("systemctl", ["start", "docker"], START_MS);
     return undefined;
   }
-  if (isAlive("/var/run/docker.pid", "dockerd")) {
+  if (dockerdIsAlive()) {
     say("dockerd is starting already");
     return undefined;
   }
   removeStalePidFiles();
   say(`starting dockerd (log: ${LOG_FILE})`);
   mkdirSync("/var/log", { recursive: true });
-  const log = openSync(LOG_FILE, "w", 0o640);
+  const log = openSync(LOG_FILE, "a", 0o640);
   // The sbin folders hold iptables and are missing from many PATHs. `detached` is setsid: the engine outlives us.
   const env = {
     ...process.env,
@@ -198,20 +203,22 @@ function startEngine(dockerd, say) {
   return child;
 }
 
-async function waitForEngine(child, say) {
+async function startAndWait(dockerd, say) {
   const started = Date.now();
   let nextWord = 5_000;
+  let child = startEngine(dockerd, say);
   for (;;) {
     const { address } = await findEngine();
     if (address) return address;
     const elapsed = Date.now() - started;
-    const ended = child !== undefined && (child.exitCode !== null || child.signalCode !== null);
-    // A dockerd that ended because another one is starting is no failure.
-    const failed = ended && !isAlive("/var/run/docker.pid", "dockerd");
-    if (failed || elapsed > START_MS) {
-      const what = failed ? "ended" : `did not answer in ${START_MS / 1000} s`;
+    // A dockerd of ours that ended because another one is starting is no failure.
+    const gone = !existsSync("/run/systemd/system") && hasEnded(child) && !dockerdIsAlive();
+    if ((gone && child) || elapsed > START_MS) {
+      const what = gone ? "ended" : `did not answer in ${START_MS / 1000} s`;
       throw new SetupError(`dockerd ${what}. The end of ${LOG_FILE}:\n${logTail()}`);
     }
+    // The one that another process was starting has died: now it is up to us.
+    if (gone) child = startEngine(dockerd, say);
     if (elapsed > nextWord) {
       say(`waiting for dockerd (${Math.round(elapsed / 1000)} s)`);
       nextWord += 5_000;
@@ -220,9 +227,17 @@ async function waitForEngine(child, say) {
   }
 }
 
+/** True too where there is no child of ours. */
+function hasEnded(child) {
+  return child === undefined || child.exitCode !== null || child.signalCode !== null;
+}
+
 function logTail() {
   try {
-    return lastLines(readFileSync(LOG_FILE, "utf8"), 15);
+    const log = readFileSync(LOG_FILE, "utf8");
+    // dockerd's own chatter hides the one line that matters.
+    const telling = log.replace(/^.*level=info.*\n/gm, "");
+    return lastLines(telling.trim() === "" ? log : telling, 15);
   } catch {
     return "    (no log)";
   }
@@ -256,7 +271,7 @@ export async function ensureEngine(say = (line) => console.error(line)) {
   if (!findProgram("dockerd")) installPackages(["docker.io", "iptables", "ca-certificates"], say);
   const dockerd = findProgram("dockerd");
   if (!dockerd) throw new SetupError("The package docker.io is installed, yet there is no dockerd.");
-  const found = await waitForEngine(startEngine(dockerd, say), say);
+  const found = await startAndWait(dockerd, say);
   say("the Docker engine answers");
   return found;
 }

@@ -1,6 +1,7 @@
 /** Building, importing and looking up images through the engine, each step within a deadline (S6). */
 import { createReadStream } from "node:fs";
 import type { Readable } from "node:stream";
+import { stripVTControlCharacters } from "node:util";
 import { pack } from "tar-stream";
 import { type Engine, statusOf } from "./engine.ts";
 import { EngineError } from "./host.ts";
@@ -158,7 +159,7 @@ async function follow(name: string, output: NodeJS.ReadableStream, onLine: OnPro
   for await (const line of lines(output)) {
     const { stream, error } = parseProgress(line);
     if (error !== undefined) throw new EngineError(name, [error, ...shown].join("\n    "));
-    for (const text of (stream ?? "").split(/[\r\n]+/)) {
+    for (const text of stripVTControlCharacters(stream ?? "").split(/[\r\n]+/)) {
       if (text.trim() === "") continue;
       shown.push(text);
       if (shown.length > SHOWN_LINES) shown.shift();

@@ -142,8 +142,11 @@ export class Images {
     const dockerfile = pinParents(folder.dockerfile, parentTags);
     const files = [...folder.files, ...packages];
     const labels = { "caisson.image": folder.name };
-    await buildImage(this.#engine, { tag, dockerfile, files, labels }, onProgress);
-    await removeStages(this.#engine, `caisson.stage=${folder.name}`);
+    try {
+      await buildImage(this.#engine, { tag, dockerfile, files, labels }, onProgress);
+    } finally {
+      await removeStages(this.#engine, `caisson.stage=${folder.name}`);
+    }
   }
 
   #recipe(name: string): Recipe {
