@@ -1,7 +1,6 @@
 import type { Sha256 } from "../protocol/ids.ts";
 import type { Limits } from "../protocol/limits.ts";
-import type { Effect, Layer, Verdict } from "../protocol/verdicts.ts";
-import type { PolicyCheck } from "../protocol/views.ts";
+import type { Decision, Effect, Layer } from "../protocol/verdicts.ts";
 
 /**
  * An action in normal form: what the policy judges is this object, and this object is what is executed (A2).
@@ -12,7 +11,9 @@ export type PolicyAction =
       readonly kind: "exec";
       readonly tool: string;
       readonly command: ParsedCommand;
+      /** Absolute; the directory the command starts in. */
       readonly cwd: string;
+      /** Variables that this action adds to its command's environment; `exec.env.deny` holds for them too. */
       readonly env: Readonly<Record<string, string>>;
     }
   | { readonly kind: "read"; readonly tool: string; readonly path: string }
@@ -20,20 +21,43 @@ export type PolicyAction =
   | { readonly kind: "http"; readonly tool: string; readonly method: string; readonly url: string }
   | { readonly kind: "tool"; readonly tool: string; readonly input: unknown };
 
-/** A simple command the parser saw. `argv` undefined: the words can't be resolved; only `["..."]` matches it. */
-export interface SimpleCommand {
-  readonly argv: readonly string[] | undefined;
-  /** Assignments before the command, by name. */
-  readonly assignments: Readonly<Record<string, string | undefined>>;
-  readonly redirects: readonly { readonly operator: string; readonly path: string | undefined }[];
+/**
+ * A word of a command: its value where the text alone settles it, else how many words it may become:
+ * `one` (`"$x"`, `~/a`), or `any` number (`$x`, `*.ts`, `{a,b}`).
+ */
+export type CommandWord = string | { readonly unresolved: "one" | "any" };
+
+export interface CommandRedirect {
+  readonly operator: string;
+  readonly access: "read" | "write";
+  /** As written, so maybe relative; undefined: the text alone does not settle it. */
+  readonly path: string | undefined;
 }
 
-/** How two programs of a strict command are joined. */
+/** A simple command the parser saw. `argv` undefined: the words can't be resolved; only `["..."]` matches it. */
+export interface SimpleCommand {
+  readonly argv: readonly CommandWord[] | undefined;
+  /** Assignments before the command, by name. */
+  readonly assignments: Readonly<Record<string, string | undefined>>;
+  readonly redirects: readonly CommandRedirect[];
+  /** A reading that may not be what runs: its asks and denials count, that no rule allows it does not. */
+  readonly guess?: true;
+}
+
+/** A command's text, parsed once: judged and, in the strict shell, executed (A2). */
 export interface ParsedCommand {
   readonly text: string;
-  /** Every simple command in the text, also inside substitutions, subshells, functions. */
+  /** Every simple command in the text, also inside substitutions, subshells, functions and wrappers. */
   readonly commands: readonly SimpleCommand[];
-  /** The text is outside `strict`'s subset, and why. Absent: it is inside. */
+  /** Every redirect in the text, those of compound commands included. */
+  readonly redirects: readonly CommandRedirect[];
+  /** Names of all variables the text may set. */
+  readonly variables: readonly string[];
+  /** Where the text's `cd`s lead, in order; undefined: one that can't be resolved. */
+  readonly directories: readonly (string | undefined)[];
+  /** Canonical text made from the parsed words: what runs when the shell is `strict`. */
+  readonly strict?: string;
+  /** The text is outside `strict`'s subset, and why. Absent: it is inside, and `strict` is there. */
   readonly beyondStrict?: string;
   /** The text could not be parsed at all: deny (P1). */
   readonly error?: string;
@@ -46,20 +70,62 @@ export interface PolicyHistory {
   readonly asks: number;
 }
 
+/** What every kind of rule has. `rule` is its id, or its place such as `files.write.deny[0]`. */
+export interface Rule {
+  readonly rule: string;
+  readonly decision: Decision;
+  /** Character offset in the document: "first in the file" compares these. */
+  readonly position: number;
+  readonly reason?: string;
+  readonly effect?: Effect;
+}
+export interface ExecRule extends Rule {
+  readonly matches: (command: SimpleCommand) => boolean;
+  /** The rule's pattern as a person would type it, for reasons and hints. */
+  readonly pattern: string;
+}
+export interface NameRule extends Rule {
+  readonly matches: (name: string) => boolean;
+  readonly pattern: string;
+}
+/** A glob over absolute, normalised paths. */
+export type PathRule = NameRule;
+
+/** The compiled rules of one document; an absent section has no opinion (P2). */
+export interface Rules {
+  readonly tools?: readonly NameRule[];
+  readonly exec?: { readonly rules: readonly ExecRule[]; readonly env: readonly NameRule[] };
+  readonly read?: readonly PathRule[];
+  readonly write?: readonly PathRule[];
+  readonly ingest?: readonly PathRule[];
+  readonly export?: readonly PathRule[];
+}
+
+export type Shell = "none" | "strict" | "contained";
+/** Milliseconds a command may take, bytes its text may have, simple commands it may hold. */
+export interface ExecLimits {
+  readonly timeoutMs: number;
+  readonly bytes: number;
+  readonly commands: number;
+}
+
 /** A policy document that was parsed and whose tests passed. Immutable. */
 export interface Policy {
   readonly name: string;
+  readonly description?: string;
   readonly hash: Sha256;
   readonly text: string;
   readonly layer: Layer;
   readonly limits: Limits;
-  readonly shell: "none" | "strict" | "contained";
-  /** Milliseconds a command may take, bytes a command may be long, simple commands it may hold. */
-  readonly execLimits: { readonly timeoutMs: number; readonly bytes: number; readonly commands: number };
+  readonly rules: Rules;
+  /** The fields below have defaults where the document leaves them out; `settingsOf` combines layers. */
+  readonly shell: Shell;
+  readonly execLimits: ExecLimits;
   readonly approvals: { readonly timeoutMs: number; readonly onTimeout: "deny" };
   readonly sandbox: {
     readonly image: string;
     readonly images: readonly string[] | undefined;
+    readonly runtime: string | undefined;
     readonly memoryBytes: number;
     readonly cpus: number;
     readonly pids: number;
@@ -67,14 +133,4 @@ export interface Policy {
   };
   readonly ingest: { readonly deny: readonly string[]; readonly git: "fresh" | "full" | "none" };
   readonly exportRules: { readonly deny: readonly string[]; readonly ask: readonly string[] };
-}
-
-/** Public functions of the room: `parsePolicy`, `checkPolicy`, `judge`, `parseCommand`; see the files of those names. */
-export interface PolicyRoom {
-  parsePolicy(text: string, layer: Layer): { policy: Policy } | { check: PolicyCheck };
-  checkPolicy(text: string): PolicyCheck;
-  /** Collects all matches of all layers; deny beats ask beats allow; no match or an error: deny (P1, P2). */
-  judge(layers: readonly Policy[], action: PolicyAction, history: PolicyHistory): Verdict;
-  parseCommand(text: string): ParsedCommand;
-  effectOf(layers: readonly Policy[], action: PolicyAction): Effect;
 }

@@ -1,0 +1,193 @@
+import type { Assignment, Command, Redirection, SyntaxNode, Word } from "unbash";
+import type { CommandRedirect, CommandWord, ParsedCommand, SimpleCommand } from "./port.ts";
+import { readWord } from "./word.ts";
+import { innerOf } from "./wrappers.ts";
+
+/** Texts in texts (`sh -c`, `eval`) that are followed. */
+const MAX_TEXT_DEPTH = 6;
+const UNRESOLVED: SimpleCommand = { argv: undefined, assignments: {}, redirects: [] };
+/** Text that may start a substitution. */
+const SUBSTITUTION = /\$\(|`|[<>]\(|\$\{[\s|]|\$\[/;
+/** Not paths on a disk: what every program may use. */
+const HARMLESS = /^\/dev\/(?:null|stdin|stdout|stderr|tty|zero|full|random|urandom|fd\/\d+)$/;
+
+/** The word's value where this reader and the parser agree on it. */
+export function resolveWord(word: Word): CommandWord {
+  const value = readWord(word.text);
+  return typeof value === "string" && value !== word.value ? { unresolved: "any" } : value;
+}
+
+/** A redirect's path and how it is used; undefined: it copies a descriptor or opens what is harmless. */
+export function redirectOf(redirection: Redirection): readonly CommandRedirect[] {
+  if (redirection.type !== "Redirect") return [];
+  const operator = redirection.operator;
+  const word = redirection.target === undefined ? undefined : resolveWord(redirection.target);
+  const path = typeof word === "string" ? word : undefined;
+  if ((operator === ">&" || operator === "<&") && path !== undefined && /^(?:\d+-?|-)$/.test(path)) return [];
+  if (path !== undefined && HARMLESS.test(path)) return [];
+  const write: CommandRedirect = { operator, access: "write", path };
+  const read: CommandRedirect = { operator, access: "read", path };
+  if (operator === "<" || operator === "<&") return [read];
+  return operator === "<>" ? [read, write] : [write];
+}
+
+/** An argument's word; of a declaring builtin it may look like an assignment. */
+export function wordOf(argument: Word | Assignment): CommandWord {
+  if (argument.type === "Word") return resolveWord(argument);
+  if (argument.value.type !== "Word") return { unresolved: "any" };
+  const value = readWord(argument.text);
+  return typeof value === "string" ? value : { unresolved: "any" };
+}
+
+function assignmentsOf(command: Command): Record<string, string | undefined> {
+  const assignments: Record<string, string | undefined> = {};
+  for (const part of command.prefix) {
+    if (part.type !== "Assignment") continue;
+    const value = part.value.type === "Word" ? resolveWord(part.value) : undefined;
+    assignments[part.name] = typeof value === "string" ? value : undefined;
+  }
+  return assignments;
+}
+
+function isWords(node: SyntaxNode): node is Extract<SyntaxNode, { readonly text: string }> {
+  return "text" in node;
+}
+
+/** Gathers what one command text may do, from every node of its tree. */
+export class Collector {
+  readonly commands: SimpleCommand[] = [];
+  readonly #redirects: CommandRedirect[] = [];
+  readonly #variables = new Set<string>();
+  readonly #directories: (string | undefined)[] = [];
+  /** Scripts met so far: the text itself and each substitution in it. */
+  scripts = 0;
+  error: string | undefined;
+  #expanded = 0;
+  #textDepth = 0;
+
+  enter(node: SyntaxNode): void {
+    switch (node.type) {
+      case "Script":
+        this.scripts++;
+        this.error ??= node.errors?.[0]?.message;
+        return;
+      case "Command":
+        this.#command(node);
+        return;
+      case "Redirect":
+        this.#redirects.push(...redirectOf(node));
+        return;
+      case "Assignment":
+        this.#variables.add(node.name);
+        if (node.value.type === "Word" && hidesSubstitution(resolveWord(node.value)))
+          this.commands.push(UNRESOLVED);
+        return;
+      case "For":
+      case "Select":
+        this.#variables.add(node.name.value);
+        return;
+      case "FileDescriptorVariable":
+        this.#variables.add(node.name);
+        return;
+      case "ParameterExpansion":
+        if (node.operation?.type === "Default" && node.operation.operator.includes("="))
+          this.#variables.add(node.parameter);
+        if (node.operation?.type === "Transform" || node.operation?.type === "Unknown")
+          this.commands.push(UNRESOLVED);
+        return;
+      case "TestBinary":
+        if ([node.left, node.right].some((side) => hidesSubstitution(resolveWord(side))))
+          this.commands.push(UNRESOLVED);
+        return;
+      case "HereDoc":
+        if (node.closing === undefined) this.error ??= "a here-document without its end";
+        return;
+      default:
+    }
+  }
+
+  /** After a node's children: text that looks like a substitution while no child was one is unresolved. */
+  leave(node: SyntaxNode, scripts: number): void {
+    if (scripts > 0) return;
+    if (node.type === "ArithmeticCommand" && node.expression === undefined) this.commands.push(UNRESOLVED);
+    if (node.type === "ArithmeticExpansion" && node.expression === undefined) this.commands.push(UNRESOLVED);
+    if (node.type === "CommandExpansion" || node.type === "ProcessSubstitution")
+      this.commands.push(UNRESOLVED);
+    if (node.type === "ArithmeticCommand" && SUBSTITUTION.test(node.body)) this.commands.push(UNRESOLVED);
+    if (node.type === "Word" || node.type === "ArithmeticExpansion" || node.type === "HereDocBody") {
+      const settled = node.type === "Word" && typeof readWord(node.text) === "string";
+      const quoted = node.type === "HereDocBody" && node.parts === undefined;
+      if (isWords(node) && !settled && !quoted && SUBSTITUTION.test(node.text))
+        this.commands.push(UNRESOLVED);
+    }
+  }
+
+  #command(node: Command): void {
+    const words = node.args.map(wordOf);
+    const name = node.name === undefined ? undefined : resolveWord(node.name);
+    const assignments = assignmentsOf(node);
+    const redirects = node.redirects.flatMap(redirectOf);
+    const argv = node.name === undefined ? [] : typeof name === "string" ? [name, ...words] : undefined;
+    this.commands.push({ argv, assignments, redirects });
+    if (typeof name === "string" && /^(?:cd|pushd|popd|chdir)$/.test(name))
+      this.#changeDirectory(name, words);
+    for (const redirect of node.redirects) {
+      if (redirect.type === "HereString" && typeof name === "string")
+        this.#fed(name, redirect.target?.value ?? "");
+      if (redirect.type === "HereDoc" && typeof name === "string") this.#fed(name, redirect.body.text);
+    }
+  }
+
+  #changeDirectory(name: string, words: readonly CommandWord[]): void {
+    const target = words.find((word) => typeof word !== "string" || !word.startsWith("-"));
+    this.#directories.push(name !== "popd" && typeof target === "string" ? target : undefined);
+  }
+
+  /** Text on a shell's standard input is what it runs. */
+  #fed(name: string, text: string): void {
+    if (/(?:^|\/)(?:ba|da|a|z|k|mk)?sh$/.test(name)) this.#fedTexts.push(text);
+  }
+  readonly #fedTexts: string[] = [];
+
+  /** Adds what wrappers run; `follow` parses a text into this collector. */
+  expandInner(follow: (text: string) => void): void {
+    if (this.#textDepth >= MAX_TEXT_DEPTH) {
+      this.commands.push(UNRESOLVED);
+      return;
+    }
+    this.#textDepth++;
+    const texts = this.#fedTexts.splice(0);
+    for (; this.#expanded < this.commands.length; this.#expanded++) {
+      const command = this.commands[this.#expanded];
+      if (command === undefined) break;
+      const inner = innerOf(command);
+      const guess = command.guess ? ({ guess: true } as const) : {};
+      for (const name of inner.variables) this.#variables.add(name);
+      for (const argv of inner.commands) this.commands.push({ ...UNRESOLVED, ...wordsOf(argv), ...guess });
+      if (!command.guess)
+        for (const argv of inner.guesses)
+          this.commands.push({ ...UNRESOLVED, ...wordsOf(argv), guess: true });
+      texts.push(...inner.texts);
+    }
+    for (const text of texts) follow(text);
+    this.#textDepth--;
+  }
+
+  result(): Pick<ParsedCommand, "commands" | "redirects" | "variables" | "directories"> {
+    return {
+      commands: this.commands,
+      redirects: this.#redirects,
+      variables: [...this.#variables],
+      directories: this.#directories,
+    };
+  }
+}
+
+function hidesSubstitution(word: CommandWord): boolean {
+  return typeof word === "string" && /\$\(|`|\$\{/.test(word);
+}
+
+/** An inner command whose first word is unresolved is unresolved as a whole. */
+function wordsOf(argv: readonly CommandWord[] | undefined): Pick<SimpleCommand, "argv"> {
+  return { argv: argv !== undefined && typeof argv[0] === "string" ? argv : undefined };
+}

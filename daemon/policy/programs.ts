@@ -1,0 +1,183 @@
+/** Which programs run other programs, and how their arguments say so (THREATS 7 and 8). */
+
+/** A wrapper whose options are known: behind them, and `operands` words, stands the command it runs. */
+export interface Wrapper {
+  /** Short options that take a value, by letter. */
+  readonly values: string;
+  /** Long options that take a value as the next word when no `=` follows. */
+  readonly longValues?: readonly string[];
+  /** Short options without a value, by letter; any other option makes the inner command unresolved. */
+  readonly plain: string;
+  readonly longPlain?: readonly string[];
+  readonly operands?: number;
+  /** NAME=VALUE words before the command set variables. */
+  readonly assigns?: true;
+  /** What it appends to the command is not known. */
+  readonly appends?: true;
+}
+
+const ENTRIES: readonly (readonly [string, Wrapper])[] = [
+  [
+    "env",
+    {
+      values: "uC",
+      longValues: ["unset", "chdir"],
+      plain: "i0v",
+      longPlain: ["ignore-environment"],
+      assigns: true,
+    },
+  ],
+  ["nohup", { values: "", plain: "" }],
+  ["nice", { values: "n", longValues: ["adjustment"], plain: "" }],
+  [
+    "timeout",
+    {
+      values: "ks",
+      longValues: ["kill-after", "signal"],
+      plain: "v",
+      longPlain: ["preserve-status", "foreground", "verbose"],
+      operands: 1,
+    },
+  ],
+  ["time", { values: "fo", longValues: ["format", "output"], plain: "pvaq" }],
+  ["command", { values: "", plain: "p" }],
+  ["exec", { values: "a", plain: "cl" }],
+  ["builtin", { values: "", plain: "" }],
+  ["sudo", { values: "ugpChrtTDR", longValues: ["user", "group"], plain: "nEHSkbAPi", assigns: true }],
+  ["doas", { values: "uC", plain: "n" }],
+  ["setsid", { values: "", plain: "cfw", longPlain: ["fork", "wait", "ctty"] }],
+  ["stdbuf", { values: "ioe", longValues: ["input", "output", "error"], plain: "" }],
+  ["ionice", { values: "cn", plain: "t" }],
+  ["chroot", { values: "", plain: "", operands: 1 }],
+  ["fakeroot", { values: "", plain: "" }],
+  ["busybox", { values: "", plain: "" }],
+  ["toybox", { values: "", plain: "" }],
+  [
+    "xargs",
+    {
+      values: "EInLPsda",
+      longValues: [
+        "max-args",
+        "max-procs",
+        "max-lines",
+        "delimiter",
+        "arg-file",
+        "replace",
+        "max-chars",
+        "eof",
+      ],
+      plain: "0rtpx",
+      longPlain: ["null", "no-run-if-empty", "verbose", "interactive", "exit"],
+      appends: true,
+    },
+  ],
+];
+export const WRAPPERS: ReadonlyMap<string, Wrapper> = new Map(ENTRIES);
+
+/** Wrappers whose way of taking a command is not modelled: what they run is unresolved, every tail is a guess. */
+export const OPAQUE: ReadonlySet<string> = new Set(
+  "strace ltrace gdb valgrind unshare nsenter systemd-run script su runuser parallel fd fdfind ssh docker podman entr expect setpriv prlimit perf proot rlwrap unbuffer cpulimit start-stop-daemon flock chrt taskset xvfb-run dbus-run-session at batch crontab tmux screen git-shell coproc logger".split(
+    " ",
+  ),
+);
+
+export const SHELLS: ReadonlySet<string> = new Set([
+  "sh",
+  "bash",
+  "dash",
+  "ash",
+  "zsh",
+  "ksh",
+  "mksh",
+  "rbash",
+]);
+
+/** Builtins that evaluate text in their arguments: a substitution in a quoted argument runs. */
+export const EVALUATING: ReadonlySet<string> = new Set(
+  "let test [ declare typeset local export readonly unset printf read mapfile readarray wait".split(" "),
+);
+/** Builtins that set the variables they name. */
+export const DECLARING: ReadonlySet<string> = new Set(["declare", "typeset", "local", "export", "readonly"]);
+
+/** Builtins that run text or files nobody sees here. */
+export const SOURCING: ReadonlySet<string> = new Set([
+  "source",
+  ".",
+  "enable",
+  "bind",
+  "complete",
+  "compgen",
+  "fc",
+  "hash",
+]);
+
+const CODE = /^-(?:[A-Za-z]*[ceErpn]|-eval|-print|-command|-require|-import|-loader)/;
+const INTERPRETER =
+  /^(?:python|pypy|perl|ruby|node|nodejs|php|lua|deno|bun|osascript|tclsh|Rscript|julia|guile)[0-9.]*$/;
+
+/** By program: options that make it run another one. Written in full; their abbreviations count too. */
+const RUNNING: ReadonlyMap<string, readonly string[]> = new Map([
+  [
+    "git",
+    [
+      "-c",
+      "--config-env",
+      "--upload-pack",
+      "--receive-pack",
+      "--exec",
+      "--exec-path",
+      "-x",
+      "--extcmd",
+      "--ext-diff",
+      "--textconv",
+      "-O",
+      "--open-files-in-pager",
+      "-u",
+      "--template",
+    ],
+  ],
+  [
+    "tar",
+    [
+      "-I",
+      "--use-compress-program",
+      "--to-command",
+      "--checkpoint-action",
+      "--rsh-command",
+      "-F",
+      "--info-script",
+      "--new-volume-script",
+    ],
+  ],
+  ["rg", ["--pre", "--hostname-bin"]],
+  ["sort", ["--compress-program"]],
+  ["rsync", ["-e", "--rsh", "--rsync-path"]],
+  ["zip", ["-T", "-TT", "--unzip-command"]],
+  ["scp", ["-S", "-o"]],
+  ["sftp", ["-S", "-o"]],
+  ["man", ["-P", "--pager", "-H"]],
+  ["split", ["--filter"]],
+  ["ctags", ["--options"]],
+]);
+
+function isOption(word: string, option: string): boolean {
+  if (!option.startsWith("--")) return word.startsWith(option) && !word.startsWith("--");
+  const name = word.split("=", 1)[0] ?? "";
+  return name === option || (name.length >= 4 && option.startsWith(name));
+}
+
+/** Whether this program, with these literal arguments, runs a program or code that its own words name. */
+export function runsItsArguments(program: string, words: readonly string[]): boolean {
+  if (INTERPRETER.test(program)) return words.some((word) => CODE.test(word));
+  if (/^[gmn]?awk$/.test(program))
+    return words.some((word) => /system|\||getline|>|@load|^-[flei]/.test(word));
+  if (program === "sed")
+    return words.some((word) => /(^|[;{}\s\d$/!])[ewW](\s|$)|[^\s\w]\w*[ew]\w*\s*($|[;}\n])/.test(word));
+  if (/^(?:vim?|ex|ed|view|nvim|emacs|less|more)$/.test(program))
+    return words.some((word) => /^[-+]/.test(word));
+  if (program === "git" && words.some((word) => /^(?:ext|fd)::|^!/.test(word))) return true;
+  if (program === "git" && /^(?:bisect run|submodule foreach|filter-branch|hook run)/.test(words.join(" ")))
+    return true;
+  const options = RUNNING.get(program);
+  return options !== undefined && words.some((word) => options.some((option) => isOption(word, option)));
+}

@@ -1,0 +1,205 @@
+import type { CommandWord, SimpleCommand } from "./port.ts";
+import {
+  DECLARING,
+  EVALUATING,
+  OPAQUE,
+  runsItsArguments,
+  SHELLS,
+  SOURCING,
+  WRAPPERS,
+  type Wrapper,
+} from "./programs.ts";
+
+/** What a command runs besides itself. */
+export interface Inner {
+  /** Commands by their words; undefined: something runs that can't be resolved. */
+  readonly commands: readonly (readonly CommandWord[] | undefined)[];
+  /** Readings that may not be what runs. */
+  readonly guesses: readonly (readonly CommandWord[])[];
+  /** Shell texts it evaluates. */
+  readonly texts: readonly string[];
+  /** Variables it sets. */
+  readonly variables: readonly string[];
+}
+
+const ANY: CommandWord = { unresolved: "any" };
+const NOTHING: Inner = { commands: [], guesses: [], texts: [], variables: [] };
+const UNRESOLVED: Inner = { ...NOTHING, commands: [undefined] };
+/** Tails of an opaque wrapper's words that are tried as commands. */
+const MAX_GUESSES = 16;
+
+/** `/usr/bin/git` → `git`. */
+export function baseName(path: string): string {
+  return path.slice(path.lastIndexOf("/") + 1);
+}
+
+function nameOfAssignment(word: CommandWord): string | undefined {
+  return typeof word === "string" ? /^([A-Za-z_]\w*)(?:\[.*\])?\+?=/.exec(word)?.[1] : undefined;
+}
+
+function tails(words: readonly CommandWord[]): (readonly CommandWord[])[] {
+  const found: (readonly CommandWord[])[] = [];
+  for (let i = 0; i < words.length && found.length < MAX_GUESSES; i++) {
+    const word = words[i];
+    if (typeof word === "string" && !word.startsWith("-") && word !== "") found.push(words.slice(i));
+  }
+  return found;
+}
+
+/** How many words an option takes, itself included; undefined: not an option we know. */
+function optionLength(word: string, wrapper: Wrapper): number | undefined {
+  if (word.startsWith("--")) {
+    const [name = "", value] = word.slice(2).split("=", 2);
+    if (wrapper.longPlain?.includes(name)) return value === undefined ? 1 : undefined;
+    if (wrapper.longValues?.includes(name)) return value === undefined ? 2 : 1;
+    return undefined;
+  }
+  for (let i = 1; i < word.length; i++) {
+    const letter = word[i] ?? "";
+    if (wrapper.values.includes(letter)) return i === word.length - 1 ? 2 : 1;
+    if (!wrapper.plain.includes(letter)) return undefined;
+  }
+  return 1;
+}
+
+/** Where the inner command starts; undefined: the options before it are not understood. */
+function startOf(words: readonly CommandWord[], wrapper: Wrapper): number | undefined {
+  let i = 0;
+  while (i < words.length) {
+    const word = words[i];
+    if (typeof word !== "string") return undefined;
+    if (word === "--") {
+      i++;
+      break;
+    }
+    if (!word.startsWith("-") || word === "-") break;
+    const length = optionLength(word, wrapper);
+    if (length === undefined) return undefined;
+    for (let value = i + 1; value < i + length; value++) {
+      const settled = words[value];
+      if (typeof settled === "object" && settled.unresolved === "any") return undefined;
+    }
+    i += length;
+  }
+  for (let skipped = 0; skipped < (wrapper.operands ?? 0); skipped++) {
+    const word = words[i];
+    if (typeof word === "object" && word.unresolved === "any") return undefined;
+    i++;
+  }
+  return i;
+}
+
+function wrapped(words: readonly CommandWord[], wrapper: Wrapper): Inner {
+  let start = startOf(words, wrapper);
+  if (start === undefined) return { ...UNRESOLVED, guesses: tails(words) };
+  const variables: string[] = [];
+  for (; wrapper.assigns && start < words.length; start++) {
+    const name = nameOfAssignment(words[start] ?? ANY);
+    if (name === undefined) break;
+    variables.push(name);
+  }
+  const inner = words.slice(start);
+  if (inner.length === 0) return { ...NOTHING, variables };
+  const replaced = wrapper.appends
+    ? [...inner.map((word) => (typeof word === "string" && /[{}%]/.test(word) ? ANY : word)), ANY]
+    : inner;
+  return { ...NOTHING, commands: [replaced], variables };
+}
+
+/** `find … -exec CMD … ;`, `-ok`, `-execdir`, `-okdir`. */
+function found(words: readonly CommandWord[]): Inner {
+  const commands: CommandWord[][] = [];
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i];
+    if (typeof word !== "string" || !/^-(?:exec|ok)(?:dir)?$/.test(word)) continue;
+    const rest = words.slice(i + 1);
+    const end = rest.findIndex((part) => part === ";" || part === "+");
+    const command = end < 0 ? rest : rest.slice(0, end);
+    commands.push(command.map((part) => (typeof part === "string" && part.includes("{}") ? ANY : part)));
+  }
+  const hidden = words.some((word) => typeof word !== "string" && word.unresolved === "any");
+  return { ...NOTHING, commands: hidden && commands.length > 0 ? [...commands, undefined] : commands };
+}
+
+/** `sh [options] -c TEXT`, a script file, or text on standard input. */
+function shell(words: readonly CommandWord[]): Inner {
+  let code = false;
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i];
+    if (typeof word !== "string") return UNRESOLVED;
+    if (/^[-+]/.test(word) && word !== "-" && word !== "--") {
+      if (word.startsWith("--")) return UNRESOLVED;
+      if (/[oO]/.test(word)) i++;
+      if (word.startsWith("-") && word.includes("c")) code = true;
+      if (/[is]/.test(word)) return UNRESOLVED;
+      continue;
+    }
+    if (!code) return UNRESOLVED;
+    const text = word === "-" || word === "--" ? words[i + 1] : word;
+    return typeof text === "string" ? { ...NOTHING, texts: [text] } : UNRESOLVED;
+  }
+  return UNRESOLVED;
+}
+
+function joined(words: readonly CommandWord[]): Inner {
+  const literal = words.filter((word) => typeof word === "string");
+  return literal.length === words.length ? { ...NOTHING, texts: [literal.join(" ")] } : UNRESOLVED;
+}
+
+function watched(words: readonly CommandWord[]): Inner {
+  const start = startOf(words, { values: "n", longValues: ["interval"], plain: "bdetgcx" });
+  return start === undefined ? { ...UNRESOLVED, guesses: tails(words) } : joined(words.slice(start));
+}
+
+function declaring(program: string, words: readonly CommandWord[]): Inner {
+  const variables: string[] = [];
+  for (const word of words) {
+    const name =
+      nameOfAssignment(word) ?? (typeof word === "string" && /^[A-Za-z_]\w*$/.test(word) ? word : undefined);
+    if (name !== undefined && (program !== "printf" || words[0] === "-v")) variables.push(name);
+  }
+  const hidden = words.some(
+    (word) =>
+      typeof word === "string" && /\$\(|`|\$\{/.test(word) && (program !== "printf" || words[0] === "-v"),
+  );
+  return { ...NOTHING, commands: hidden ? [undefined] : [], variables };
+}
+
+function trapped(words: readonly CommandWord[]): Inner {
+  const operands = words[0] === "--" ? words.slice(1) : words;
+  const text = operands[0];
+  if (text === undefined || text === "-p" || text === "-l" || operands.length < 2) return NOTHING;
+  return typeof text === "string" ? { ...NOTHING, texts: [text] } : UNRESOLVED;
+}
+
+function aliased(words: readonly CommandWord[]): Inner {
+  const texts: string[] = [];
+  for (const word of words) {
+    if (typeof word !== "string") return UNRESOLVED;
+    if (word.includes("=")) texts.push(word.slice(word.indexOf("=") + 1));
+  }
+  return { ...NOTHING, texts };
+}
+
+/** What the command runs besides itself, as far as its words tell (THREATS 7 and 8). */
+export function innerOf(command: SimpleCommand): Inner {
+  const [first, ...words] = command.argv ?? [];
+  if (typeof first !== "string") return NOTHING;
+  const program = baseName(first);
+  const literal = words.filter((word) => typeof word === "string");
+  const wrapper = WRAPPERS.get(program);
+  if (program === "command" && literal.some((word) => /^-p?[vV]/.test(word))) return NOTHING;
+  if (wrapper) return wrapped(words, wrapper);
+  if (program === "find") return found(words);
+  if (SHELLS.has(program)) return shell(words);
+  if (program === "eval") return joined(words);
+  if (program === "watch") return watched(words);
+  if (program === "trap") return trapped(words);
+  if (program === "alias") return aliased(words);
+  if (OPAQUE.has(program)) return { ...UNRESOLVED, guesses: tails(words) };
+  if (SOURCING.has(program)) return UNRESOLVED;
+  if (/^(?:mapfile|readarray)$/.test(program) && literal.some((word) => word.startsWith("-C")))
+    return UNRESOLVED;
+  if (DECLARING.has(program) || EVALUATING.has(program)) return declaring(program, words);
+  return runsItsArguments(program, literal) ? UNRESOLVED : NOTHING;
+}
