@@ -31,13 +31,3 @@ async function fill(value: unknown, blobs: Pick<Blobs, "text">): Promise<unknown
   for (const [key, part] of Object.entries(value)) entries.push([key, await fill(part, blobs)]);
   return Object.fromEntries(entries);
 }
-
-/** Every blob reference in a value, in the order in which they stand. */
-export function* referencesIn(value: unknown): Generator<BlobReference> {
-  if (typeof value !== "object" || value === null) return;
-  if (Object.hasOwn(value, "blob") && isBlobReference(value)) {
-    yield value;
-    return;
-  }
-  for (const part of Object.values(value)) yield* referencesIn(part);
-}

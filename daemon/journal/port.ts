@@ -11,15 +11,18 @@ export type Durability = "synced" | "written";
 /** One run's journal, open for writing. One writer a run (J2). */
 export interface RunJournal {
   readonly run: RunId;
-  /** `seq` of the newest event; 0 when there is none. */
+  /** `seq` of the newest event, written or under way; 0 when there is none. */
   readonly seq: number;
-  /** Hash of the newest event; 64 zeros when there is none. */
+  /** Hash of the newest event, written or under way; 64 zeros when there is none. */
   readonly head: Sha256;
   /**
    * Appends events in order. Strings of over 16 KiB are moved to blobs, strings are made well-formed.
    * Subscribers see an event only after it is written (J1).
    * @throws ExpectedSeqMismatch when `expectedSeq` is not the journal's `seq`
-   * @throws JournalUnwritable when the disk refuses (full, read-only, removed); nothing was appended then
+   * A caller may have several appends under way, each expecting the `seq` that the one before it leads to.
+   * @throws JournalUnwritable when the disk refuses (full, read-only, removed); nothing was appended then, unless
+   *   its `appended` says that the events are written and seen and only their arrival on disk is unsure
+   * @throws EventTooLarge when an event's line would pass 16 MiB although its long strings stand in blobs
    */
   append(
     expectedSeq: number,
@@ -59,9 +62,26 @@ export interface Journal {
    * A listener must not throw or block. Returns the unsubscribe function.
    */
   onAppended(listener: (run: RunId, events: readonly JournalEvent[]) => void): () => void;
-  /** Removes a run's journal for good (`caisson rm`). */
+  /** Bytes of the run's journal that are written. @throws JournalMissing */
+  bytes(run: RunId): Promise<number>;
+  /** Removes a run's journal for good (`caisson rm`); its blobs stay for the collector. */
   remove(run: RunId): Promise<void>;
+  /** Calls `listener` after a run's journal was removed. Returns the unsubscribe function. */
+  onRemoved(listener: (run: RunId) => void): () => void;
   close(): Promise<void>;
+}
+
+/**
+ * A fault to inject, for tests. `at` is called at named points (`journal.append.before-write`, `blob.before-write`, …);
+ * what it throws happens as if the disk had refused there, and what it awaits, the disk takes as long.
+ */
+export interface Faults {
+  at(point: string): Promise<void> | void;
+}
+
+/** Milliseconds since the epoch. */
+export interface Clock {
+  now(): number;
 }
 
 /** Large content by hash: `$CAISSON_HOME/blobs/<aa>/<sha256>`. */
@@ -83,6 +103,15 @@ export class ExpectedSeqMismatch extends Error {
 }
 export class JournalUnwritable extends Error {
   override readonly name = "JournalUnwritable";
+  /** The events are in the journal; whether they would outlive a power cut is unsure. */
+  readonly appended: boolean;
+  constructor(message: string, options?: ErrorOptions & { appended?: boolean }) {
+    super(message, options);
+    this.appended = options?.appended ?? false;
+  }
+}
+export class EventTooLarge extends Error {
+  override readonly name = "EventTooLarge";
 }
 export class JournalDamaged extends Error {
   override readonly name = "JournalDamaged";
@@ -100,6 +129,9 @@ export class JournalMissing extends Error {
 }
 export class BlobMissing extends Error {
   override readonly name = "BlobMissing";
+}
+export class BlobDamaged extends Error {
+  override readonly name = "BlobDamaged";
 }
 export class BodyTooLarge extends Error {
   override readonly name = "BodyTooLarge";

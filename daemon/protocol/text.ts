@@ -22,6 +22,16 @@ export function isBlobReference(value: unknown): value is BlobReference {
   return BlobReference.safeParse(value).success;
 }
 
+/** Every blob reference in a value, at any depth, in the order in which they stand. */
+export function* referencesIn(value: unknown): Generator<BlobReference> {
+  if (typeof value !== "object" || value === null) return;
+  if (Object.hasOwn(value, "blob") && isBlobReference(value)) {
+    yield value;
+    return;
+  }
+  for (const part of Object.values(value)) yield* referencesIn(part);
+}
+
 /** The string itself, or the beginning that the reference shows: for display, never for work. */
 export function previewOf(text: Text): string {
   return typeof text === "string" ? text : text.preview;

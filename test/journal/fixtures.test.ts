@@ -1,10 +1,10 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { referencesIn } from "../../daemon/journal/hydrate.ts";
 import { packageRoot } from "../../daemon/package-root.ts";
 import { CHAIN_START, checkLine, sha256 } from "../../daemon/protocol/chain.ts";
 import { EVENT_DATA, JournalEvent } from "../../daemon/protocol/events.ts";
+import { referencesIn } from "../../daemon/protocol/text.ts";
 import { everyTypeEvents } from "../fixtures/every-type.ts";
 import { journalOf } from "../fixtures/make-spine.ts";
 import { spineEvents } from "../fixtures/spine-events.ts";
