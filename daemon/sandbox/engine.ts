@@ -52,9 +52,9 @@ export class Engine {
    * @throws {EngineUnreachable} when none answers within 5 s
    * @throws {EngineError} when the engine is older than API 1.41
    */
-  static async connect(env: NodeJS.ProcessEnv = process.env): Promise<Engine> {
+  static async connect(): Promise<Engine> {
     const reasons: string[] = [];
-    for (const options of engineAddresses(env)) {
+    for (const options of engineAddresses(process.env)) {
       try {
         return await Engine.#connectTo(options);
       } catch (error) {

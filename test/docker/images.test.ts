@@ -3,10 +3,13 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { extract } from "tar-stream";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { packageRoot } from "../../daemon/package-root.ts";
 import { Engine } from "../../daemon/sandbox/engine.ts";
 import { Images } from "../../daemon/sandbox/images.ts";
+
+// An image that is not there yet is built by the first test that needs it.
+vi.setConfig({ testTimeout: 600_000 });
 
 const owner = `test-images-${randomUUID()}`;
 const silent = (): void => undefined;
