@@ -13,6 +13,8 @@ type RespondOptions = Parameters<Model["respond"]>[1];
 
 /** Milliseconds a service may take to end its stream after the response is whole. */
 const END_GRACE_MS = 250;
+/** The SDK's own timeout, as long as a timer can be: the watch owns the deadlines. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 export interface AnthropicModelOptions {
   /** Model id, as the Messages API takes it. */
@@ -108,7 +110,7 @@ export async function createAnthropicModel(options: AnthropicModelOptions): Prom
         : { apiKey: credentials.apiKey }),
       baseURL: credentials.baseUrl,
       maxRetries: 0,
-      timeout: limits.deadlineMs,
+      timeout: LONGEST_TIMER_MS,
       fetch: watch.fetch,
       // Its logs and traces would hold what the model reads and says.
       logLevel: "off",

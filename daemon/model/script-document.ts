@@ -1,4 +1,4 @@
-import { isNode, LineCounter, parseDocument } from "yaml";
+import { isMap, isNode, isScalar, LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
 import { CaissonError } from "../protocol/errors.ts";
 import { Decision } from "../protocol/verdicts.ts";
@@ -116,20 +116,24 @@ export function parseScript(text: string): Script {
   return refuse(
     parsed.error.issues.slice(0, 100).map((issue) => {
       const path = issue.path.filter((part) => typeof part !== "symbol");
-      const offset = offsetOf(
-        document,
-        issue.code === "unrecognized_keys" ? [...path, issue.keys[0] ?? ""] : path,
-      );
-      return placed(offset, `${path.join(".") || "script"}: ${issue.message}`);
+      const key = issue.code === "unrecognized_keys" ? issue.keys[0] : undefined;
+      return placed(offsetOf(document, path, key), `${path.join(".") || "script"}: ${issue.message}`);
     }),
   );
 }
 
-/** Where the deepest node on `path` begins. */
-function offsetOf(document: ReturnType<typeof parseDocument>, path: readonly (string | number)[]): number {
-  for (let depth = path.length; depth > 0; depth--) {
-    const node = document.getIn(path.slice(0, depth), true);
-    if (isNode(node) && node.range) return node.range[0];
+/** Where the deepest node on `path` begins, or the key in it. */
+function offsetOf(
+  document: ReturnType<typeof parseDocument>,
+  path: readonly (string | number)[],
+  key: string | undefined,
+): number {
+  for (let depth = path.length; depth >= 0; depth--) {
+    const node = depth === 0 ? document.contents : document.getIn(path.slice(0, depth), true);
+    if (!isNode(node) || !node.range) continue;
+    const keys = isMap(node) ? node.items.map((pair) => pair.key) : [];
+    const found = keys.find((other) => isScalar(other) && String(other.value) === key);
+    return (isScalar(found) ? found.range : undefined)?.[0] ?? node.range[0];
   }
-  return document.contents?.range?.[0] ?? 0;
+  return 0;
 }

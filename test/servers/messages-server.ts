@@ -1,7 +1,9 @@
 import { once } from "node:events";
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { Readable } from "node:stream";
 import { text as readText } from "node:stream/consumers";
+import { pipeline } from "node:stream/promises";
 import { eventsOf, type ServedBlock, type ServedEvent, type ServedUsage } from "./messages-events.ts";
 
 export type { ServedBlock, ServedEvent, ServedUsage } from "./messages-events.ts";
@@ -94,9 +96,13 @@ function startStream(response: ServerResponse): void {
   response.writeHead(200, { "content-type": "text/event-stream; charset=utf-8", "request-id": "req_test" });
 }
 
+function* repeated(bytes: string): Generator<string> {
+  for (;;) yield bytes;
+}
+
+/** Until the client goes, which is how it is meant to end. */
 async function writeEndlessly(response: ServerResponse, bytes: string): Promise<void> {
-  while (!response.destroyed)
-    if (!response.write(bytes)) await Promise.race([once(response, "drain"), once(response, "close")]);
+  await pipeline(Readable.from(repeated(bytes)), response).catch(() => {});
 }
 
 function servedEvents(served: Extract<Served, { content: unknown }>, model: string): ServedEvent[] {
