@@ -14,7 +14,10 @@ export interface Reconciled {
  * Removes this owner's containers that no live run needs: those of ended runs, and the pool of a daemon that
  * died. The present pool is left alone. One that can't be removed does not keep the others.
  */
-export async function reconcile(host: SandboxHost, liveRuns: ReadonlySet<string>): Promise<Reconciled> {
+export async function reconcile(
+  host: Pick<SandboxHost, "leases" | "remove">,
+  liveRuns: ReadonlySet<string>,
+): Promise<Reconciled> {
   const kept = new Map<string, string[]>();
   const leftovers: string[] = [];
   for (const lease of await host.leases()) {

@@ -1,0 +1,52 @@
+import { randomUUID } from "node:crypto";
+import { OWNER_LABEL } from "../../daemon/sandbox/container-options.ts";
+import { createDockerHost, type DockerHostConfig } from "../../daemon/sandbox/docker-host.ts";
+import { Engine } from "../../daemon/sandbox/engine.ts";
+import type { SandboxHost } from "../../daemon/sandbox/host.ts";
+import { Images } from "../../daemon/sandbox/images.ts";
+
+/** Hosts on the real engine for one test file, and the removal of all that they leave. */
+export interface DockerHosts {
+  readonly engine: Engine;
+  readonly images: Images;
+  /** A host of the owner named so within this file. */
+  host(owner: string, config?: Partial<DockerHostConfig>): SandboxHost;
+  /** The full owner label of a name. */
+  ownerOf(owner: string): string;
+  /** Removes every container of this file's owners; resolves to their number. */
+  cleanUp(): Promise<number>;
+}
+
+export async function dockerHosts(): Promise<DockerHosts> {
+  const engine = await Engine.connect();
+  const images = new Images(engine);
+  const file = randomUUID().slice(0, 8);
+  const owners = new Set<string>();
+  const quiet = (): void => undefined;
+  const ownerOf = (owner: string): string => `test-${file}-${owner}`;
+  return {
+    engine,
+    images,
+    ownerOf,
+    host: (owner, config = {}) => {
+      owners.add(ownerOf(owner));
+      const kitPath = (): Promise<string> => images.ensureKit(quiet);
+      const log = { info: quiet, warn: quiet };
+      return createDockerHost({ owner: ownerOf(owner), engine, images, kitPath, config, log });
+    },
+    cleanUp: async () => {
+      const lists = [...owners].map((owner) => removeAll(engine, `${OWNER_LABEL}=${owner}`));
+      return (await Promise.all(lists)).reduce((sum, count) => sum + count, 0);
+    },
+  };
+}
+
+async function removeAll(engine: Engine, label: string): Promise<number> {
+  const left = await engine.call("list", 10_000, (docker) =>
+    docker.listContainers({ all: true, filters: { label: [label] } }),
+  );
+  for (const { Id } of left) {
+    await engine.call("remove", 30_000, (docker) => docker.getContainer(Id).remove({ force: true, v: true }));
+  }
+  return left.length;
+}
