@@ -10,7 +10,7 @@ export interface StreamLimits {
   readonly highBytes: number;
   /** Replay goes on when no more than this waits. */
   readonly lowBytes: number;
-  /** Beyond this much waiting the socket is cut at once; only a `"*"` feed, which can't be replayed, gets there. */
+  /** A frame that finds more than this waiting cuts the socket; only what can't be replayed, a feed, gets there. */
   readonly hardBytes: number;
   /** Live frames are dropped, not queued, when this much waits. */
   readonly liveBytes: number;

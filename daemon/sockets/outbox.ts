@@ -38,11 +38,12 @@ export class Outbox {
 
   send(frame: Uint8Array): void {
     if (this.#closed) return;
+    if (this.#wire.bufferedAmount > this.#limits.hardBytes) {
+      this.#giveUp();
+      return;
+    }
     this.#wire.send(frame, () => this.#drained());
-    const waiting = this.#wire.bufferedAmount;
-    if (waiting > this.#limits.hardBytes) this.#giveUp();
-    else if (waiting > this.#limits.highBytes)
-      this.#timer ??= setTimeout(() => this.#giveUp(), this.#limits.graceMs);
+    if (this.full) this.#timer ??= setTimeout(() => this.#giveUp(), this.#limits.graceMs);
   }
 
   /** Sends unless there is a queue already: for frames that may be lost. */

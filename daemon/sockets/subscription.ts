@@ -111,9 +111,12 @@ export class Subscription {
   /** Whether nothing is left to read: decided in one tick, so that no append falls between replay and following. */
   #switched(): boolean {
     if (this.#state.state !== "replaying" || this.#sink.closed) return true;
-    if (this.#sink.full) return false;
-    for (const event of this.#state.tail) if (event.seq === this.#sent + 1) this.#send(event);
+    for (const event of this.#state.tail) {
+      if (this.#sink.full) break;
+      if (event.seq === this.#sent + 1) this.#send(event);
+    }
     this.#state.tail.length = 0;
+    if (this.#sink.full) return false;
     if (this.#announced > this.#sent) return false;
     this.#state = { state: "live" };
     if (!this.#caughtUp) this.#sink.caughtUp(this.run, this.#sent);
