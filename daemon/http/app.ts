@@ -193,12 +193,13 @@ function refuse(error: unknown, request: Request, response: Response, log: Log):
 
 /** The client gets a moment to read the answer; then a body that nobody wants stops arriving. */
 function cutUnreadBody(request: IncomingMessage, response: ServerResponse): void {
+  const { socket } = request;
   response.once("finish", () => {
-    if (request.complete) return;
-    const timer = setTimeout(() => request.socket.destroy(), LINGER_MS);
+    if (request.complete || socket.destroyed) return;
+    const timer = setTimeout(() => socket.destroy(), LINGER_MS);
     const clear = () => clearTimeout(timer);
     request.once("end", clear);
-    request.socket.once("close", clear);
+    socket.once("close", clear);
     request.resume();
   });
 }

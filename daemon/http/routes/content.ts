@@ -5,7 +5,7 @@ import { CaissonError } from "../../protocol/errors.ts";
 import { JournalEvent } from "../../protocol/events.ts";
 import { type RunId, Sha256 } from "../../protocol/ids.ts";
 import { listOf } from "../../protocol/views.ts";
-import { hasBody, requireLength, requireType } from "../body.ts";
+import { bytesOf, hasBody, requireLength, requireType } from "../body.ts";
 import { json, type Reply, type Route, route, type Services } from "../route.ts";
 
 /** A page of events ends after this many characters, whatever its `limit`, so that none is built large in memory. */
@@ -84,7 +84,7 @@ export function contentRoutes(services: Services): readonly Route[] {
             "workspace_refused",
             "The archive is empty. Send a tar archive as the body.",
           );
-        const { hash } = await blobs.put(request, maximumWorkspaceBytes);
+        const { hash } = await blobs.put(bytesOf(request), maximumWorkspaceBytes);
         return json(200, { workspace: hash });
       },
     }),
