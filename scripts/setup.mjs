@@ -37,19 +37,25 @@ function checkNode() {
   throw new SetupError(`Node.js ${OLDEST_NODE} or newer is needed; this is ${process.version}.`, 2);
 }
 
+const children = new Set();
+
 /** Runs a program without a terminal; its output appears only when it fails. */
 function runStep(name, command, args, timeout) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"], timeout });
+    children.add(child);
     const output = [];
     child.stdout.on("data", (chunk) => output.push(chunk));
     child.stderr.on("data", (chunk) => output.push(chunk));
     child.on("error", (error) => reject(new SetupError(`${name} failed: ${error.message}`, 1)));
     child.on("close", (status, signal) => {
+      children.delete(child);
       if (status === 0) return resolve();
-      const lines = Buffer.concat(output).toString().trimEnd().split("\n").slice(-40).join("\n");
-      const reason = signal ? `stopped by ${signal} after ${timeout / 1000} s` : `exit status ${status}`;
-      reject(new SetupError(`${name} failed (${reason}):\n${lines}`, 1));
+      const lines = Buffer.concat(output).toString().trimEnd().split("\n");
+      // Compilers put what matters first, others last.
+      const shown = lines.length <= 50 ? lines : [...lines.slice(0, 20), "...", ...lines.slice(-30)];
+      const reason = signal ? `stopped by ${signal}` : `exit status ${status}`;
+      reject(new SetupError(`${name} failed (${reason}):\n${shown.join("\n")}`, 1));
     });
   });
 }
@@ -78,6 +84,24 @@ function matchesLock(lockText) {
   });
 }
 
+/**
+ * A lock file written where the registry lacks other platforms' optional packages does not name them, and
+ * npm ci refuses it (EUSAGE). npm install takes the same locked versions and passes over what is optional.
+ */
+async function installDependencies(lockText) {
+  const npm = process.platform === "win32" ? "npm.cmd" : "npm";
+  const options = ["--no-audit", "--no-fund", "--no-progress", "--include=dev"];
+  try {
+    await runStep("npm ci", npm, ["ci", ...options], INSTALL_MS);
+  } catch (error) {
+    if (!/EUSAGE/.test(error.message)) throw error;
+    say("npm ci finds optional packages missing from package-lock.json; npm install with the same versions");
+    await runStep("npm install", npm, ["install", "--no-save", ...options], INSTALL_MS);
+    const lockFile = join(root, "package-lock.json");
+    if (readText(lockFile) !== lockText) writeFileSync(lockFile, lockText);
+  }
+}
+
 async function ensureDependencies() {
   const lockText = readFileSync(join(root, "package-lock.json"), "utf8");
   const stampFile = join(root, "node_modules", ".caisson-stamp");
@@ -85,8 +109,7 @@ async function ensureDependencies() {
   if (readText(stampFile) === stamp) return;
   if (!matchesLock(lockText)) {
     say("installing dependencies with npm ci");
-    const args = ["ci", "--no-audit", "--no-fund", "--no-progress", "--include=dev"];
-    await runStep("npm ci", process.platform === "win32" ? "npm.cmd" : "npm", args, INSTALL_MS);
+    await installDependencies(lockText);
   }
   writeFileSync(stampFile, stamp);
 }
@@ -178,7 +201,10 @@ async function takeLock() {
     if (Date.now() - started > LOCK_MS) throw new SetupError(`Process ${holder} still holds ${lockFile}.`, 1);
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
-  process.on("exit", () => rmSync(lockFile, { force: true }));
+  process.on("exit", () => {
+    for (const child of children) child.kill();
+    rmSync(lockFile, { force: true });
+  });
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => process.exit(130));
 }
 
@@ -186,7 +212,8 @@ async function takeLock() {
 export async function setUp() {
   checkNode();
   await takeLock();
-  await allOrFirstFailure([ensureEngine(say), ensureProgram()]);
+  // At once, so that nobody waits for an installation only to hear that there is no engine.
+  await Promise.all([ensureEngine(say), ensureProgram()]);
   await ensureImages();
   say("ready");
 }
