@@ -39,6 +39,11 @@ export interface ProcessSpec {
    * `endsWith`, the runner moves the content to `path` atomically; the outcome says whether it did.
    */
   readonly stateFd?: { readonly fd: number; readonly path: string; readonly endsWith: string };
+  /**
+   * What the process may read (and execute) and write (and read) below these paths; all else is refused by the
+   * kernel. Absent: not confined. A kernel without Landlock ends it in a start error, it never runs unconfined.
+   */
+  readonly landlock?: { readonly read: readonly string[]; readonly write: readonly string[] };
   /** Milliseconds from start until TERM to the whole tree; then `killGraceMs` until KILL. */
   readonly deadlineMs?: number;
   readonly killGraceMs?: number;
@@ -54,6 +59,8 @@ export interface ProcessOutcome {
   /** The process never ran: errno name and stage, e.g. `"ENOENT exec"`. */
   readonly startError?: string;
   readonly timedOut: boolean;
+  /** The command killed the process that watched over it; so everything of the action was killed. */
+  readonly supervisionLost?: true;
   /** Whether `stateFd` was saved; false too when none was asked for. */
   readonly stateSaved: boolean;
   /** Wall time in milliseconds, as the runner measured it. */

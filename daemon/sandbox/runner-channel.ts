@@ -1,0 +1,331 @@
+/**
+ * The client of the runner over any byte stream. One reader hands frames to process handles and never waits for
+ * a consumer, so a slow one can't starve a fast one. Whatever breaks the protocol closes the channel: it can't
+ * crash the daemon, and it can't make it remember more than a window a stream (S4).
+ */
+import { randomBytes } from "node:crypto";
+import type { Readable, Writable } from "node:stream";
+import { type ProcessSpec, type ProcessStatus, SandboxLost, type SandboxProcess } from "./host.ts";
+import {
+  encodeFrame,
+  encodePadding,
+  type Frame,
+  FrameParser,
+  FrameType,
+  PROTOCOL_VERSION,
+  ProtocolViolation,
+} from "./runner-frames.ts";
+import {
+  decodeCount,
+  decodeHandleAck,
+  decodeHelloAck,
+  decodeListEntry,
+  decodeOffset,
+  decodeOutcome,
+  encodeStart,
+  type HandleAck,
+  signalNumber,
+  u64,
+} from "./runner-messages.ts";
+import { type ProcessLink, RunnerProcess } from "./runner-process.ts";
+import { listen } from "./runner-reader.ts";
+import { RunnerRequests } from "./runner-requests.ts";
+import { FrameWriter } from "./runner-writer.ts";
+
+export interface RunnerChannelOptions {
+  /** What the runner writes. */
+  readonly input: Readable | AsyncIterable<Buffer>;
+  /** What the runner reads. Not ended by the channel: the stream is the caller's. */
+  readonly output: Writable;
+  /** Milliseconds for each answer of the runner; beyond, the channel is closed. */
+  readonly deadlineMs: number;
+  /** Frames of the reserved connection types, for the gateway. */
+  readonly onConnectionFrame?: (frame: Frame) => void;
+}
+
+export interface RunnerChannel {
+  readonly runnerVersion: string;
+  /** The runner's process id, as it sees itself: 1 in a sandbox. */
+  readonly runnerPid: number;
+  readonly facts: { readonly landlock: number };
+  /** As in Sandbox. Rejects with Error when the runner refuses (nothing ran), with SandboxLost when the channel closes. */
+  start(spec: ProcessSpec): Promise<SandboxProcess>;
+  resume(id: string, from: { stdout: number; stderr: number }): Promise<SandboxProcess | undefined>;
+  processes(): Promise<readonly ProcessStatus[]>;
+  forget(id: string): void;
+  /** Resolves when the runner has answered: its event loop is alive. */
+  ping(): Promise<void>;
+  sendConnectionFrame(type: number, channel: number, flags: number, payload: Uint8Array): void;
+  /** Lets go of the streams; processes in the sandbox run on. */
+  close(reason?: string): void;
+  /** Resolves with the reason, once. */
+  readonly closed: Promise<string>;
+}
+
+/** Rejects with SandboxLost when no runner answers within the deadline. */
+export async function openRunnerChannel(options: RunnerChannelOptions): Promise<RunnerChannel> {
+  const channel = new Channel(options);
+  await channel.greet();
+  return channel;
+}
+
+const START_REFUSED = 2;
+const RESUME_KNOWN = 0;
+const STDIN_OVER = 1;
+/** The runner remembers fewer processes; more in a list is a violation. */
+const LIST_MAX = 4096;
+/** Received bytes are reported to the runner in steps, so that it never stops for lack of credit. */
+const RECEIVED_STEP = 64 * 1024;
+
+class Channel implements RunnerChannel {
+  runnerVersion = "";
+  runnerPid = 0;
+  facts = { landlock: 0 };
+  readonly closed: Promise<string>;
+  readonly #options: RunnerChannelOptions;
+  readonly #parser = new FrameParser();
+  readonly #writer: FrameWriter;
+  readonly #requests: RunnerRequests;
+  readonly #nonce = randomBytes(16);
+  readonly #lists = new Map<number, ProcessStatus[]>();
+  /** Processes whose outcome is still to come, by channel and by id. */
+  readonly #processes = new Map<number, RunnerProcess>();
+  readonly #byId = new Map<string, Promise<RunnerProcess | undefined>>();
+  readonly #acknowledgements = new Map<string, Buffer>();
+  #lastNumber = 0;
+  #received = 0;
+  #receivedReported = 0;
+  #closedReason: string | undefined;
+  #resolveClosed: (reason: string) => void = () => {};
+  #stopReading: () => void = () => {};
+
+  constructor(options: RunnerChannelOptions) {
+    this.#options = options;
+    this.closed = new Promise((resolve) => {
+      this.#resolveClosed = resolve;
+    });
+    this.#writer = new FrameWriter(options.output, {
+      drained: () => this.#pumpStdin(),
+      failed: (reason) => this.close(reason),
+    });
+    this.#requests = new RunnerRequests(options.deadlineMs, (what) =>
+      this.close(`the runner did not answer ${what} within ${options.deadlineMs} ms`),
+    );
+  }
+
+  async greet(): Promise<void> {
+    this.#stopReading = listen(this.#options.input, {
+      bytes: (bytes) => this.#take(bytes),
+      ended: (reason) => this.close(reason),
+    });
+    this.#writer.send(encodePadding());
+    this.#writer.send(encodeFrame(FrameType.hello, 0, 0, [this.#nonce, Buffer.of(PROTOCOL_VERSION, 0)]));
+    await this.#ask(0, "the greeting", (frame) => {
+      const ack = decodeHelloAck(frame);
+      if (ack.protocol !== PROTOCOL_VERSION)
+        throw new ProtocolViolation(
+          `The runner speaks protocol ${ack.protocol}, this daemon ${PROTOCOL_VERSION}.`,
+        );
+      this.runnerVersion = ack.version;
+      this.runnerPid = ack.pid;
+      this.facts = { landlock: ack.landlock };
+    });
+  }
+
+  async start(spec: ProcessSpec): Promise<SandboxProcess> {
+    const process = await this.#handleOf(spec.id, (channel) => {
+      this.#writer.send(encodeStart(channel, spec));
+      return this.#ask(channel, `the start of ${spec.id}`, (frame) => {
+        const ack = decodeHandleAck(frame);
+        return ack.result === START_REFUSED ? ack.text : this.#adopt(channel, spec.id, ack);
+      });
+    });
+    if (process instanceof RunnerProcess) return process;
+    throw new Error(`The runner refused to start ${spec.id}: ${process}. Nothing ran.`);
+  }
+
+  async resume(id: string, from: { stdout: number; stderr: number }): Promise<SandboxProcess | undefined> {
+    const process = await this.#handleOf(id, (channel) => {
+      const payload = [u64(from.stdout), u64(from.stderr), Buffer.from(id)];
+      this.#writer.send(encodeFrame(FrameType.resume, channel, 0, payload));
+      return this.#ask(channel, `the resumption of ${id}`, (frame) => {
+        const ack = decodeHandleAck(frame);
+        return ack.result === RESUME_KNOWN ? this.#adopt(channel, id, ack) : undefined;
+      });
+    });
+    return process instanceof RunnerProcess ? process : undefined;
+  }
+
+  async processes(): Promise<readonly ProcessStatus[]> {
+    const number = this.#number();
+    const list: ProcessStatus[] = [];
+    this.#lists.set(number, list);
+    this.#writer.send(encodeFrame(FrameType.list, number));
+    return this.#ask(number, "a list of processes", (frame) => {
+      this.#lists.delete(number);
+      if (decodeCount(frame) !== list.length)
+        throw new ProtocolViolation("The runner's list is not complete.");
+      return list;
+    });
+  }
+
+  forget(id: string): void {
+    this.#writer.send(encodeFrame(FrameType.forget, 0, 0, [Buffer.from(id)]));
+  }
+
+  async ping(): Promise<void> {
+    const number = this.#number();
+    this.#writer.send(encodeFrame(FrameType.ping, number));
+    await this.#ask(number, "a ping", () => {});
+  }
+
+  sendConnectionFrame(type: number, channel: number, flags: number, payload: Uint8Array): void {
+    this.#writer.send(encodeFrame(type, channel, flags, [payload]));
+  }
+
+  close(reason = "the daemon closed the channel"): void {
+    if (this.#closedReason !== undefined) return;
+    this.#flushAcknowledgements();
+    this.#closedReason = reason;
+    this.#stopReading();
+    this.#writer.close();
+    this.#requests.fail(new SandboxLost(reason));
+    for (const process of this.#processes.values()) process.fail(reason);
+    this.#processes.clear();
+    this.#byId.clear();
+    this.#resolveClosed(reason);
+  }
+
+  #number(): number {
+    this.#lastNumber += 1;
+    return this.#lastNumber;
+  }
+
+  #ask<T>(number: number, what: string, read: (frame: Frame) => T): Promise<T> {
+    if (this.#closedReason !== undefined) return Promise.reject(new SandboxLost(this.#closedReason));
+    return this.#requests.ask(number, what, read);
+  }
+
+  /** While its outcome is to come, a process has one handle on a channel, whoever asks for it. */
+  async #handleOf(
+    id: string,
+    ask: (channel: number) => Promise<RunnerProcess | string | undefined>,
+  ): Promise<RunnerProcess | string | undefined> {
+    const known = await this.#byId.get(id);
+    if (known !== undefined) return known;
+    const asked = ask(this.#number());
+    const handle = asked.then((process) => (process instanceof RunnerProcess ? process : undefined));
+    this.#byId.set(id, handle);
+    handle.then((process) => process ?? this.#byId.delete(id)).catch(() => this.#byId.delete(id));
+    return asked;
+  }
+
+  #adopt(channel: number, id: string, ack: HandleAck): RunnerProcess {
+    const process = new RunnerProcess(id, this.#link(channel), ack);
+    this.#processes.set(channel, process);
+    return process;
+  }
+
+  #link(channel: number): ProcessLink {
+    const writer = this.#writer;
+    return {
+      sendStdin: (bytes) => writer.send(encodeFrame(FrameType.stdin, channel, 0, [bytes])),
+      closeStdin: () => writer.send(encodeFrame(FrameType.stdinClose, channel)),
+      signal: (signal, scope) => {
+        const payload = Buffer.of(signalNumber(signal), scope === "tree" ? 1 : 0);
+        writer.send(encodeFrame(FrameType.signal, channel, 0, [payload]));
+      },
+      acknowledge: (stream, offset) => this.#acknowledgeSoon(channel, stream === "stdout" ? 1 : 2, offset),
+      get blocked() {
+        return writer.blocked;
+      },
+    };
+  }
+
+  /** One frame a stream and turn of the event loop, however many chunks a consumer has stored. */
+  #acknowledgeSoon(channel: number, stream: number, offset: number): void {
+    if (this.#acknowledgements.size === 0) setImmediate(() => this.#flushAcknowledgements());
+    this.#acknowledgements.set(
+      `${channel}/${stream}`,
+      encodeFrame(FrameType.ack, channel, stream, [u64(offset)]),
+    );
+  }
+
+  #flushAcknowledgements(): void {
+    for (const frame of this.#acknowledgements.values()) this.#writer.send(frame);
+    this.#acknowledgements.clear();
+  }
+
+  #pumpStdin(): void {
+    for (const process of this.#processes.values()) process.pumpStdin();
+  }
+
+  #take(bytes: Buffer): void {
+    try {
+      this.#parser.push(bytes);
+      for (let frame = this.#parser.next(); frame !== undefined; frame = this.#parser.next())
+        this.#handle(frame);
+    } catch (error) {
+      this.close(error instanceof Error ? error.message : String(error));
+    }
+    if (this.#received - this.#receivedReported < RECEIVED_STEP) return;
+    this.#receivedReported = this.#received;
+    this.#writer.send(encodeFrame(FrameType.received, 0, 0, [u64(this.#received)]));
+  }
+
+  /** Before the greeting's answer the stream is an earlier daemon's, and text of commands may pose as frames in it. */
+  #handle(frame: Frame): void {
+    if (this.#parser.strict) return this.#dispatch(frame);
+    if (frame.type !== FrameType.helloAck || !decodeHelloAck(frame).nonce.equals(this.#nonce)) return;
+    this.#parser.strict = true;
+    this.#requests.answer(0, frame);
+  }
+
+  #dispatch(frame: Frame): void {
+    switch (frame.type) {
+      case FrameType.output:
+        return this.#takeOutput(frame);
+      case FrameType.outcome:
+        return this.#takeOutcome(frame);
+      case FrameType.stdinCredit:
+        this.#processes.get(frame.channel)?.takeCredit(decodeOffset(frame), frame.flags === STDIN_OVER);
+        return;
+      case FrameType.listEntry:
+        return this.#takeListEntry(frame);
+      case FrameType.startAck:
+      case FrameType.resumeAck:
+      case FrameType.listEnd:
+      case FrameType.pong:
+        if (!this.#requests.answer(frame.channel, frame))
+          throw new ProtocolViolation("The runner answered what was not asked.");
+        return;
+      default:
+        if (frame.type >= FrameType.connectionOpen && frame.type <= FrameType.connectionClose)
+          this.#options.onConnectionFrame?.(frame);
+    }
+  }
+
+  #takeOutput(frame: Frame): void {
+    const process = this.#processes.get(frame.channel);
+    if (process === undefined || (frame.flags !== 1 && frame.flags !== 2))
+      throw new ProtocolViolation("The runner sent output of no process.");
+    const bytes = frame.payload.subarray(8);
+    process.takeOutput(frame.flags === 1 ? "stdout" : "stderr", decodeOffset(frame), bytes);
+    this.#received += bytes.length;
+  }
+
+  #takeOutcome(frame: Frame): void {
+    const process = this.#processes.get(frame.channel);
+    if (process === undefined) throw new ProtocolViolation("The runner sent an outcome of no process.");
+    process.takeOutcome(decodeOutcome(frame));
+    this.#processes.delete(frame.channel);
+    this.#byId.delete(process.id);
+  }
+
+  #takeListEntry(frame: Frame): void {
+    const list = this.#lists.get(frame.channel);
+    if (list === undefined || list.length >= LIST_MAX)
+      throw new ProtocolViolation("The runner sent a list unasked.");
+    list.push(decodeListEntry(frame));
+  }
+}

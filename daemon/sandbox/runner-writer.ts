@@ -1,0 +1,61 @@
+/** Frames to the runner: those of one turn go out in one write, and bulk data waits while the writable is full. */
+import type { Writable } from "node:stream";
+
+/** So much unwritten means that nobody reads on the other side. */
+const UNWRITTEN_MAX = 32 * 1024 * 1024;
+
+export interface FrameWriterEvents {
+  drained(): void;
+  failed(reason: string): void;
+}
+
+export class FrameWriter {
+  readonly #output: Writable;
+  readonly #events: FrameWriterEvents;
+  #frames: Buffer[] = [];
+  #scheduled = false;
+  #blocked = false;
+  #closed = false;
+  readonly #onDrain = () => {
+    this.#blocked = false;
+    this.#events.drained();
+  };
+  readonly #onError = (error: Error) => this.#events.failed(`writing to the runner failed: ${error.message}`);
+  readonly #onClose = () => this.#events.failed("the stream to the runner was closed");
+
+  constructor(output: Writable, events: FrameWriterEvents) {
+    this.#output = output;
+    this.#events = events;
+    output.on("drain", this.#onDrain).on("error", this.#onError).on("close", this.#onClose);
+  }
+
+  /** Whether bulk data has to wait for `drained`. */
+  get blocked(): boolean {
+    return this.#blocked;
+  }
+
+  send(frame: Buffer): void {
+    if (this.#closed) return;
+    this.#frames.push(frame);
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    queueMicrotask(() => this.#flush());
+  }
+
+  close(): void {
+    this.#flush();
+    this.#closed = true;
+    this.#output.off("drain", this.#onDrain).off("close", this.#onClose);
+    // The error listener stays: a late error of a stream that nobody listens to would end the daemon.
+  }
+
+  #flush(): void {
+    this.#scheduled = false;
+    const [first] = this.#frames;
+    if (first === undefined || this.#closed || this.#output.destroyed) return;
+    const bytes = this.#frames.length === 1 ? first : Buffer.concat(this.#frames);
+    this.#frames = [];
+    if (this.#output.writableLength > UNWRITTEN_MAX) this.#events.failed("the runner does not read");
+    else if (!this.#output.write(bytes)) this.#blocked = true;
+  }
+}

@@ -1,0 +1,184 @@
+/*
+ * The stream to and from the daemon. Replies go first, at frame boundaries; then output, one chunk an action
+ * in turn; an action's outcome after all its output. What a daemon did not acknowledge stays with the
+ * action, so dropping the queue when a new daemon says HELLO loses nothing.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "runner.h"
+
+#define READS_A_TURN 8
+
+void link_open(struct runner *runner) {
+  struct link *link = &runner->link;
+  fcntl(0, F_SETFL, fcntl(0, F_GETFL) | O_NONBLOCK);
+  fcntl(1, F_SETFL, fcntl(1, F_GETFL) | O_NONBLOCK);
+  link->in = (struct watch){.kind = WATCH_LINK, .fd = 0};
+  link->out = (struct watch){.kind = WATCH_LINK, .fd = 1};
+  parser_reset(&link->parser);
+  watch_set(runner, &link->in, EPOLLIN);
+}
+
+void link_reset(struct runner *runner) {
+  struct link *link = &runner->link;
+  link->control_length = link->pending_from = link->pending_to = 0;
+  link->output_sent = link->output_received = 0;
+  link->turn = NULL;
+  free(link->start_body);
+  link->start_body = NULL;
+  for (struct action *action = runner->first; action; action = action->next) action->channel = 0;
+}
+
+static uint8_t *control_room(struct link *link, size_t length) {
+  if (link->control_length + length > CONTROL_MAX) return NULL;
+  if (link->control_length + length > link->control_capacity) {
+    size_t capacity = 2 * (link->control_length + length);
+    uint8_t *grown = realloc(link->control, capacity);
+    if (!grown) return NULL;
+    link->control = grown;
+    link->control_capacity = capacity;
+  }
+  return link->control + link->control_length;
+}
+
+void link_reply(struct runner *runner, uint8_t type, uint8_t flags, uint32_t channel, const void *payload,
+                size_t length) {
+  uint8_t *frame = control_room(&runner->link, FRAME_HEADER + length);
+  if (!frame) return; /* the daemon does not read; its request runs into its deadline */
+  if (length) memcpy(frame + FRAME_HEADER, payload, length);
+  runner->link.control_length += frame_seal(frame, type, flags, channel, length);
+}
+
+/* Satisfies whatever length a frame before it claims. */
+void link_pad(struct runner *runner) {
+  uint8_t *padding = control_room(&runner->link, FRAME_MAX);
+  if (!padding) return;
+  memset(padding, 0, FRAME_MAX);
+  runner->link.control_length += FRAME_MAX;
+}
+
+size_t outcome_encode(const struct action *action, uint8_t *into) {
+  const struct outcome *outcome = &action->outcome;
+  size_t text = strlen(outcome->text);
+  into[0] = outcome->kind;
+  into[1] = outcome->flags;
+  put_u16(into + 2, (uint16_t)text);
+  put_u32(into + 4, (uint32_t)outcome->code);
+  put_u64(into + 8, outcome->duration_us);
+  put_u64(into + 16, outcome->cpu_us);
+  put_u64(into + 24, outcome->max_rss);
+  put_u64(into + 32, output_end(&action->out[0]));
+  put_u64(into + 40, output_end(&action->out[1]));
+  put_u32(into + 48, outcome->left_running);
+  memcpy(into + 52, outcome->text, text);
+  return 52 + text;
+}
+
+static uint8_t *pending_room(struct link *link) {
+  return sizeof link->pending - link->pending_to >= FRAME_MAX ? link->pending + link->pending_to : NULL;
+}
+
+/* One chunk of one stream into the pending bytes; false when it has nothing to send or may not. */
+static bool output_send(struct link *link, const struct action *action, int which, struct output *output) {
+  uint64_t unsent = output_end(output) - output->sent;
+  uint64_t window = CONNECTION_WINDOW - (link->output_sent - link->output_received);
+  size_t length = unsent < CHUNK_MAX ? (size_t)unsent : CHUNK_MAX;
+  uint8_t *frame = pending_room(link);
+  if (length == 0 || length > window || !frame) return false;
+  put_u64(frame + FRAME_HEADER, output->sent);
+  ring_copy(&output->kept, (size_t)(output->sent - output->base), frame + FRAME_HEADER + 8, length);
+  uint8_t stream = which == 0 ? STREAM_STDOUT : STREAM_STDERR;
+  link->pending_to += frame_seal(frame, FRAME_OUTPUT, stream, action->channel, 8 + length);
+  link->output_sent += length;
+  output->sent += length;
+  return true;
+}
+
+static bool outcome_send(struct link *link, struct action *action) {
+  uint8_t *frame = pending_room(link);
+  bool due = action->state == ACTION_ENDED && !action->outcome_sent;
+  for (int i = 0; i < 2; i++) due = due && action->out[i].sent == output_end(&action->out[i]);
+  if (!due || !frame) return false;
+  size_t length = outcome_encode(action, frame + FRAME_HEADER);
+  link->pending_to += frame_seal(frame, FRAME_OUTCOME, 0, action->channel, length);
+  action->outcome_sent = true;
+  return true;
+}
+
+static bool action_send(struct link *link, struct action *action) {
+  bool sent = output_send(link, action, 0, &action->out[0]);
+  sent |= output_send(link, action, 1, &action->out[1]);
+  return outcome_send(link, action) || sent;
+}
+
+static void fill_control(struct link *link) {
+  size_t room = sizeof link->pending - link->pending_to;
+  size_t length = link->control_length < room ? link->control_length : room;
+  if (length == 0) return;
+  memcpy(link->pending + link->pending_to, link->control, length);
+  link->pending_to += length;
+  link->control_length -= length;
+  memmove(link->control, link->control + length, link->control_length);
+}
+
+/* A round over all actions, beginning where the last one stopped. */
+static void fill_output(struct runner *runner) {
+  struct link *link = &runner->link;
+  struct action *begin = link->turn ? link->turn : runner->first;
+  bool sent = begin != NULL;
+  while (sent && pending_room(link)) {
+    struct action *action = begin;
+    sent = false;
+    do {
+      if (action->channel && action_send(link, action)) sent = true;
+      action = action->next ? action->next : runner->first;
+    } while (action != begin && pending_room(link));
+    begin = action;
+  }
+  link->turn = begin;
+}
+
+static void link_broken(struct runner *runner) {
+  watch_set(runner, &runner->link.out, 0);
+  link_reset(runner);
+  runner->link.greeted = false;
+}
+
+void link_flush(struct runner *runner) {
+  struct link *link = &runner->link;
+  while (link->greeted) {
+    if (link->pending_from == link->pending_to) {
+      link->pending_from = link->pending_to = 0;
+      fill_control(link);
+      if (link->control_length == 0) fill_output(runner);
+    }
+    if (link->pending_to == 0) break;
+    ssize_t length = write(1, link->pending + link->pending_from, link->pending_to - link->pending_from);
+    if (length >= 0) link->pending_from += (size_t)length;
+    else if (errno == EAGAIN) return watch_set(runner, &link->out, EPOLLOUT);
+    else if (errno != EINTR) return link_broken(runner);
+  }
+  watch_set(runner, &link->out, 0);
+}
+
+void link_readable(struct runner *runner) {
+  struct link *link = &runner->link;
+  for (int i = 0; i < READS_A_TURN; i++) {
+    size_t room;
+    struct frame frame;
+    uint8_t *space = parser_space(&link->parser, &room);
+    ssize_t length = read(0, space, room);
+    if (length < 0 && errno == EINTR) continue;
+    if (length < 0 && errno == EAGAIN) return;
+    if (length <= 0) return watch_close(runner, &link->in);
+    parser_filled(&link->parser, (size_t)length);
+    while (parser_next(&link->parser, &frame)) command_run(runner, &frame);
+    if ((size_t)length < room) return;
+  }
+}

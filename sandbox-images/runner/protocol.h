@@ -1,0 +1,77 @@
+/*
+ * The frame protocol between daemon and runner. daemon/sandbox/runner-frames.ts is its other half: a
+ * number changed here is changed there (a test compares them).
+ *
+ * Every frame: magic (4 bytes), type (1), flags (1), payload length (2), channel (4), crc32 over the 12
+ * bytes before it and the payload (4), payload. Integers are little-endian. Zero bytes between frames are
+ * padding.
+ */
+#ifndef CAISSON_PROTOCOL_H
+#define CAISSON_PROTOCOL_H
+
+#define PROTOCOL_VERSION 1
+#define RUNNER_VERSION "0.1.0"
+
+#define FRAME_MAGIC "\xC5\x43\x53\x4E"
+#define FRAME_HEADER 16
+/* Bytes of output or input in one frame. */
+#define CHUNK_MAX (32 * 1024)
+/* A chunk and the fields beside it. */
+#define PAYLOAD_MAX (CHUNK_MAX + 64)
+#define FRAME_MAX (FRAME_HEADER + PAYLOAD_MAX)
+
+#define NONCE_LENGTH 16
+#define ID_MAX 64
+/* A whole START, over all its frames. */
+#define START_MAX (4 * 1024 * 1024)
+/* Unacknowledged bytes a stream may have; the process blocks beyond. */
+#define OUTPUT_WINDOW (256 * 1024)
+/* Bytes of standard input the daemon may send before the process has read them. */
+#define INPUT_WINDOW (256 * 1024)
+/* Output bytes on their way to the daemon, over all streams. */
+#define CONNECTION_WINDOW (512 * 1024)
+
+enum frame_type {
+  /* daemon to runner */
+  FRAME_HELLO = 1,         /* nonce, u16 version */
+  FRAME_START = 2,         /* first bytes of a START body; u32 length of the whole comes before them */
+  FRAME_START_DATA = 3,    /* more of them */
+  FRAME_START_COMMIT = 4,  /* run it: without this frame nothing runs */
+  FRAME_RESUME = 5,        /* u64 stdout, u64 stderr, id */
+  FRAME_ACK = 6,           /* flags: stream; u64 offset */
+  FRAME_STDIN = 7,         /* bytes */
+  FRAME_STDIN_CLOSE = 8,
+  FRAME_SIGNAL = 9,        /* u8 signal, u8 scope */
+  FRAME_FORGET = 10,       /* id */
+  FRAME_LIST = 11,         /* channel: request number */
+  FRAME_RECEIVED = 12,     /* u64 output bytes received on this connection */
+  FRAME_PING = 13,         /* up to 64 bytes, sent back */
+
+  /* runner to daemon */
+  FRAME_HELLO_ACK = 33,    /* nonce, u16 version, u16 landlock, u32 pid, text */
+  FRAME_START_ACK = 34,    /* flags: start_result; u64 first stdout offset, first stderr offset, stdin taken, stdin granted; text */
+  FRAME_RESUME_ACK = 35,   /* the same; flags: resume_result */
+  FRAME_OUTPUT = 36,       /* flags: stream; u64 offset, bytes */
+  FRAME_OUTCOME = 37,      /* see outcome_encode */
+  FRAME_STDIN_CREDIT = 38, /* u64: the offset up to which the daemon may send; flags 1: it reads no more */
+  FRAME_LIST_ENTRY = 39,   /* channel: request; u8 state, u32 alive, id with u8 length, outcome if ended */
+  FRAME_LIST_END = 40,     /* channel: request; u32 entries */
+  FRAME_PONG = 41,
+
+  /* Reserved for the gateway's multiplexed connections, both ways. */
+  FRAME_CONNECTION_OPEN = 64,
+  FRAME_CONNECTION_DATA = 65,
+  FRAME_CONNECTION_CREDIT = 66,
+  FRAME_CONNECTION_CLOSE = 67,
+};
+
+enum stream_name { STREAM_STDOUT = 1, STREAM_STDERR = 2 };
+enum signal_scope { SCOPE_GROUP = 0, SCOPE_TREE = 1 };
+enum start_result { START_STARTED = 0, START_EXISTS = 1, START_REFUSED = 2 };
+enum resume_result { RESUME_KNOWN = 0, RESUME_UNKNOWN = 1 };
+enum outcome_kind { OUTCOME_EXIT = 0, OUTCOME_SIGNAL = 1, OUTCOME_START_ERROR = 2 };
+enum outcome_flag { OUTCOME_TIMED_OUT = 1, OUTCOME_STATE_SAVED = 2, OUTCOME_SUPERVISION_LOST = 4 };
+/* What a Landlock rule allows below its path. */
+enum rule_access { RULE_READ = 1, RULE_WRITE = 2, RULE_EXECUTE = 4 };
+
+#endif
