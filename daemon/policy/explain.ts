@@ -1,0 +1,34 @@
+import type { z } from "zod";
+import type { ExplainPolicy } from "../protocol/commands.ts";
+import { CaissonError } from "../protocol/errors.ts";
+import type { PolicyExplanation } from "../protocol/views.ts";
+import { actionOf } from "./example-action.ts";
+import { judge } from "./judge.ts";
+import { parsePolicy } from "./parse-policy.ts";
+
+type Question = Pick<z.infer<typeof ExplainPolicy>, "exec" | "read" | "write" | "http" | "after">;
+
+/**
+ * What a policy says about one command, path or request, and every rule that matched.
+ * @throws CaissonError `policy_invalid`: the document has errors; `not_supported`: `after`, which needs labels
+ */
+export function explainPolicy(text: string, question: Question): PolicyExplanation {
+  if (question.after !== undefined && question.after.length > 0)
+    throw new CaissonError(
+      "not_supported",
+      "`after` is not yet supported; leave it out to explain a fresh run.",
+    );
+  const result = parsePolicy(text, "run");
+  if (!result.ok)
+    throw new CaissonError(
+      "policy_invalid",
+      "The policy has errors, so it explains nothing yet; see `caisson policy check`.",
+      {
+        errors: result.check.errors.map(({ line, column, message }) => ({
+          path: `${line}:${column}`,
+          message,
+        })),
+      },
+    );
+  return judge([result.policy], actionOf(question), { actions: 0, denials: 0, asks: 0 });
+}

@@ -1,0 +1,141 @@
+import { type Finding, findingOf, missing, settingDenies } from "./finding.ts";
+import { normalisePath } from "./path.ts";
+import type { CommandRedirect, Policy, PolicyAction, SimpleCommand } from "./port.ts";
+
+type ExecAction = Extract<PolicyAction, { kind: "exec" }>;
+/** Directories a redirect may be relative to, when the text changes its directory. */
+const MAX_DIRECTORIES = 32;
+
+/** A command's words for people, unresolved ones as `…`. */
+export function describeCommand(command: SimpleCommand): string {
+  if (command.argv === undefined) return "a command that its text leaves open";
+  if (command.argv.length === 0)
+    return (
+      Object.keys(command.assignments)
+        .map((name) => `${name}=…`)
+        .join(" ") || "a redirect"
+    );
+  const words = command.argv.slice(0, 20).map((word) => (typeof word === "string" ? word : "…"));
+  const text = words.join(" ");
+  return text.length > 120 ? `${text.slice(0, 120)}…` : text;
+}
+
+/** What holds for the text as a whole. Not empty: it is not judged any further. */
+function settingFindings(policy: Policy, layer: number, action: ExecAction): Finding[] {
+  const { command } = action;
+  const { bytes, commands } = policy.execLimits;
+  const deny = (rule: string, reason: string) => [settingDenies(policy, layer, rule, reason)];
+  if (policy.shell === "none")
+    return deny("exec.shell", "this policy runs no commands (`shell: none`); use the file tools");
+  const length = Buffer.byteLength(command.text);
+  if (length > bytes)
+    return deny(
+      "exec.limits.bytes",
+      `the text has ${length} bytes, over the limit of ${bytes}; write a file and run that`,
+    );
+  if (command.error !== undefined) return [missing(policy, layer, "this command", command.error)];
+  const count = command.commands.filter((part) => !part.guess).length;
+  if (count > commands)
+    return deny(
+      "exec.limits.commands",
+      `the text holds ${count} commands, over the limit of ${commands}; split it into several calls`,
+    );
+  if (policy.shell === "strict" && command.strict === undefined)
+    return deny(
+      "exec.shell",
+      `the strict shell takes literal words, |, &&, ||, ; and redirects to literal paths only: ${command.beyondStrict}`,
+    );
+  if (command.commands.length === 0)
+    return [missing(policy, layer, "this command", "there is no command in it")];
+  return [];
+}
+
+function environmentFindings(policy: Policy, layer: number, action: ExecAction): Finding[] {
+  const rules = policy.rules.exec?.env ?? [];
+  if (rules.length === 0) return [];
+  const names = [...action.command.variables, ...Object.keys(action.env)];
+  return names.flatMap((name) =>
+    rules
+      .filter((rule) => rule.matches(name))
+      .map((rule) => findingOf(rule, policy, layer, `the variable ${name}`)),
+  );
+}
+
+function commandFindings(policy: Policy, layer: number, command: SimpleCommand): Finding[] {
+  const matches = (policy.rules.exec?.rules ?? []).filter((rule) => rule.matches(command));
+  const counting = command.guess ? matches.filter((rule) => rule.decision !== "allow") : matches;
+  if (counting.length === 0) return command.guess ? [] : [missing(policy, layer, describeCommand(command))];
+  const subject = describeCommand(command);
+  return counting.map((rule) => findingOf(rule, policy, layer, subject));
+}
+
+/** Where the shell may stand when a redirect opens its path; undefined: anywhere. */
+function directoriesOf(action: ExecAction): readonly string[] | undefined {
+  const known = new Set([action.cwd]);
+  for (const target of action.command.directories) {
+    if (target === undefined || target === "-") return undefined;
+    for (const directory of [...known]) {
+      const next = normalisePath(target, directory);
+      if (next === undefined || known.size >= MAX_DIRECTORIES) return undefined;
+      known.add(next);
+    }
+  }
+  return [...known];
+}
+
+/** The paths a redirect may open, and whether that is all of them. */
+function pathsOf(redirect: CommandRedirect, directories: readonly string[] | undefined, cwd: string) {
+  const { path } = redirect;
+  if (path === undefined) return { paths: [], settled: false };
+  const absolute = path.startsWith("/");
+  const candidates = absolute ? ["/"] : (directories ?? [cwd, "/"]);
+  const paths = candidates
+    .map((directory) => normalisePath(path, directory))
+    .filter((found) => found !== undefined);
+  return { paths, settled: (absolute || directories !== undefined) && paths.length === candidates.length };
+}
+
+/**
+ * Redirects fall under the rules for files. In the strict shell a path needs its allow; in the contained one only
+ * asks and denials count, since there the sandbox holds what is not named.
+ */
+function redirectFindings(layers: readonly Policy[], action: ExecAction, strict: boolean): Finding[] {
+  const directories = directoriesOf(action);
+  return action.command.redirects.flatMap((redirect): Finding[] => {
+    const { access } = redirect;
+    const { paths, settled } = pathsOf(redirect, directories, action.cwd);
+    const found = layers.flatMap((policy, layer) => {
+      const rules = policy.rules[redirect.access];
+      if (rules === undefined) return [];
+      const named = paths.flatMap((path) => {
+        const matches = rules.filter((rule) => rule.matches(path) && (strict || rule.decision !== "allow"));
+        if (strict && matches.length === 0) return [missing(policy, layer, `${redirect.access} ${path}`)];
+        return matches.map((rule) => findingOf(rule, policy, layer, `${redirect.access} ${path}`));
+      });
+      return strict && !settled
+        ? [...named, missing(policy, layer, `${redirect.operator} ${redirect.path ?? "…"}`)]
+        : named;
+    });
+    const [policy] = layers;
+    return strict && found.length === 0 && policy
+      ? [missing(policy, 0, `${redirect.operator} ${redirect.path ?? "…"}`)]
+      : found;
+  });
+}
+
+/** What all layers say about a command: its text, its variables, each simple command, each redirect. */
+export function execFindings(layers: readonly Policy[], action: ExecAction): Finding[] {
+  const opinions = layers
+    .map((policy, layer) => ({ policy, layer }))
+    .filter(({ policy }) => policy.rules.exec !== undefined);
+  const settings = opinions.flatMap(({ policy, layer }) => settingFindings(policy, layer, action));
+  if (settings.length > 0 || opinions.length === 0) return settings;
+  const strict = opinions.some(({ policy }) => policy.shell === "strict");
+  return [
+    ...opinions.flatMap(({ policy, layer }) => [
+      ...environmentFindings(policy, layer, action),
+      ...action.command.commands.flatMap((command) => commandFindings(policy, layer, command)),
+    ]),
+    ...redirectFindings(layers, action, strict),
+  ];
+}
