@@ -1,0 +1,91 @@
+/** The ingested workspace as an export compares with it: read again from its archive, never held as a whole. */
+import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
+import type { ArchiveEntry } from "../protocol/archive.ts";
+import { type IgnoreFile, ignoreFilesAmong } from "./gitignore.ts";
+import type { FileState } from "./patch.ts";
+import { WorkspaceUnreadable } from "./sandbox-listing.ts";
+import { gather, readTar } from "./tar.ts";
+
+const MAX_IGNORE_FILE = 64 * 1024;
+
+export interface BaseFile {
+  readonly type: FileState["type"];
+  readonly executable: boolean;
+  readonly size: number;
+  readonly mtime: number;
+  /** Where the content stands in the base: another path for a hard link. */
+  readonly at: string;
+  readonly text?: string;
+}
+
+export interface BaseIndex {
+  readonly files: ReadonlyMap<string, BaseFile>;
+  readonly ignoreFiles: readonly IgnoreFile[];
+}
+
+export const inGit = (path: string): boolean => /(^|\/)\.git(\/|$)/.test(path);
+export const isIgnoreFile = (path: string): boolean => /(^|\/)\.gitignore$/.test(path);
+const broken = (detail: string): Error =>
+  new WorkspaceUnreadable(`the ingested workspace is damaged: ${detail}`);
+
+function baseFile(item: ArchiveEntry, files: ReadonlyMap<string, BaseFile>): BaseFile | undefined {
+  if (item.type === "link") return files.get(item.target ?? "");
+  if (item.type === "directory") return undefined;
+  const { type, mtime, target } = item;
+  const executable = type === "file" && (item.mode & 0o100) !== 0;
+  const size = target === undefined ? item.size : Buffer.byteLength(target);
+  return { type, executable, size, mtime, at: item.path, ...(target === undefined ? {} : { text: target }) };
+}
+
+export async function indexBase(base: AsyncIterable<Uint8Array>): Promise<BaseIndex> {
+  const files = new Map<string, BaseFile>();
+  const texts = new Map<string, string>();
+  for await (const item of readTar(base, broken)) {
+    const file = baseFile(item, files);
+    if (!file || inGit(item.path)) continue;
+    files.set(item.path, file);
+    if (isIgnoreFile(item.path) && item.type === "file") {
+      const bytes = await gather(item.content, MAX_IGNORE_FILE);
+      if (bytes) texts.set(item.path, bytes.toString());
+    }
+  }
+  return { files, ignoreFiles: ignoreFilesAmong(texts) };
+}
+
+export const digestOf = (content: Uint8Array): string => createHash("sha256").update(content).digest("hex");
+
+/** SHA-256 of the contents that stand at these paths. */
+export async function baseDigests(
+  base: AsyncIterable<Uint8Array>,
+  wanted: ReadonlySet<string>,
+): Promise<Map<string, string>> {
+  const digests = new Map<string, string>();
+  if (wanted.size === 0) return digests;
+  for await (const item of readTar(base, broken)) {
+    if (!wanted.has(item.path) || item.type !== "file") continue;
+    const hash = createHash("sha256");
+    for await (const chunk of item.content) hash.update(chunk);
+    digests.set(item.path, hash.digest("hex"));
+  }
+  return digests;
+}
+
+/** The contents that stand at these paths. Throws WorkspaceUnreadable above `maximum` bytes together. */
+export async function baseContents(
+  base: AsyncIterable<Uint8Array>,
+  wanted: ReadonlySet<string>,
+  maximum: number,
+): Promise<Map<string, Uint8Array>> {
+  const contents = new Map<string, Uint8Array>();
+  if (wanted.size === 0) return contents;
+  let left = maximum;
+  for await (const item of readTar(base, broken)) {
+    if (!wanted.has(item.path) || item.type !== "file") continue;
+    const content = await gather(item.content, left);
+    if (!content) throw new WorkspaceUnreadable(`the changed files were over ${maximum} bytes together`);
+    left -= content.length;
+    contents.set(item.path, content);
+  }
+  return contents;
+}

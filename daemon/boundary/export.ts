@@ -1,0 +1,274 @@
+/** The way back: what a run changed in its workspace, as a patch. */
+import { Buffer } from "node:buffer";
+import {
+  type BaseFile,
+  type BaseIndex,
+  baseContents,
+  baseDigests,
+  digestOf,
+  indexBase,
+  inGit,
+  isIgnoreFile,
+} from "./export-base.ts";
+import { ignoredBy, ignoreFilesAmong } from "./gitignore.ts";
+import { WORKSPACE } from "./globs.ts";
+import { type Change, type FileState, writePatch } from "./patch.ts";
+import {
+  fetchCommand,
+  fetchInput,
+  type ListedPath,
+  type Listing,
+  listWorkspace,
+  type RunInSandbox,
+  WorkspaceUnreadable,
+} from "./sandbox-listing.ts";
+import { gather, readTar, type TarItem } from "./tar.ts";
+
+export interface WorkspacePatchInput {
+  /** The archive that was put into the sandbox, after the ingest filter; read up to three times. */
+  readonly base: () => AsyncIterable<Uint8Array>;
+  readonly run: RunInSandbox;
+  /** `/workspace` by default. */
+  readonly root?: string;
+  /**
+   * Seconds since 1970 by the sandbox's clock: what has the base's size and time, and was not touched since this
+   * second, is taken as unchanged. Absent: every file is compared by content.
+   */
+  readonly unchangedBefore?: number;
+  readonly limits?: ExportLimits;
+}
+
+/** Bytes of content: of one changed file, and of all together. */
+export interface ExportLimits {
+  readonly fileBytes: number;
+  readonly totalBytes: number;
+}
+
+export interface WorkspacePatch {
+  readonly patch: string;
+  /** Changed paths that `.gitignore` ignores; they are not in the patch. */
+  readonly ignored: number;
+  /** Paths that may have changed and can't stand in a patch, and why. */
+  readonly omitted: readonly { readonly path: string; readonly reason: string }[];
+  readonly changes: readonly Change[];
+}
+
+const LIMITS: ExportLimits = { fileBytes: 32 * 2 ** 20, totalBytes: 128 * 2 ** 20 };
+type Candidate = { readonly path: string; readonly base?: BaseFile; readonly listed?: ListedPath };
+
+/** What a path is now: with its content, or with the place in the base where the same content stands. */
+interface Present {
+  readonly type: FileState["type"];
+  readonly executable: boolean;
+  readonly content?: Uint8Array;
+  readonly at?: string;
+}
+
+const hostile = (detail: string): Error => new WorkspaceUnreadable(`the sandbox's workspace: ${detail}`);
+
+function untouched(base: BaseFile, listed: ListedPath, before: number | undefined): boolean {
+  if (base.type !== listed.type || base.size !== listed.size) return false;
+  if (base.type === "file" && base.executable !== ((listed.mode & 0o100) !== 0)) return false;
+  return before !== undefined && listed.mtime === base.mtime && listed.ctime < before;
+}
+
+/** The folder above a path that its owner can't look into, if there is one: what is below is unknown, not gone. */
+function closedFolder(path: string, listing: Listing): string | undefined {
+  for (let slash = path.indexOf("/"); slash !== -1; slash = path.indexOf("/", slash + 1)) {
+    const folder = listing.paths.get(path.slice(0, slash));
+    if (folder?.type === "directory" && (folder.mode & 0o500) !== 0o500) return folder.path;
+  }
+  return undefined;
+}
+
+/** Collects what one export finds out; the steps are methods in the order in which they run. */
+class Export {
+  readonly #input: WorkspacePatchInput;
+  readonly #root: string;
+  readonly #limits: ExportLimits;
+  readonly #omitted: { path: string; reason: string }[] = [];
+  #ignored = 0;
+
+  constructor(input: WorkspacePatchInput) {
+    this.#input = input;
+    this.#root = input.root ?? WORKSPACE;
+    this.#limits = input.limits ?? LIMITS;
+  }
+
+  async run(): Promise<WorkspacePatch> {
+    const listing = await listWorkspace(this.#input.run, this.#root);
+    const base = await indexBase(this.#input.base());
+    for (const name of listing.unnamed) this.#omit(name, "its name is not UTF-8");
+    const candidates = await this.#withoutIgnored(this.#candidates(base, listing), base);
+    const fetched = await this.#fetch(candidates);
+    const changes = await this.#changes(candidates, fetched);
+    changes.sort((one, two) => Buffer.compare(Buffer.from(one.path), Buffer.from(two.path)));
+    return { patch: writePatch(changes), ignored: this.#ignored, omitted: this.#omitted, changes };
+  }
+
+  #omit(path: string, reason: string): void {
+    this.#omitted.push({ path, reason });
+  }
+
+  #candidates(base: BaseIndex, listing: Listing): Candidate[] {
+    const found: Candidate[] = [];
+    for (const [path, file] of base.files) {
+      const listed = listing.paths.get(path);
+      const closed = listed ? undefined : closedFolder(path, listing);
+      if (closed !== undefined) this.#omit(path, `the folder ${closed} can't be read`);
+      else if (listed?.type === "other") this.#omit(path, "it is neither file nor symlink");
+      else if (!listed || listed.type === "directory") found.push({ path, base: file });
+      else if (!untouched(file, listed, this.#input.unchangedBefore))
+        found.push({ path, base: file, listed });
+    }
+    for (const listed of listing.paths.values()) {
+      if (listed.type === "directory" || base.files.has(listed.path) || inGit(listed.path)) continue;
+      if (listed.type === "other") this.#omit(listed.path, "it is neither file nor symlink");
+      else found.push({ path: listed.path, listed });
+    }
+    return found;
+  }
+
+  /**
+   * The workspace's own ignore files rule over everything; those of the agent only over what is new, so that it
+   * can't hide what it did to a person's files.
+   */
+  async #withoutIgnored(candidates: readonly Candidate[], base: BaseIndex): Promise<Candidate[]> {
+    const byBase = ignoredBy(base.ignoreFiles);
+    const kept = candidates.filter((candidate) => !this.#leave(candidate, byBase(candidate.path)));
+    const changed = kept.filter(({ path, listed }) => listed?.type === "file" && isIgnoreFile(path));
+    if (changed.length === 0) return kept;
+    const texts = new Map<string, string>();
+    const contents = await this.#fetch(
+      changed.slice(0, 1000).map(({ path, listed }) => ({ path, ...(listed ? { listed } : {}) })),
+    );
+    for (const [path, { content }] of contents) {
+      if (content) texts.set(path, Buffer.from(content).toString());
+    }
+    const unchanged = base.ignoreFiles.filter(
+      ({ folder }) => !texts.has(folder === "" ? ".gitignore" : `${folder}/.gitignore`),
+    );
+    const byNow = ignoredBy([...unchanged, ...ignoreFilesAmong(texts)]);
+    return kept.filter((candidate) => !this.#leave(candidate, !candidate.base && byNow(candidate.path)));
+  }
+
+  /** Counts an ignored path if it changed for all that is known without its content. */
+  #leave({ base, listed }: Candidate, ignored: boolean): boolean {
+    if (!ignored) return false;
+    const same = base && listed && untouched(base, listed, Number.POSITIVE_INFINITY);
+    if (!same) this.#ignored += 1;
+    return true;
+  }
+
+  /** The present state of the candidates that are there. What is left out for its size is reported. */
+  async #fetch(candidates: readonly Candidate[]): Promise<Map<string, Present>> {
+    const wanted = new Map<string, Candidate>();
+    for (const candidate of candidates) {
+      if (!candidate.listed) continue;
+      if (candidate.listed.size > this.#limits.fileBytes) this.#omitLarge(candidate.path);
+      else wanted.set(candidate.path, candidate);
+    }
+    const fetched = new Map<string, Present>();
+    if (wanted.size === 0) return fetched;
+    const digests = await this.#digests([...wanted.values()]);
+    const archive = this.#input.run(fetchCommand(this.#root), fetchInput(wanted.keys()));
+    let left = this.#limits.totalBytes;
+    for await (const item of readTar(archive, hostile)) {
+      const candidate = wanted.get(item.path);
+      if (!candidate) continue;
+      const present = await this.#present(item, candidate, digests, fetched);
+      if (!present) continue;
+      left -= present.content?.length ?? 0;
+      if (left < 0) {
+        throw new WorkspaceUnreadable(`the changed files are over ${this.#limits.totalBytes} bytes together`);
+      }
+      fetched.set(item.path, present);
+    }
+    return fetched;
+  }
+
+  #omitLarge(path: string): void {
+    this.#omit(path, `it is over ${this.#limits.fileBytes} bytes`);
+  }
+
+  /** Of the contents that may turn out to be the same, so that these needn't be held. */
+  async #digests(candidates: readonly Candidate[]): Promise<Map<string, string>> {
+    const wanted = new Set<string>();
+    for (const { base, listed } of candidates) {
+      if (base?.type === "file" && listed?.type === "file" && base.size === listed.size) wanted.add(base.at);
+    }
+    return wanted.size === 0 ? new Map() : baseDigests(this.#input.base(), wanted);
+  }
+
+  async #present(
+    item: TarItem,
+    { path, base }: Candidate,
+    digests: ReadonlyMap<string, string>,
+    earlier: ReadonlyMap<string, Present>,
+  ): Promise<Present | undefined> {
+    const executable = (item.mode & 0o100) !== 0;
+    if (item.type === "directory") return undefined;
+    if (item.type === "symlink") {
+      return { type: "symlink", executable: false, content: Buffer.from(item.target ?? "") };
+    }
+    if (item.type === "link") return earlier.get(item.target ?? "");
+    const content = await gather(item.content, this.#limits.fileBytes);
+    if (!content) {
+      this.#omitLarge(path);
+      return undefined;
+    }
+    const same = base?.type === "file" && digests.get(base.at) === digestOf(content);
+    return same ? { type: "file", executable, at: base.at } : { type: "file", executable, content };
+  }
+
+  async #changes(candidates: readonly Candidate[], fetched: ReadonlyMap<string, Present>): Promise<Change[]> {
+    const omitted = new Set(this.#omitted.map(({ path }) => path));
+    const changed: { path: string; base: BaseFile | undefined; present: Present | undefined }[] = [];
+    const wanted = new Set<string>();
+    for (const { path, base, listed } of candidates) {
+      const present = fetched.get(path);
+      if (omitted.has(path) || sameAs(base, present)) continue;
+      if (listed && !present) this.#omit(path, "it can't be read");
+      else if (base && base.size > this.#limits.fileBytes) this.#omitLarge(path);
+      else {
+        changed.push({ path, base, present });
+        if (base) wanted.add(base.at);
+        if (present?.at !== undefined) wanted.add(present.at);
+      }
+    }
+    const contents = await this.#contents(wanted);
+    return changed.map(({ path, base, present }) => ({
+      path,
+      ...(base ? { before: stateOf(base, contents) } : {}),
+      ...(present ? { after: stateOf(present, contents) } : {}),
+    }));
+  }
+
+  async #contents(wanted: ReadonlySet<string>): Promise<Map<string, Uint8Array>> {
+    return wanted.size === 0 ? new Map() : baseContents(this.#input.base(), wanted, this.#limits.totalBytes);
+  }
+}
+
+function sameAs(base: BaseFile | undefined, present: Present | undefined): boolean {
+  if (!base || base.type !== present?.type || base.executable !== present.executable) return false;
+  if (base.type === "file") return present.at === base.at;
+  return base.text === Buffer.from(present.content ?? "").toString();
+}
+
+function stateOf(
+  { type, executable, ...rest }: Pick<FileState, "type" | "executable"> & Partial<BaseFile & Present>,
+  contents: ReadonlyMap<string, Uint8Array>,
+): FileState {
+  const own = rest.content ?? (rest.text === undefined ? undefined : Buffer.from(rest.text));
+  const content = own ?? contents.get(rest.at ?? "");
+  if (!content) throw new WorkspaceUnreadable("the ingested workspace is damaged: a content is missing");
+  return { type, executable, content };
+}
+
+/**
+ * The run's changes to its workspace as a patch relative to what was ingested. `.git` is never part of it.
+ * Throws WorkspaceUnreadable when the sandbox's answers can't be trusted to be whole, or are too large.
+ */
+export function workspacePatch(input: WorkspacePatchInput): Promise<WorkspacePatch> {
+  return new Export(input).run();
+}

@@ -1,0 +1,143 @@
+/** Git-style patches, written: what `git apply` takes and a person can read. */
+import { Buffer } from "node:buffer";
+import { deflateSync } from "node:zlib";
+import { base85Lines, blobId, quotedPath } from "./git-text.ts";
+import { unifiedHunks } from "./hunks.ts";
+
+/** A file or symlink. `executable` is all that git keeps of a mode. A symlink's content is its text. */
+export interface FileState {
+  readonly type: "file" | "symlink";
+  readonly executable: boolean;
+  readonly content: Uint8Array;
+}
+
+/** One path; at least one side is there. Paths are relative, POSIX, normalised. */
+export interface Change {
+  readonly path: string;
+  readonly before?: FileState;
+  readonly after?: FileState;
+}
+
+/** Bytes of either side above which a text is carried as binary: nobody reads such a diff. */
+const MAX_TEXT = 4 * 2 ** 20;
+const NO_BLOB = "0".repeat(40);
+
+export function gitMode(state: FileState): string {
+  if (state.type === "symlink") return "120000";
+  return state.executable ? "100755" : "100644";
+}
+
+const strict = () => new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** The content as text; undefined if it is binary. */
+function textOf(content: Uint8Array): string | undefined {
+  if (content.length > MAX_TEXT || content.includes(0)) return undefined;
+  try {
+    return strict().decode(content);
+  } catch {
+    return undefined;
+  }
+}
+
+function literal(content: Uint8Array): string {
+  return `literal ${content.length}\n${base85Lines(deflateSync(content))}\n`;
+}
+
+/** A path in a `---` or `+++` line: git ends one that holds a space with a tab, to tell it from a time. */
+function sideName(prefix: "a/" | "b/", path: string): string {
+  const quoted = quotedPath(`${prefix}${path}`);
+  return !quoted.startsWith('"') && path.includes(" ") ? `${quoted}\t` : quoted;
+}
+
+function contentPart(change: Change): string {
+  const { before, after, path } = change;
+  const old = before?.content ?? new Uint8Array(0);
+  const next = after?.content ?? new Uint8Array(0);
+  if (Buffer.compare(old, next) === 0) return "";
+  const oldText = textOf(old);
+  const nextText = textOf(next);
+  if (oldText === undefined || nextText === undefined) {
+    return `GIT binary patch\n${literal(next)}${literal(old)}`;
+  }
+  const from = before ? sideName("a/", path) : "/dev/null";
+  const to = after ? sideName("b/", path) : "/dev/null";
+  return `--- ${from}\n+++ ${to}\n${unifiedHunks(oldText, nextText)}`;
+}
+
+function indexLine(change: Change): string {
+  const { before, after } = change;
+  const from = before ? blobId(before.content) : NO_BLOB;
+  const to = after ? blobId(after.content) : NO_BLOB;
+  if (from === to) return "";
+  const mode = before && after && gitMode(before) === gitMode(after) ? ` ${gitMode(after)}` : "";
+  return `index ${from}..${to}${mode}\n`;
+}
+
+function modeLines({ before, after }: Change): string {
+  if (!before) return after ? `new file mode ${gitMode(after)}\n` : "";
+  if (!after) return `deleted file mode ${gitMode(before)}\n`;
+  if (gitMode(before) === gitMode(after)) return "";
+  return `old mode ${gitMode(before)}\nnew mode ${gitMode(after)}\n`;
+}
+
+function title(from: string, to: string): string {
+  return `diff --git ${quotedPath(`a/${from}`)} ${quotedPath(`b/${to}`)}\n`;
+}
+
+function section(change: Change): string {
+  const { path, before, after } = change;
+  if (before && after && before.type !== after.type) {
+    // Git has no change of kind: the one goes, the other comes.
+    return section({ path, before }) + section({ path, after });
+  }
+  return title(path, path) + modeLines(change) + indexLine(change) + contentPart(change);
+}
+
+interface Rename {
+  readonly from: Change & { readonly before: FileState };
+  readonly to: Change & { readonly after: FileState };
+}
+
+function renameSection({ from, to }: Rename): string {
+  const modes = modeLines({ path: to.path, before: from.before, after: to.after });
+  const names = `rename from ${quotedPath(from.path)}\nrename to ${quotedPath(to.path)}\n`;
+  return `${title(from.path, to.path)}${modes}similarity index 100%\n${names}`;
+}
+
+const byPath = (one: Change, two: Change): number =>
+  Buffer.compare(Buffer.from(one.path), Buffer.from(two.path));
+
+/**
+ * Pairs what went with what came of the same content; each is used once, in order of path. Files only: a
+ * rename's lines carry no mode, so git would not know that a symlink goes away from above a new file.
+ */
+function renamesAmong(changes: readonly Change[]): Rename[] {
+  const gone = new Map<string, (Change & { before: FileState })[]>();
+  for (const change of changes) {
+    const { before } = change;
+    if (!before || change.after || before.type !== "file" || before.content.length === 0) continue;
+    const id = blobId(before.content);
+    gone.set(id, [...(gone.get(id) ?? []), { ...change, before }]);
+  }
+  const renames: Rename[] = [];
+  for (const change of changes) {
+    if (change.before || change.after?.type !== "file") continue;
+    const from = gone.get(blobId(change.after.content))?.shift();
+    if (from) renames.push({ from, to: { ...change, after: change.after } });
+  }
+  return renames;
+}
+
+/** The patch for a list of changes, sorted by path; empty for none. Deterministic. */
+export function writePatch(changes: readonly Change[]): string {
+  const sorted = [...changes].sort(byPath);
+  const renames = renamesAmong(sorted);
+  const sources = new Set(renames.map(({ from }) => from.path));
+  const targets = new Map(renames.map((rename) => [rename.to.path, rename]));
+  const parts = sorted.map((change) => {
+    const rename = targets.get(change.path);
+    if (rename) return renameSection(rename);
+    return sources.has(change.path) ? "" : section(change);
+  });
+  return parts.join("");
+}

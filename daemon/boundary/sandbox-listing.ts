@@ -1,0 +1,171 @@
+/**
+ * What the daemon asks a sandbox about its workspace, and how it reads the answers. Only our own busybox is
+ * used, so that any image serves. Every answer is untrusted (S4): bounded, parsed strictly.
+ */
+import { Buffer } from "node:buffer";
+import { randomBytes } from "node:crypto";
+import { ARCHIVE_ENTRIES } from "../protocol/archive.ts";
+import { shown } from "./tar.ts";
+
+/**
+ * Runs a program in the sandbox and yields its standard output. Must throw when the program did not run to its
+ * end (killed, timed out, sandbox lost); an exit status other than 0 is no error here, for `find` and `tar` give
+ * one for a single file they can't read.
+ */
+export type RunInSandbox = (argv: readonly string[], stdin?: Uint8Array) => AsyncIterable<Uint8Array>;
+
+const BUSYBOX = "/.caisson/busybox";
+const MAX_LISTING = 512 * 2 ** 20;
+
+/** The workspace in the sandbox can't be had as it is; the message says why. */
+export class WorkspaceUnreadable extends Error {
+  override readonly name = "WorkspaceUnreadable";
+}
+
+export interface ListedPath {
+  readonly path: string;
+  readonly type: "file" | "directory" | "symlink" | "other";
+  readonly mode: number;
+  readonly size: number;
+  /** Whole seconds, by the sandbox's clock. */
+  readonly mtime: number;
+  readonly ctime: number;
+}
+
+export interface Listing {
+  readonly paths: ReadonlyMap<string, ListedPath>;
+  /** Names that are not UTF-8, as far as they can be shown. */
+  readonly unnamed: readonly string[];
+}
+
+// Each record is led by a mark that no file name can foresee; the last one says that nothing was cut off.
+const LIST_SCRIPT = [
+  'cd "$1" || exit 1',
+  `${BUSYBOX} find . -name .git -prune -o -exec ${BUSYBOX} stat -c "$2 %f %s %Y %Z %n" {} + 2>/dev/null`,
+  'echo "$2 end"',
+].join("\n");
+
+// Sockets, pipes and devices are no part of an archive.
+const ARCHIVE_SCRIPT = [
+  'cd "$1" || exit 1',
+  `${BUSYBOX} find . -name .git -prune -o "(" -type f -o -type d -o -type l ")" -print0 |`,
+  `${BUSYBOX} xargs -0 ${BUSYBOX} tar -c -f - --no-recursion`,
+].join("\n");
+
+/** Lists everything below `root` but `.git`; `mark` is a word that can't be guessed. */
+export function listingCommand(root: string, mark: string): string[] {
+  return [BUSYBOX, "sh", "-c", LIST_SCRIPT, "listing", root, mark];
+}
+
+/** Archives the paths that standard input names, NUL after each, relative to `root` and led by `./`. */
+export function fetchCommand(root: string): string[] {
+  return [BUSYBOX, "xargs", "-0", BUSYBOX, "tar", "-c", "-f", "-", "--no-recursion", "-C", root];
+}
+
+/** Archives all of `root` but `.git`. */
+export function archiveCommand(root: string): string[] {
+  return [BUSYBOX, "sh", "-c", ARCHIVE_SCRIPT, "archive", root];
+}
+
+/** Standard input for {@link fetchCommand}. */
+export function fetchInput(paths: Iterable<string>): Uint8Array {
+  return Buffer.from([...paths].map((path) => `./${path}\0`).join(""));
+}
+
+export function newMark(): string {
+  return randomBytes(16).toString("hex");
+}
+
+const TYPES: Readonly<Record<number, ListedPath["type"]>> = {
+  32768: "file",
+  16384: "directory",
+  40960: "symlink",
+};
+
+/** One record without its mark: `81a4 12 1700000000 1700000000 ./src/a`. */
+function recordOf(record: Buffer): ListedPath | "unnamed" {
+  const parts = /^([0-9a-f]{1,8}) (\d{1,15}) (-?\d{1,15}) (-?\d{1,15}) /.exec(
+    record.toString("latin1", 0, 80),
+  );
+  if (!parts) throw new WorkspaceUnreadable("the listing of the workspace holds something that is no record");
+  const raw = Number.parseInt(parts[1] ?? "", 16);
+  const name = record.subarray(parts[0].length);
+  const path = name.toString();
+  if (!Buffer.from(path).equals(name)) return "unnamed";
+  if (path !== "." && (!path.startsWith("./") || path.split("/").includes(".."))) {
+    throw new WorkspaceUnreadable(`the listing of the workspace names ${shown(path)}, which is not in it`);
+  }
+  return {
+    path: path === "." ? "" : path.slice(2),
+    type: TYPES[raw & 0o170000] ?? "other",
+    mode: raw & 0o777,
+    size: Number(parts[2]),
+    mtime: Number(parts[3]),
+    ctime: Number(parts[4]),
+  };
+}
+
+/** Cuts a listing at its marks as it comes. */
+class ListingReader {
+  readonly #mark: Buffer;
+  readonly #paths = new Map<string, ListedPath>();
+  readonly #unnamed: string[] = [];
+  #held: Buffer = Buffer.alloc(0);
+  #ended = false;
+
+  constructor(mark: string) {
+    this.#mark = Buffer.from(`${mark} `);
+  }
+
+  add(chunk: Uint8Array): void {
+    this.#held = Buffer.concat([this.#held, chunk]);
+    for (let next = this.#next(); next !== -1; next = this.#next()) {
+      this.#record(this.#held.subarray(0, next - 1));
+      this.#held = this.#held.subarray(next);
+    }
+  }
+
+  /** Where the second mark in what is held begins, which is where the first record ends. */
+  #next(): number {
+    const next = this.#held.indexOf(this.#mark, 1);
+    return next > 0 && this.#held[next - 1] === 0x0a ? next : -1;
+  }
+
+  #record(bytes: Buffer): void {
+    if (!bytes.subarray(0, this.#mark.length).equals(this.#mark)) {
+      throw new WorkspaceUnreadable("the listing of the workspace does not begin as it must");
+    }
+    const listed = recordOf(bytes.subarray(this.#mark.length));
+    if (listed === "unnamed")
+      this.#unnamed.push(shown(bytes.toString("latin1").split("./").slice(1).join("./")));
+    else this.#paths.set(listed.path, listed);
+    if (this.#paths.size + this.#unnamed.length > ARCHIVE_ENTRIES) {
+      throw new WorkspaceUnreadable(`the workspace has more than ${ARCHIVE_ENTRIES} files`);
+    }
+  }
+
+  end(): Listing {
+    this.#ended = this.#held.toString("latin1") === `${this.#mark.toString()}end\n`;
+    if (!this.#ended || !this.#paths.has("")) {
+      throw new WorkspaceUnreadable(
+        "the listing of the workspace was cut off, or the workspace folder is gone",
+      );
+    }
+    this.#paths.delete("");
+    return { paths: this.#paths, unnamed: this.#unnamed };
+  }
+}
+
+/** Everything in the workspace but `.git`. Throws WorkspaceUnreadable when the listing isn't whole. */
+export async function listWorkspace(run: RunInSandbox, root: string): Promise<Listing> {
+  const mark = newMark();
+  const reader = new ListingReader(mark);
+  let bytes = 0;
+  for await (const chunk of run(listingCommand(root, mark))) {
+    bytes += chunk.length;
+    if (bytes > MAX_LISTING)
+      throw new WorkspaceUnreadable(`the listing of the workspace is over ${MAX_LISTING} bytes`);
+    reader.add(chunk);
+  }
+  return reader.end();
+}
