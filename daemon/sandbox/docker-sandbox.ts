@@ -1,6 +1,7 @@
 /** One running container as a {@link Sandbox}. */
 import { randomBytes } from "node:crypto";
 import type { Duplex } from "node:stream";
+import { setTimeout as delay } from "node:timers/promises";
 import { demultiplex } from "./attached-stream.ts";
 import { HOME } from "./container-options.ts";
 import type { Containers } from "./containers.ts";
@@ -73,8 +74,8 @@ export interface SandboxParts {
 export async function openSandbox(parts: SandboxParts, attached: Attachment): Promise<Sandbox> {
   try {
     const channel = await openRunnerChannel({
-      input: attached.stream,
-      output: attached.output,
+      input: attached.output,
+      output: attached.stream,
       deadlineMs: GREETING_MS,
     });
     return new DockerSandbox(parts, attached, channel);
@@ -156,18 +157,22 @@ class DockerSandbox implements Sandbox {
   }
 
   async #whenLost(): Promise<string> {
-    await this.#attached.ended;
+    const closed = this.#channel.closed;
+    const first = await Promise.race([closed, this.#attached.ended]);
     // Let go of by ourselves: the sandbox lives on, so this promise never settles.
     if (this.#detached) return new Promise(() => undefined);
-    const reason = this.#destroyed ? "destroyed" : await this.#howItEnded();
+    const streamEnded = first === undefined || this.#attached.stream.readableEnded;
+    const reason = this.#destroyed ? "destroyed" : await this.#howItEnded(streamEnded);
     this.#letGo();
-    return reason;
+    return reason ?? closed;
   }
 
-  async #howItEnded(): Promise<string> {
+  /** Undefined when the engine says that the container still runs. */
+  async #howItEnded(streamEnded: boolean): Promise<string | undefined> {
     const said = this.#attached.lastError();
     const suffix = said === "" ? "" : ` (${said})`;
-    for (let tries = 0; tries < ENDING_TRIES; tries += 1) {
+    // Where the runner broke the protocol the container runs on, and nothing is to be waited for.
+    for (let tries = streamEnded ? ENDING_TRIES : 1; tries > 0; tries -= 1) {
       try {
         const state = await this.#containers.inspect(this.id);
         if (state === undefined) return "removed";
@@ -175,8 +180,8 @@ class DockerSandbox implements Sandbox {
       } catch (error) {
         return error instanceof EngineUnreachable ? "engine unreachable" : String(error);
       }
-      await new Promise((resolve) => setTimeout(resolve, ENDING_PAUSE_MS));
+      if (tries > 1) await delay(ENDING_PAUSE_MS);
     }
-    return `the engine closed the stream, the container still runs${suffix}`;
+    return undefined;
   }
 }
