@@ -4,11 +4,10 @@ import type {
   ProcessSpec,
   Sandbox,
   SandboxHost,
-  SandboxLease,
-  SandboxLimits,
   SandboxProcess,
   SandboxSpec,
 } from "./host.ts";
+import { type Reconciled, reconcile } from "./reconcile.ts";
 
 /**
  * The right to run one action, had only from an `allow`: by rule, or by a person's answer to an `ask` (A1).
@@ -35,7 +34,11 @@ export class Permit {
 }
 
 /** What every image has at these paths, put there when a sandbox is made. */
-export const KIT = { runner: "/.caisson/runner", bash: "/.caisson/bash", busybox: "/.caisson/busybox" } as const;
+export const KIT = {
+  runner: "/.caisson/runner",
+  bash: "/.caisson/bash",
+  busybox: "/.caisson/busybox",
+} as const;
 
 /** One of the daemon's own processes in a sandbox: a program of the kit, never the workspace's. */
 export interface HousekeepingSpec {
@@ -58,7 +61,9 @@ export interface GatedSandbox {
   resume(process: string, from: { stdout: number; stderr: number }): Promise<SandboxProcess | undefined>;
   forget(process: string): void;
   /** Runs a program of the kit for the daemon itself: resolving paths, listing and packing the workspace. */
-  housekeep(spec: HousekeepingSpec): Promise<{ output: AsyncIterable<Uint8Array>; outcome: Promise<ProcessOutcome>; errors: () => string }>;
+  housekeep(
+    spec: HousekeepingSpec,
+  ): Promise<{ output: AsyncIterable<Uint8Array>; outcome: Promise<ProcessOutcome>; errors: () => string }>;
   putTar(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void>;
   detach(): void;
   destroy(): Promise<void>;
@@ -67,11 +72,13 @@ export interface GatedSandbox {
 export interface GatedSandboxHost {
   acquire(spec: SandboxSpec): Promise<GatedSandbox>;
   reattach(id: string): Promise<GatedSandbox | undefined>;
-  leases(): Promise<readonly SandboxLease[]>;
+  /** Removes this owner's sandboxes that no live run needs (S5). */
+  reconcile(liveRuns: ReadonlySet<string>): Promise<Reconciled>;
   remove(id: string): Promise<void>;
 }
 
-export type { ProcessOutcome, ProcessSpec, SandboxLease, SandboxLimits, SandboxProcess };
+export { EngineError, EngineUnreachable, SandboxLost } from "./host.ts";
+export type { ProcessSpec, SandboxProcess };
 
 const ERROR_BYTES = 4096;
 
@@ -131,7 +138,11 @@ class Gate implements GatedSandbox {
       return ended;
     });
     outcome.catch(() => undefined);
-    return { output: standardOutput(process, errors), outcome, errors: () => Buffer.concat(errors).toString("utf8") };
+    return {
+      output: standardOutput(process, errors),
+      outcome,
+      errors: () => Buffer.concat(errors).toString("utf8"),
+    };
   }
 }
 
@@ -170,7 +181,7 @@ export function gateSandboxes(host: SandboxHost, newId: () => string): GatedSand
       const sandbox = await host.reattach(id);
       return sandbox && gate(sandbox);
     },
-    leases: () => host.leases(),
+    reconcile: (liveRuns) => reconcile(host, liveRuns),
     remove: (id) => host.remove(id),
   };
 }

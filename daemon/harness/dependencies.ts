@@ -1,0 +1,60 @@
+import type { Redactor } from "../boundary/redaction.ts";
+import type { OutputStore } from "../journal/output-store.ts";
+import type { Blobs, Journal } from "../journal/port.ts";
+import type { Model } from "../model/port.ts";
+import type { Policy } from "../policy/port.ts";
+import type { RunId, Sha256 } from "../protocol/ids.ts";
+import type { PolicyView } from "../protocol/views.ts";
+import type { GatedSandboxHost } from "../sandbox/gate.ts";
+import type { LiveFeed } from "./live-feed.ts";
+import type { Toolbox } from "./tools/registry.ts";
+
+/** The ready policies of this daemon, by name. */
+export interface PolicyLibrary {
+  list(): Promise<readonly PolicyView[]>;
+  /** The document's text; undefined when there is no policy of that name. */
+  text(name: string): Promise<string | undefined>;
+}
+
+export interface Log {
+  info(fields: Readonly<Record<string, unknown>>, message: string): void;
+  warn(fields: Readonly<Record<string, unknown>>, message: string): void;
+  error(fields: Readonly<Record<string, unknown>>, message: string): void;
+}
+
+export interface HarnessSettings {
+  /** Runs that have a sandbox at the same time; others wait in the queue. */
+  readonly runsAtOnce: number;
+  readonly defaultModel: string;
+  /** Attempts for one model request before the run fails. */
+  readonly modelAttempts: number;
+  /** Milliseconds before the first new attempt; doubled for each further one. */
+  readonly modelRetryMs: number;
+  readonly maximumWorkspaceBytes: number;
+}
+
+/** All that the harness is given. It makes nothing of this itself, and keeps nothing beside it. */
+export interface Dependencies {
+  readonly journal: Journal;
+  readonly blobs: Blobs;
+  readonly outputs: OutputStore;
+  readonly sandboxes: GatedSandboxHost;
+  /** @throws CaissonError `script_invalid`, `model_unconfigured` */
+  readonly openModel: (choice: string | { readonly script: string }) => Promise<Model>;
+  readonly policies: PolicyLibrary;
+  /** The organisation's policy, if there is one; it narrows every run's. */
+  readonly organisationPolicy: Policy | undefined;
+  readonly toolbox: Toolbox;
+  readonly redactor: Redactor;
+  readonly lookup: {
+    /** Runs that have not ended, as far as the views know. */
+    unended(): readonly RunId[];
+    byRequestId(requestId: string): { readonly run: RunId; readonly digest: Sha256 } | undefined;
+  };
+  readonly newRunId: () => RunId;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly log: Log;
+  readonly settings: HarnessSettings;
+  readonly live: LiveFeed;
+}

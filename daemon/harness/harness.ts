@@ -1,0 +1,244 @@
+import pLimit, { type LimitFunction } from "p-limit";
+import { JournalDamaged, JournalMissing } from "../journal/port.ts";
+import { checkPolicy } from "../policy/check-policy.ts";
+import { explainPolicy } from "../policy/explain.ts";
+import type { DecideApproval } from "../protocol/commands.ts";
+import { CaissonError } from "../protocol/errors.ts";
+import type { RunId } from "../protocol/ids.ts";
+import type { ApprovalView } from "../protocol/views.ts";
+import { decide, type RunCommand } from "../run/decide.ts";
+import { evolve } from "../run/evolve.ts";
+import { initialState, type RunState } from "../run/state.ts";
+import type { Dependencies } from "./dependencies.ts";
+import { LiveRun } from "./live-run.ts";
+import { live } from "./loop.ts";
+import type { Harness } from "./port.ts";
+import { submission } from "./submission.ts";
+import { patchOf, patchOfEnded, workspaceOf } from "./workspace.ts";
+
+/** Milliseconds a cancelled run has until the caller is told that it takes longer. */
+const CANCEL_MS = 30_000;
+
+/** Carries every run that has not ended, and answers what clients ask of it. */
+export class RunHarness implements Harness {
+  readonly #deps: Dependencies;
+  readonly #runs = new Map<RunId, LiveRun>();
+  readonly #loops = new Map<RunId, Promise<void>>();
+  readonly #slots: LimitFunction;
+  readonly #submissions = new Map<string, Promise<unknown>>();
+  #stopping = false;
+
+  constructor(deps: Dependencies) {
+    this.#deps = deps;
+    this.#slots = pLimit(deps.settings.runsAtOnce);
+  }
+
+  async submit(body: Parameters<Harness["submit"]>[0]) {
+    if (this.#stopping)
+      throw new CaissonError("stopping", "The daemon is stopping; nothing was submitted. Try again.");
+    const key = body.requestId;
+    if (key === undefined) return this.#submit(body);
+    const turn = (this.#submissions.get(key) ?? Promise.resolve()).then(() => this.#submit(body));
+    const settled = turn.catch(() => undefined);
+    this.#submissions.set(key, settled);
+    return turn.finally(() => {
+      if (this.#submissions.get(key) === settled) this.#submissions.delete(key);
+    });
+  }
+
+  async #submit(body: Parameters<Harness["submit"]>[0]) {
+    const { known, data } = await submission(this.#deps, body);
+    if (known) return { run: known, seq: 1 };
+    const journal = await this.#deps.journal.create(data.run);
+    const run = new LiveRun(this.#deps, journal, initialState);
+    await run.commit("synced", (state) => decide(state, { type: "submit", data }, this.#deps.now()));
+    this.#carry(run);
+    return { run: data.run, seq: run.state.seq };
+  }
+
+  #carry(run: LiveRun): void {
+    this.#runs.set(run.run, run);
+    const loop = this.#slots(() => live(run))
+      .catch((error: unknown) => {
+        this.#deps.log.error(
+          { run: run.run, error: String(error) },
+          "the run's loop broke; it is taken up at the next start",
+        );
+      })
+      .then(() => this.#letGo(run));
+    this.#loops.set(run.run, loop);
+  }
+
+  async #letGo(run: LiveRun): Promise<void> {
+    this.#runs.delete(run.run);
+    this.#loops.delete(run.run);
+    await run.close();
+  }
+
+  /** Takes up every run that has not ended, and removes sandboxes that no run needs (S5). Call once, before serving. */
+  async recover(): Promise<void> {
+    const { lookup, log, sandboxes } = this.#deps;
+    for (const id of lookup.unended()) {
+      await this.#takeUp(id).catch((error: unknown) => {
+        if (!(error instanceof JournalDamaged || error instanceof JournalMissing)) throw error;
+        log.error({ run: id, error: error.message }, "the run can't go on; its journal was left as it is");
+      });
+    }
+    const { removed, failed } = await sandboxes.reconcile(new Set(this.#runs.keys()));
+    if (removed.length > 0) log.info({ removed }, "removed sandboxes that no run needs");
+    if (failed.length > 0)
+      log.warn({ failed }, "some sandboxes could not be removed; the next start tries again");
+  }
+
+  async #takeUp(id: RunId): Promise<void> {
+    const { journal, events } = await this.#deps.journal.open(id);
+    const state = events.reduce(evolve, initialState);
+    const run = new LiveRun(this.#deps, journal, state);
+    const sandbox = state.sandbox?.sandbox;
+    if (sandbox !== undefined && !state.ended) {
+      run.sandbox = await this.#deps.sandboxes.reattach(sandbox);
+      if (!run.sandbox) {
+        const data = { sandbox, reason: "it did not outlive the daemon" };
+        await run.commit("synced", () => [{ type: "sandbox.lost", data }]);
+      }
+    }
+    this.#carry(run);
+  }
+
+  /** Leaves every run where it is: the next daemon goes on with it. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    this.#slots.clearQueue();
+    for (const run of this.#runs.values()) run.stopStep("stop");
+    const carried = [...this.#runs.values()];
+    await Promise.race([
+      Promise.all(this.#loops.values()),
+      new Promise((resolve) => setTimeout(resolve, 5_000).unref()),
+    ]);
+    await Promise.all(carried.map((run) => run.close()));
+  }
+
+  async #tell(id: RunId, command: RunCommand) {
+    const run = await this.#known(id);
+    if (!run) throw new CaissonError("run_ended", "The run has ended; nothing was changed.");
+    const events = await run.commit("synced", (state) => decide(state, command, this.#deps.now()));
+    return { run: id, seq: events.at(-1)?.seq ?? run.state.seq };
+  }
+
+  /** The carried run; undefined when it has ended. @throws CaissonError `unknown_run` */
+  async #known(id: RunId): Promise<LiveRun | undefined> {
+    const run = this.#runs.get(id);
+    if (!run) await this.#ended(id);
+    return run;
+  }
+
+  /** An ended run's state, folded from its journal. */
+  async #ended(id: RunId): Promise<RunState> {
+    let state = initialState;
+    try {
+      for await (const batch of this.#deps.journal.read(id, 0)) state = batch.reduce(evolve, state);
+    } catch (error) {
+      if (error instanceof JournalDamaged)
+        throw new CaissonError("journal_damaged", error.message, { cause: error });
+      if (!(error instanceof JournalMissing)) throw error;
+    }
+    if (!state.submitted) throw new CaissonError("unknown_run", `There is no run ${id}.`);
+    return state;
+  }
+
+  message(run: RunId, text: string) {
+    return this.#tell(run, { type: "message", text });
+  }
+
+  resume(run: RunId) {
+    return this.#tell(run, { type: "resume" });
+  }
+
+  async interrupt(id: RunId, reason?: string) {
+    const told = await this.#tell(id, { type: "interrupt", ...(reason === undefined ? {} : { reason }) });
+    this.#runs.get(id)?.stopStep("interrupt");
+    return told;
+  }
+
+  async cancel(id: RunId) {
+    const run = await this.#known(id);
+    if (!run || run.state.ended)
+      throw new CaissonError("run_ended", "The run has ended already; nothing was changed.");
+    run.stopStep("cancel");
+    const ended = (async () => {
+      while (!run.state.ended && !run.stopping) await run.changed(CANCEL_MS);
+    })();
+    await Promise.race([ended, this.#queued(run)]);
+    return { run: id, seq: run.state.seq };
+  }
+
+  /** A run that still waits for its turn has no loop yet that could end it. */
+  async #queued(run: LiveRun): Promise<void> {
+    if (run.state.policy) return new Promise(() => undefined);
+    await run.commit("synced", (state) =>
+      state.ended || state.policy ? [] : [{ type: "run.cancelled", data: { by: "person" } }],
+    );
+    if (!run.state.ended) return new Promise(() => undefined);
+  }
+
+  async remove(id: RunId) {
+    const run = await this.#known(id);
+    if (run && !run.state.ended) {
+      throw new CaissonError(
+        "run_active",
+        "The run has not ended. Cancel it first, then remove it; nothing was changed.",
+      );
+    }
+    await this.#loops.get(id);
+    await this.#deps.journal.remove(id);
+  }
+
+  async decideApproval(id: string, answer: DecideApproval): Promise<ApprovalView> {
+    await this.#tell(runOf(id), { type: "decide-approval", approval: id, answer });
+    return this.#approval(id);
+  }
+
+  async revokeApproval(id: string): Promise<ApprovalView> {
+    await this.#tell(runOf(id), { type: "revoke-approval", approval: id });
+    return this.#approval(id);
+  }
+
+  async #approval(id: string): Promise<ApprovalView> {
+    const state = this.#runs.get(runOf(id))?.state ?? (await this.#ended(runOf(id)));
+    const approval = state.approvals.get(id);
+    if (!approval) throw new CaissonError("unknown_approval", `There is no approval ${id}.`);
+    const { binding: _binding, revoked: _revoked, ...view } = approval;
+    return view;
+  }
+
+  async diff(id: RunId) {
+    const run = await this.#known(id);
+    if (run && !run.state.stopped) return patchOf(run);
+    return patchOfEnded(this.#deps, run?.state ?? (await this.#ended(id)));
+  }
+
+  async workspace(id: RunId) {
+    const run = await this.#known(id);
+    return workspaceOf(run);
+  }
+
+  onLive(listener: Parameters<Harness["onLive"]>[0]) {
+    return this.#deps.live.subscribe(listener);
+  }
+
+  policies() {
+    return this.#deps.policies.list();
+  }
+
+  checkPolicy(text: string) {
+    return checkPolicy(text);
+  }
+
+  explainPolicy(body: Parameters<Harness["explainPolicy"]>[0]) {
+    return explainPolicy(body.text, body);
+  }
+}
+
+function runOf(approval: string): RunId {
+  return approval.slice(0, approval.lastIndexOf("."));
+}

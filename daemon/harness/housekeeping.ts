@@ -1,0 +1,44 @@
+import { isAbsolute, posix } from "node:path";
+import type { GatedSandbox, HousekeepingSpec } from "../sandbox/gate.ts";
+import { SHELL_STATE } from "./tools/bash.ts";
+import { ToolRefusal, WORKSPACE } from "./tools/tool.ts";
+
+const DEADLINE_MS = 20_000;
+/** Most bytes of an answer of a housekeeping program that are read. */
+const ANSWER_BYTES = 1024 * 1024;
+
+async function ask(sandbox: GatedSandbox, spec: Omit<HousekeepingSpec, "deadlineMs">) {
+  const { output, outcome, errors } = await sandbox.housekeep({ ...spec, deadlineMs: DEADLINE_MS });
+  const parts: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const part of output) {
+    bytes += part.length;
+    if (bytes <= ANSWER_BYTES) parts.push(part);
+  }
+  return { answer: Buffer.concat(parts).toString("utf8"), outcome: await outcome, errors: errors().trim() };
+}
+
+/**
+ * The absolute path with symlinks resolved inside the sandbox; relative ones are from the workspace.
+ * @throws ToolRefusal when it can't be resolved
+ */
+export async function resolvePath(sandbox: GatedSandbox, path: string): Promise<string> {
+  if (path.includes("\0")) throw new ToolRefusal("A path can't hold a NUL character.");
+  const absolute = isAbsolute(path) ? path : posix.join(WORKSPACE, path);
+  const { answer, outcome, errors } = await ask(sandbox, {
+    program: "runner",
+    arguments: ["file", "resolve", absolute],
+  });
+  if (outcome.exitCode !== 0) throw new ToolRefusal(`${path}: ${errors || "the path can't be resolved"}`);
+  return answer.endsWith("\n") ? answer.slice(0, -1) : answer;
+}
+
+/** The words of the shell's saved state that set its directory: enough to tell one directory from another. */
+export async function shellDirectory(sandbox: GatedSandbox): Promise<string> {
+  const { answer, outcome } = await ask(sandbox, {
+    program: "runner",
+    arguments: ["file", "read", SHELL_STATE],
+  });
+  if (outcome.exitCode !== 0) return WORKSPACE;
+  return answer.split("\n").findLast((line) => line.startsWith("builtin cd -- ")) ?? WORKSPACE;
+}

@@ -1,0 +1,83 @@
+import type { EventData } from "../protocol/events.ts";
+import type { ConversationEvent } from "../run/state.ts";
+
+/** Characters of one output that the model is shown: the beginning and the end. */
+const SHOWN_HEAD = 6_000;
+const SHOWN_TAIL = 4_000;
+
+/** How an event reads to the model; undefined for those it is not told of. */
+export function observationOf(
+  event: ConversationEvent,
+  around: readonly ConversationEvent[],
+): string | undefined {
+  switch (event.type) {
+    case "action.finished":
+      return finished(event.data);
+    case "action.judged":
+      return event.data.verdict === "deny"
+        ? `Denied by rule ${event.data.rule}: ${event.data.reason}`
+        : undefined;
+    case "approval.decided":
+      return decided(event.data, around);
+    case "action.unknown":
+      return `What came of this action is not known: ${event.data.reason}`;
+    case "message.received":
+      return `A message from the person who gave you the task:\n${String(event.data.text)}`;
+    case "acceptance.checked":
+      return event.data.passed ? undefined : rejection(event.data);
+    case "sandbox.lost":
+      return `The sandbox was lost (${event.data.reason}).`;
+    case "question.answered":
+      return `Answer: ${String(event.data.answer)}`;
+    case "context.compressed":
+      return `Summary of what went before:\n${String(event.data.summary)}`;
+    case "reflection.noted":
+      return `Reflection: ${String(event.data.text)}`;
+    case "run.rewound":
+      return "A person took the run back to this point; what you did after it is undone.";
+    case "model.responded":
+    case "action.proposed":
+      return undefined;
+  }
+}
+
+function decided(
+  data: EventData<"approval.decided">,
+  around: readonly ConversationEvent[],
+): string | undefined {
+  const reason = data.reason === undefined ? "" : `: ${String(data.reason)}`;
+  if (data.decision === "deny") return `Not approved${reason}. Nothing was run.`;
+  const asked = around.some((event) => event.type === "action.judged" && event.data.action === data.action);
+  return asked && data.by === "person" && reason ? `Approved${reason}` : undefined;
+}
+
+function finished(data: EventData<"action.finished">): string {
+  const output = shortened(String(data.output), data.action);
+  const notes = [
+    data.timedOut ? "it took too long and was stopped" : undefined,
+    data.signal ? `it was ended by ${data.signal}` : undefined,
+    data.exitCode !== undefined && data.exitCode !== 0 ? `exit status ${data.exitCode}` : undefined,
+    data.droppedBytes ? `${data.droppedBytes} bytes of output were not kept` : undefined,
+    data.leftRunning ? `${data.leftRunning} process(es) still run in the background` : undefined,
+  ].filter((note) => note !== undefined);
+  const ending = notes.length > 0 ? `[${notes.join("; ")}]` : "";
+  if (output === "") return ending || "[no output]";
+  return ending ? `${output}${output.endsWith("\n") ? "" : "\n"}${ending}` : output;
+}
+
+/** The beginning and the end, and how to read the middle. */
+function shortened(output: string, action: string): string {
+  if (output.length <= SHOWN_HEAD + SHOWN_TAIL) return output;
+  const left = output.length - SHOWN_HEAD - SHOWN_TAIL;
+  const how = `output {"action": "${action}", "offset": ${SHOWN_HEAD}}`;
+  return `${output.slice(0, SHOWN_HEAD)}\n[${left} characters left out; read them with ${how}]\n${output.slice(-SHOWN_TAIL)}`;
+}
+
+function rejection(data: EventData<"acceptance.checked">): string {
+  const failed = data.checks.filter((check) => !check.ok);
+  const shown = failed.map((check) => {
+    const how = check.timedOut ? "took too long" : `exit status ${check.exitCode ?? check.signal ?? "none"}`;
+    return `$ ${String(check.command)}\n${shortened(String(check.output), "")}\n[${how}]`;
+  });
+  return `The task is not done: ${failed.length} of ${data.checks.length} acceptance checks failed.\n${shown.join("\n")}`;
+}

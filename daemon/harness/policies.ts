@@ -1,0 +1,48 @@
+import { hydrate } from "../journal/hydrate.ts";
+import { parsePolicy } from "../policy/parse-policy.ts";
+import type { Policy } from "../policy/port.ts";
+import { CaissonError } from "../protocol/errors.ts";
+import type { Layer } from "../protocol/verdicts.ts";
+import type { PolicyCheck } from "../protocol/views.ts";
+import type { LiveRun } from "./live-run.ts";
+
+/**
+ * A run's policies, organisation's first, its own last: those that were bound, whatever the library says by now.
+ */
+export async function policiesOf(run: LiveRun): Promise<readonly Policy[]> {
+  run.policies ??= await loadPolicies(run);
+  return run.policies;
+}
+
+async function loadPolicies(run: LiveRun): Promise<readonly Policy[]> {
+  const { deps, state } = run;
+  const layers = state.policy?.layers;
+  if (layers) {
+    const texts = (await hydrate(layers, deps.blobs)) as { layer: Layer; text: string }[];
+    return texts.map(({ layer, text }) => parsed(text, layer));
+  }
+  const { text } = (await hydrate(state.submitted?.data.policy, deps.blobs)) as { text: string };
+  const own = parsed(text, "run");
+  return deps.organisationPolicy ? [deps.organisationPolicy, own] : [own];
+}
+
+/** @throws CaissonError `policy_invalid` with every error's line and column */
+export function parsed(text: string, layer: Layer): Policy {
+  const result = parsePolicy(text, layer);
+  if (result.ok) return result.policy;
+  const errors = problems(result.check);
+  throw new CaissonError(
+    "policy_invalid",
+    `The policy has errors: ${errors.map((one) => one.message).join("; ")}`,
+    { errors },
+  );
+}
+
+function problems(check: PolicyCheck): { path: string; message: string }[] {
+  return check.errors.map(({ line, column, message, hint }) => ({
+    path: `${line}:${column}`,
+    message: hint
+      ? `line ${line}, column ${column}: ${message} (${hint})`
+      : `line ${line}, column ${column}: ${message}`,
+  }));
+}

@@ -1,0 +1,67 @@
+import { hydrate } from "../../journal/hydrate.ts";
+import { parseCommand } from "../../policy/parse-command.ts";
+import type { EventData } from "../../protocol/events.ts";
+import { KIT, Permit } from "../../sandbox/gate.ts";
+import type { LiveRun } from "../live-run.ts";
+import { performing } from "../performing.ts";
+import { policiesOf } from "../policies.ts";
+import { resultOf, WORKSPACE } from "../tools/tool.ts";
+import { verdictOf } from "./act.ts";
+import { sandboxOf } from "./end.ts";
+
+type Check = EventData<"acceptance.checked">["checks"][number];
+
+const KILL_GRACE_MS = 2_000;
+
+/**
+ * The model says it is done; the harness looks for itself. Commands run in a shell of their own, without what
+ * the agent's shell has exported or defined. The person who submitted the task gave them, so an `ask` is answered.
+ */
+export async function checkAcceptance(run: LiveRun): Promise<void> {
+  const commands = (await hydrate(run.state.submitted?.data.accept ?? [], run.deps.blobs)) as string[];
+  const checks: Check[] = [];
+  for (const [index, command] of commands.entries()) {
+    checks.push(await checkOne(run, command, index));
+    if (run.signal.aborted) return;
+  }
+  const { turn } = run.state.branch;
+  const passed = checks.every((check) => check.ok);
+  await run.commit("written", () => [{ type: "acceptance.checked", data: { turn, passed, checks } }]);
+}
+
+async function checkOne(run: LiveRun, command: string, index: number): Promise<Check> {
+  const parsed = parseCommand(command);
+  const { verdict, reason } = await verdictOf(run, [
+    { kind: "exec", tool: "bash", command: parsed, cwd: WORKSPACE, env: {} },
+  ]);
+  if (verdict === "deny")
+    return { command, verdict, ok: false, output: `The policy denies this check: ${reason}`, durationMs: 0 };
+  const id = `accept.${run.state.branch.turn}.${index}`;
+  const context = performing(run, id, Permit.grant(id, verdict, "allow"));
+  const timeouts = (await policiesOf(run)).map((policy) => policy.execLimits.timeoutMs);
+  const began = run.deps.now();
+  const collected = await context.run(
+    {
+      id,
+      argv: [KIT.bash, "--norc", "--noprofile", "-c", parsed.strict ?? command],
+      cwd: WORKSPACE,
+      env: sandboxOf(run).env,
+      stdin: "none",
+      deadlineMs: Math.min(...timeouts),
+      killGraceMs: KILL_GRACE_MS,
+    },
+    { quiet: true },
+  );
+  await context.settled();
+  const { ok, output, exitCode, signal, timedOut } = resultOf(collected);
+  return {
+    command,
+    verdict,
+    ok,
+    output,
+    durationMs: run.deps.now() - began,
+    ...(exitCode === undefined ? {} : { exitCode }),
+    ...(signal === undefined ? {} : { signal }),
+    ...(timedOut === undefined ? {} : { timedOut }),
+  };
+}

@@ -1,0 +1,162 @@
+import { effectOf } from "../../policy/effect.ts";
+import { judge } from "../../policy/judge.ts";
+import { parseCommand } from "../../policy/parse-command.ts";
+import type { PolicyAction } from "../../policy/port.ts";
+import type { EventData, NewEvent } from "../../protocol/events.ts";
+import { approvalIdOf } from "../../protocol/ids.ts";
+import type { Verdict } from "../../protocol/verdicts.ts";
+import type { ActionState } from "../../run/state.ts";
+import { Permit } from "../../sandbox/gate.ts";
+import { bindingOf } from "../binding.ts";
+import { resolvePath } from "../housekeeping.ts";
+import { hydrateInput } from "../inputs.ts";
+import type { LiveRun } from "../live-run.ts";
+import { performing } from "../performing.ts";
+import { policiesOf } from "../policies.ts";
+import { type Plan, ToolRefusal, type ToolResult } from "../tools/tool.ts";
+import { sandboxOf } from "./end.ts";
+
+/** An action brought into normal form, or why that can't be. */
+export async function planOf(run: LiveRun, action: ActionState): Promise<Plan> {
+  const sandbox = sandboxOf(run);
+  const policies = await policiesOf(run);
+  const timeoutMs = Math.min(...policies.map((policy) => policy.execLimits.timeoutMs));
+  return run.deps.toolbox.normalise(action.tool, await hydrateInput(run, action), {
+    action: action.action,
+    resolve: (path) => resolvePath(sandbox, path),
+    parseCommand,
+    env: sandbox.env,
+    timeoutMs,
+  });
+}
+
+/** Judges a proposed action; what is allowed by rule is started at once, its verdict on disk before it (A1, J3). */
+export async function judgeAction(run: LiveRun, action: ActionState): Promise<void> {
+  const { action: id } = action;
+  let plan: Plan;
+  try {
+    plan = await planOf(run, action);
+  } catch (error) {
+    if (!(error instanceof ToolRefusal)) throw error;
+    return deny(run, id, "builtin.input", error.message);
+  }
+  const judged = await verdictOf(run, plan.policy);
+  const events: NewEvent[] = [{ type: "action.judged", data: { action: id, ...judged } }];
+  if (judged.verdict !== "allow") return void (await run.commit("written", () => events));
+  await start(run, action, plan, Permit.grant(id, judged.verdict, undefined), events);
+}
+
+/** The strictest of the verdicts on an action's parts. */
+export async function verdictOf(
+  run: LiveRun,
+  actions: readonly PolicyAction[],
+): Promise<Omit<EventData<"action.judged">, "action">> {
+  const policies = await policiesOf(run);
+  const { actions: started, denials, asks } = run.state.used;
+  const verdicts = actions.map((action) => judge(policies, action, { actions: started, denials, asks }));
+  const effects = actions.map((action) => effectOf(policies, action));
+  const strictest = (["deny", "ask", "allow"] as const).flatMap((decision) =>
+    verdicts.filter(({ verdict }) => verdict === decision),
+  )[0];
+  const effect = (["external", "local", "read"] as const).find((one) => effects.includes(one)) ?? "local";
+  return { ...(strictest ?? NOTHING_JUDGED), matched: verdicts.flatMap(({ matched }) => matched), effect };
+}
+
+const NOTHING_JUDGED: Verdict = {
+  verdict: "deny",
+  rule: "default",
+  reason: "Nothing of this action could be judged.",
+  layer: "builtin",
+  matched: [],
+};
+
+function deny(run: LiveRun, action: string, rule: string, reason: string): Promise<void> {
+  const data: EventData<"action.judged"> = {
+    action,
+    verdict: "deny",
+    rule,
+    reason,
+    layer: "builtin",
+    matched: [],
+  };
+  return run.commit("written", () => [{ type: "action.judged", data }]).then(() => undefined);
+}
+
+/** Runs an action that was allowed: by a rule before a crash, or by a person just now. */
+export async function act(run: LiveRun, action: ActionState): Promise<void> {
+  const plan = await planOf(run, action);
+  const approval = run.state.approvals.get(approvalIdOf(run.run, action.action));
+  const binding = await bindingOf(run, plan.policy);
+  const decided = approval?.decision?.decision ?? (action.stage === "approved" ? "allow" : undefined);
+  if (approval && (approval.revoked || approval.binding !== binding)) {
+    const why = approval.revoked ? "was revoked" : "was for something else: what it names has changed since";
+    return deny(
+      run,
+      action.action,
+      "builtin.approval",
+      `The approval ${why}. Propose the action again if it is still wanted.`,
+    );
+  }
+  await start(run, action, plan, Permit.grant(action.action, action.verdict?.verdict ?? "deny", decided), []);
+}
+
+async function start(
+  run: LiveRun,
+  action: ActionState,
+  plan: Plan,
+  permit: Permit,
+  before: readonly NewEvent[],
+): Promise<void> {
+  const sandbox = sandboxOf(run).id;
+  const started: NewEvent = { type: "action.started", data: { action: action.action, sandbox } };
+  await run.commit("synced", () => [...before, started]);
+  await carryOut(run, action, plan, permit);
+}
+
+async function carryOut(run: LiveRun, action: ActionState, plan: Plan, permit: Permit): Promise<void> {
+  const began = run.deps.now();
+  const context = performing(run, action.action, permit);
+  await finish(run, action.action, began, () => plan.perform(context), context.settled);
+}
+
+/**
+ * After a daemon's restart: an action that was started and has no outcome. The runner knows whether it ran (A3):
+ * if it does, its outcome is taken up; if the runner has never heard of it, it never started, and starts now.
+ */
+export async function settle(run: LiveRun, action: ActionState): Promise<void> {
+  const plan = await planOf(run, action);
+  const approved = run.state.approvals.get(approvalIdOf(run.run, action.action))?.decision?.decision;
+  const permit = Permit.grant(
+    action.action,
+    action.verdict?.verdict ?? "deny",
+    approved ?? decidedWithoutAsking(action),
+  );
+  const context = performing(run, action.action, permit);
+  const { settle: settled } = plan;
+  const began = run.deps.now();
+  const kept = settled ? await context.takeUp() : undefined;
+  if (kept && settled) return finish(run, action.action, began, async () => settled(kept), context.settled);
+  await carryOut(run, action, plan, permit);
+}
+
+/** An ask that a rule of the submission answered (`--yes-to`) has a decision but no approval record. */
+function decidedWithoutAsking(action: ActionState): "allow" | undefined {
+  return action.stage === "approved" || action.stage === "started" ? "allow" : undefined;
+}
+
+async function finish(
+  run: LiveRun,
+  action: string,
+  began: number,
+  perform: () => Promise<ToolResult>,
+  settled: () => Promise<void>,
+): Promise<void> {
+  const result = await perform().catch((error: unknown): ToolResult => {
+    if (error instanceof ToolRefusal) return { ok: false, output: error.message };
+    throw error;
+  });
+  if (run.stopping) return;
+  const durationMs = Math.max(0, run.deps.now() - began);
+  await run.commit("written", () => [{ type: "action.finished", data: { action, ...result, durationMs } }]);
+  await settled();
+}

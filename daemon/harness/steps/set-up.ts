@@ -1,0 +1,135 @@
+import { freshRepositoryScript } from "../../boundary/git.ts";
+import { filterWorkspace } from "../../boundary/ingest.ts";
+import { narrowLimits } from "../../policy/limits.ts";
+import type { Policy } from "../../policy/port.ts";
+import { CaissonError } from "../../protocol/errors.ts";
+import type { EventData } from "../../protocol/events.ts";
+import { digestOf } from "../digest.ts";
+import type { LiveRun } from "../live-run.ts";
+import { policiesOf } from "../policies.ts";
+import { WORKSPACE } from "../tools/tool.ts";
+
+/** Milliseconds the one commit of a `git: fresh` workspace may take. */
+const FRESH_REPOSITORY_MS = 120_000;
+
+export async function bindPolicy(run: LiveRun): Promise<void> {
+  const submitted = run.state.submitted?.data;
+  if (!submitted) throw new Error("a run without a submission has no policy");
+  const policies = await policiesOf(run);
+  const own = policies.at(-1);
+  if (!own) throw new Error("a run has its own policy");
+  const layers = policies.map(({ layer, name, hash, text }) => ({ layer, name, hash, text }));
+  const bound: EventData<"policy.bound"> = {
+    name: own.name,
+    hash: digestOf(layers.map(({ layer, hash }) => [layer, hash])),
+    layers,
+    limits: narrowLimits(policies, submitted.limits),
+    image: imageOf(own, submitted.image),
+  };
+  await run.commit("written", () => [{ type: "policy.bound", data: bound }]);
+}
+
+/** @throws CaissonError `invalid_request` when the policy does not name the image */
+export function imageOf(policy: Policy, asked: string | undefined): string {
+  const { image, images } = policy.sandbox;
+  if (asked === undefined || asked === image) return image;
+  if (images === undefined || images.includes(asked)) return asked;
+  throw new CaissonError(
+    "invalid_request",
+    `The policy ${policy.name} does not allow the image ${asked}; it allows ${[image, ...images].join(", ")}.`,
+  );
+}
+
+export async function startSandbox(run: LiveRun): Promise<void> {
+  const { deps } = run;
+  const policies = await policiesOf(run);
+  const limits = narrowSandbox(policies);
+  const image = run.state.policy?.image ?? "base";
+  const began = deps.now();
+  const sandbox = await deps.sandboxes.acquire({ run: run.run, image, limits });
+  run.sandbox = sandbox;
+  await run.commit("written", () => [
+    {
+      type: "sandbox.started",
+      data: {
+        sandbox: sandbox.id,
+        image,
+        ...limits,
+        landlock: sandbox.facts.landlock,
+        durationMs: deps.now() - began,
+      },
+    },
+  ]);
+}
+
+/** The least of what any layer gives. */
+function narrowSandbox(policies: readonly Policy[]) {
+  const least = (of: (sandbox: Policy["sandbox"]) => number) =>
+    Math.min(...policies.map(({ sandbox }) => of(sandbox)));
+  return {
+    memoryBytes: least((sandbox) => sandbox.memoryBytes),
+    cpus: least((sandbox) => sandbox.cpus),
+    pids: least((sandbox) => sandbox.pids),
+    diskBytes: least((sandbox) => sandbox.diskBytes),
+  };
+}
+
+export async function ingestWorkspace(run: LiveRun): Promise<void> {
+  const { deps, sandbox } = run;
+  if (!sandbox) throw new Error("no sandbox to ingest into");
+  const began = deps.now();
+  const workspace = run.state.submitted?.data.workspace;
+  const { deny, git } = await ingestRules(run);
+  let summary: ReturnType<ReturnType<typeof filterWorkspace>["summary"]> = {
+    files: 0,
+    bytes: 0,
+    withheld: [],
+    withheldCount: 0,
+  };
+  if (workspace !== undefined) {
+    const filtered = filterWorkspace(deps.blobs.read(workspace), {
+      deny,
+      git,
+      maxBytes: deps.settings.maximumWorkspaceBytes,
+    });
+    await sandbox.putTar(WORKSPACE, filtered.tar);
+    summary = filtered.summary();
+    if (git === "fresh") await makeFreshRepository(run);
+  }
+  await run.commit("written", () => [
+    {
+      type: "workspace.ingested",
+      data: {
+        sandbox: sandbox.id,
+        ...(workspace === undefined ? {} : { workspace }),
+        ...summary,
+        withheld: [...summary.withheld],
+        git,
+        durationMs: deps.now() - began,
+      },
+    },
+  ]);
+}
+
+/** What every layer withholds; the least that any layer lets in of the repository. */
+export async function ingestRules(run: LiveRun): Promise<{ deny: string[]; git: "fresh" | "full" | "none" }> {
+  const policies = await policiesOf(run);
+  const modes = policies.map((policy) => policy.ingest.git);
+  const git = modes.includes("none") ? "none" : modes.includes("fresh") ? "fresh" : "full";
+  return { deny: policies.flatMap((policy) => policy.ingest.deny), git };
+}
+
+async function makeFreshRepository(run: LiveRun): Promise<void> {
+  const { sandbox, deps } = run;
+  const made = await sandbox?.housekeep({
+    program: "bash",
+    arguments: ["-c", freshRepositoryScript()],
+    cwd: WORKSPACE,
+    deadlineMs: FRESH_REPOSITORY_MS,
+  });
+  if (!made) return;
+  for await (const _ of made.output);
+  const outcome = await made.outcome;
+  if (outcome.exitCode !== 0)
+    deps.log.warn({ run: run.run, error: made.errors() }, "the workspace has no repository of its own");
+}

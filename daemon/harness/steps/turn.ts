@@ -1,0 +1,98 @@
+import { ModelFailure, type ModelResponse } from "../../model/port.ts";
+import type { EventData, NewEvent } from "../../protocol/events.ts";
+import type { RunState } from "../../run/state.ts";
+import { assembleContext } from "../context.ts";
+import type { LiveRun } from "../live-run.ts";
+import { modelOf } from "../models.ts";
+import { endRun } from "./end.ts";
+
+const LONGEST_RETRY_MS = 60_000;
+
+/** One model request and what came of it: a response with the actions it proposes, or a failure. */
+export async function askModel(run: LiveRun): Promise<void> {
+  const { deps } = run;
+  const model = await modelOf(run);
+  const { request, manifest, digest } = await assembleContext(run);
+  const { turn } = run.state.branch;
+  await run.commit("written", () => [
+    { type: "model.requested", data: { turn, model: model.name, manifest, digest } },
+  ]);
+  const { signal } = run;
+  const began = deps.now();
+  const live = deps.redactor.stream();
+  const onText = (delta: string) => tell(run, live.push(delta));
+  try {
+    const response = await model.respond(request, { signal, onText });
+    tell(run, live.end());
+    if (response.stopReason === "refusal") return await refused(run);
+    await run.commit("written", (state) => respondedEvents(state, response, deps.now() - began));
+  } catch (error) {
+    if (signal.aborted) return;
+    if (!(error instanceof ModelFailure)) throw error;
+    await failed(run, error);
+  }
+}
+
+function tell(run: LiveRun, text: string): void {
+  if (text !== "") run.deps.live.emit({ type: "live", run: run.run, stream: "text", data: text });
+}
+
+function respondedEvents(state: RunState, response: ModelResponse, durationMs: number): NewEvent[] {
+  const { turn } = state.branch;
+  const { content, stopReason, usage } = response;
+  const events: NewEvent[] = [
+    { type: "model.responded", data: { turn, content: [...content], stopReason, usage, durationMs } },
+  ];
+  let last = state.lastAction;
+  for (const block of content) {
+    if (block.type !== "tool_use") continue;
+    last += 1;
+    const proposed = { action: `a${last}`, turn, tool: block.name, input: block.input, toolUse: block.id };
+    events.push({ type: "action.proposed", data: proposed });
+  }
+  return events;
+}
+
+async function refused(run: LiveRun): Promise<void> {
+  const reason = "The model refused to go on with this task. What was done so far is in the diff.";
+  const { turn, failures } = run.state.branch;
+  const data: EventData<"model.failed"> = { turn, kind: "refused", reason, attempt: failures + 1 };
+  await run.commit("written", () => [{ type: "model.failed", data }]);
+  await endRun(run, { type: "run.failed", code: "model", reason });
+}
+
+/** Journals the failure, and waits before the next attempt, or ends the run when there is to be none. */
+async function failed(run: LiveRun, failure: ModelFailure): Promise<void> {
+  const { settings } = run.deps;
+  const { turn, failures } = run.state.branch;
+  const attempt = failures + 1;
+  const again = failure.retryable && attempt < settings.modelAttempts;
+  const backoff = Math.min(LONGEST_RETRY_MS, settings.modelRetryMs * 2 ** failures);
+  const retryInMs = again ? Math.max(failure.retryAfterMs ?? 0, backoff) : undefined;
+  const data: EventData<"model.failed"> = {
+    turn,
+    kind: failure.kind,
+    reason: failure.message,
+    attempt,
+    ...(failure.status === undefined ? {} : { status: failure.status }),
+    ...(retryInMs === undefined ? {} : { retryInMs }),
+  };
+  await run.commit("written", () => [{ type: "model.failed", data }]);
+  if (retryInMs === undefined)
+    return endRun(run, { type: "run.failed", code: "model", reason: failure.message });
+  await pause(run, retryInMs);
+}
+
+/** Waits, whatever else changes meanwhile, unless the step is to stop. */
+function pause(run: LiveRun, ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    if (run.signal.aborted) return resolve();
+    const done = () => {
+      clearTimeout(timer);
+      run.signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    run.signal.addEventListener("abort", done);
+  });
+}

@@ -1,0 +1,70 @@
+import { narrowLimits } from "../policy/limits.ts";
+import type { SubmitRun } from "../protocol/commands.ts";
+import { CaissonError } from "../protocol/errors.ts";
+import type { EventData } from "../protocol/events.ts";
+import type { RunId } from "../protocol/ids.ts";
+import type { Dependencies } from "./dependencies.ts";
+import { digestOf } from "./digest.ts";
+import { openModel } from "./models.ts";
+import { parsed } from "./policies.ts";
+import { imageOf } from "./steps/set-up.ts";
+
+const DEFAULT_POLICY = "coding";
+
+/**
+ * What a submission comes to: the run that has it already, or the data of a new one, checked whole, so that
+ * what can be refused is refused before anything is kept.
+ * @throws CaissonError `request_id_conflict`, `unknown_policy`, `policy_invalid`, `limit_above_policy`, …
+ */
+export async function submission(
+  deps: Dependencies,
+  body: SubmitRun,
+): Promise<{ known: RunId | undefined; data: EventData<"run.submitted"> }> {
+  const requestDigest = digestOf(body);
+  const known = body.requestId === undefined ? undefined : deps.lookup.byRequestId(body.requestId);
+  if (known && known.digest !== requestDigest) {
+    throw new CaissonError(
+      "request_id_conflict",
+      `Request ${body.requestId} was made before with another body; it gave run ${known.run}. Nothing was submitted.`,
+    );
+  }
+  const policy = await policyOf(deps, body.policy ?? DEFAULT_POLICY);
+  const own = parsed(policy.text, "run");
+  const layers = deps.organisationPolicy ? [deps.organisationPolicy, own] : [own];
+  const limits = narrowLimits(layers, body.limits ?? {});
+  imageOf(own, body.image);
+  if (body.workspace !== undefined && !(await deps.blobs.has(body.workspace))) {
+    throw new CaissonError("unknown_workspace", `There is no workspace ${body.workspace}; upload it first.`);
+  }
+  const model = body.model ?? deps.settings.defaultModel;
+  if (!known) await openModel(deps, model as string | { script: string }, limits);
+  const { requestId, task, workspace, image, context, continues } = body;
+  return {
+    known: known?.run,
+    data: {
+      format: 1,
+      run: deps.newRunId(),
+      task,
+      requestDigest,
+      policy: { name: own.name, text: policy.text },
+      model,
+      accept: body.accept ?? [],
+      limits: body.limits ?? {},
+      yesTo: body.yesTo ?? [],
+      ...(requestId === undefined ? {} : { requestId }),
+      ...(workspace === undefined ? {} : { workspace }),
+      ...(image === undefined ? {} : { image }),
+      ...(context === undefined ? {} : { context }),
+      ...(continues === undefined ? {} : { continues }),
+    } as EventData<"run.submitted">,
+  };
+}
+
+/** A name is one line; a document has several. */
+async function policyOf(deps: Dependencies, given: string): Promise<{ text: string }> {
+  if (given.includes("\n")) return { text: given };
+  const text = await deps.policies.text(given);
+  if (text !== undefined) return { text };
+  const names = (await deps.policies.list()).map((policy) => policy.name).join(", ");
+  throw new CaissonError("unknown_policy", `There is no policy ${given}. There are: ${names}.`);
+}

@@ -1,0 +1,83 @@
+import type { z } from "zod";
+import type { ParsedCommand, PolicyAction } from "../../policy/port.ts";
+import type { ProcessSpec } from "../../sandbox/gate.ts";
+
+/** What an action came to: the text the model reads, and how its process ended. */
+export interface ToolResult {
+  readonly ok: boolean;
+  readonly output: string;
+  readonly exitCode?: number;
+  readonly signal?: string;
+  readonly timedOut?: boolean;
+  readonly droppedBytes?: number;
+  readonly stateSaved?: boolean;
+  readonly leftRunning?: number;
+}
+
+/** A process of an action, ended, with all that it wrote. `text` is both streams in order of arrival. */
+export interface Collected extends Omit<ToolResult, "ok" | "output"> {
+  readonly text: string;
+  readonly stdout: Buffer;
+  readonly stderr: string;
+  readonly startError?: string;
+}
+
+/** What a tool may ask while it brings an input into normal form. Nothing here changes anything. */
+export interface NormaliseContext {
+  readonly action: string;
+  /** Absolute and with symlinks resolved inside the sandbox; a part that does not exist yet is kept as it is. */
+  resolve(path: string): Promise<string>;
+  parseCommand(text: string): ParsedCommand;
+  /** The image's environment. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Longest a command may run, in milliseconds. */
+  readonly timeoutMs: number;
+}
+
+/** What a tool may use once its action is allowed. */
+export interface PerformContext {
+  /** Runs a process under the action's permit and collects its output, streamed live unless `quiet`. */
+  run(
+    spec: ProcessSpec,
+    options?: { readonly quiet?: boolean; readonly keepBytes?: number },
+  ): Promise<Collected>;
+  /** The whole output of an earlier action of this run, or undefined. */
+  outputOf(action: string): Promise<string | undefined>;
+}
+
+/**
+ * An action ready to be judged and run. `policy` is what the policy judges; `perform` and `settle` close over
+ * the same normalised values, so that what is judged is what is executed (A2).
+ */
+export interface Plan {
+  /** Every part is judged; the strictest verdict counts. */
+  readonly policy: readonly PolicyAction[];
+  perform(context: PerformContext): Promise<ToolResult>;
+  /**
+   * Turns what the runner kept of the action's process into its result, after a daemon's restart.
+   * Absent: the action changes nothing and is simply performed again.
+   */
+  settle?(collected: Collected): ToolResult;
+}
+
+export interface Tool<I = unknown> {
+  readonly name: string;
+  readonly description: string;
+  readonly input: z.ZodType<I>;
+  /** @throws ToolRefusal when the input makes no sense in this sandbox */
+  normalise(input: I, context: NormaliseContext): Promise<Plan>;
+}
+
+/** The input can't be acted upon; the message is for the model. */
+export class ToolRefusal extends Error {
+  override readonly name = "ToolRefusal";
+}
+
+export const WORKSPACE = "/workspace";
+
+/** How a process's end reads to the model. */
+export function resultOf(collected: Collected): ToolResult {
+  const { text, stdout: _stdout, stderr: _stderr, startError, ...ending } = collected;
+  const ok = collected.exitCode === 0;
+  return { ...ending, ok, output: startError ? `The command could not be started: ${startError}` : text };
+}

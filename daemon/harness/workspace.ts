@@ -1,0 +1,102 @@
+import { type WorkspacePatch, workspacePatch } from "../boundary/export.ts";
+import { filterWorkspace } from "../boundary/ingest.ts";
+import { archiveCommand, WorkspaceUnreadable } from "../boundary/sandbox-listing.ts";
+import { hydrate } from "../journal/hydrate.ts";
+import { CaissonError } from "../protocol/errors.ts";
+import type { RunState } from "../run/state.ts";
+import { type GatedSandbox, KIT } from "../sandbox/gate.ts";
+import type { Dependencies } from "./dependencies.ts";
+import type { LiveRun } from "./live-run.ts";
+import { policiesOf } from "./policies.ts";
+import { ingestRules } from "./steps/set-up.ts";
+import { WORKSPACE } from "./tools/tool.ts";
+
+/** Milliseconds one listing or archive of a workspace may take. */
+const DEADLINE_MS = 300_000;
+
+interface Diff {
+  readonly patch: string;
+  readonly ignored: number;
+}
+
+/** What a run that has its sandbox changed in the workspace so far. */
+export async function patchOf(run: LiveRun): Promise<Diff> {
+  const { sandbox } = run;
+  if (!sandbox || !run.state.ingested) return { patch: "", ignored: 0 };
+  const patch = await workspacePatch({
+    base: await baseOf(run),
+    run: (argv, stdin) => running(sandbox, argv, stdin),
+    root: WORKSPACE,
+    unchangedBefore: Math.floor(Date.parse(run.state.ingested.at) / 1_000),
+  });
+  noteOmitted(run, patch);
+  return { patch: patch.patch, ignored: patch.ignored };
+}
+
+function noteOmitted(run: LiveRun, { omitted }: WorkspacePatch): void {
+  if (omitted.length > 0)
+    run.deps.log.warn({ run: run.run, omitted }, "changed paths that can't stand in a patch");
+}
+
+/** The archive that went into the sandbox, made anew from what was uploaded by the same rules. */
+async function baseOf(run: LiveRun): Promise<() => AsyncIterable<Uint8Array>> {
+  const workspace = run.state.submitted?.data.workspace;
+  const { deny, git } = await ingestRules(run);
+  const uploaded = () => (workspace === undefined ? nothing() : run.deps.blobs.read(workspace));
+  const maxBytes = run.deps.settings.maximumWorkspaceBytes;
+  return () => filterWorkspace(uploaded(), { deny, git, maxBytes }).tar;
+}
+
+/** An archive of nothing: two blocks of zeros. */
+async function* nothing(): AsyncIterable<Uint8Array> {
+  yield new Uint8Array(1024);
+}
+
+async function* running(
+  sandbox: GatedSandbox,
+  argv: readonly string[],
+  stdin?: Uint8Array,
+): AsyncIterable<Uint8Array> {
+  const [program, ...words] = argv;
+  if (program !== KIT.busybox) throw new Error(`${program} is not a program of the kit`);
+  const { output, outcome } = await sandbox.housekeep({
+    program: "busybox",
+    arguments: words,
+    deadlineMs: DEADLINE_MS,
+    ...(stdin === undefined ? {} : { stdin: once(stdin) }),
+  });
+  yield* output;
+  const { exitCode, signal, startError } = await outcome;
+  if (exitCode === undefined)
+    throw new WorkspaceUnreadable(`reading the workspace was cut short: ${signal ?? startError}`);
+}
+
+async function* once(bytes: Uint8Array): AsyncIterable<Uint8Array> {
+  yield bytes;
+}
+
+/** What an ended run left, as its journal has it. */
+export async function patchOfEnded(deps: Dependencies, state: RunState): Promise<Diff> {
+  const { stopped } = state;
+  if (stopped?.diffError !== undefined) {
+    throw new CaissonError(
+      "internal",
+      `The run's changes could not be taken when it ended: ${stopped.diffError}`,
+    );
+  }
+  const patch = await hydrate(stopped?.diff ?? "", deps.blobs);
+  return { patch, ignored: stopped?.ignored ?? 0 };
+}
+
+/** The workspace of a run that has its sandbox, without what the policy's export rules hold back. */
+export async function workspaceOf(run: LiveRun | undefined): Promise<AsyncIterable<Uint8Array>> {
+  const sandbox = run?.sandbox;
+  if (!run || !sandbox) {
+    throw new CaissonError(
+      "run_ended",
+      "The run's sandbox is gone; its changes are kept: ask for the diff instead.",
+    );
+  }
+  const deny = (await policiesOf(run)).flatMap((policy) => policy.exportRules.deny);
+  return filterWorkspace(running(sandbox, archiveCommand(WORKSPACE)), { deny, git: "none" }).tar;
+}
