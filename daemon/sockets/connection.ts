@@ -69,6 +69,13 @@ export class Connection {
     else if (this.#feed) for (const event of events) this.#sink.event(run, event);
   }
 
+  /** A deleted run has no more events: who subscribed is told. */
+  removed(run: RunId): void {
+    if (!this.#subscriptions.has(run)) return;
+    this.#unsubscribe(run);
+    this.#error("unknown_run", "The run was deleted.", run);
+  }
+
   /** Only to who follows the run, and dropped first when a client is slow. */
   live(frame: LiveFrame, encoded: () => Uint8Array): void {
     if (this.#subscriptions.get(frame.run)?.live) this.#outbox.offer(encoded());

@@ -24,7 +24,7 @@ export interface StreamSettings {
   /** The server whose upgrades are taken; it stays its owner's. */
   readonly server: Server;
   readonly access: StreamAccess;
-  readonly journal: Pick<Journal, "read" | "lineOf" | "onAppended">;
+  readonly journal: Pick<Journal, "read" | "lineOf" | "onAppended" | "onRemoved">;
   readonly harness: Pick<Harness, "onLive">;
   readonly limits?: Partial<StreamLimits>;
 }
@@ -83,6 +83,9 @@ class Hub {
     this.#release = [
       () => clearInterval(heartbeat),
       settings.journal.onAppended((run, events) => this.#appended(run, events)),
+      settings.journal.onRemoved((run) => {
+        for (const connection of this.#connections) connection.removed(run);
+      }),
       settings.harness.onLive((frame) => this.#live(frame)),
     ];
   }

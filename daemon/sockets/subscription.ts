@@ -153,10 +153,7 @@ export class Subscription {
     if (error instanceof JournalMissing)
       this.#fail("unknown_run", "There is no such run. `caisson ls` lists them.");
     else if (error instanceof JournalDamaged)
-      this.#fail(
-        "journal_damaged",
-        `${error.message}. What stands before it was sent; its file was left as it is.`,
-      );
+      this.#fail("journal_damaged", `${error.message}. Its file was left as it is; other runs go on.`);
     else
       this.#fail("internal", "The journal could not be read. Subscribe again after the last event you have.");
   }

@@ -19,11 +19,12 @@ export const UNKNOWN_RUN = "019aa3f0-5b00-7c3a-9d51-ffffffffffff";
 const AT = "2026-11-21T09:00:00.000Z";
 
 /** A journal in memory that reads in small batches and gives way between them, as a file would. */
-export class MemoryJournal implements Pick<Journal, "read" | "lineOf" | "onAppended" | "runs"> {
+export class MemoryJournal implements Pick<Journal, "read" | "lineOf" | "onAppended" | "onRemoved" | "runs"> {
   readonly #events = new Map<string, JournalEvent[]>();
   readonly #lines = new WeakMap<JournalEvent, string>();
   readonly #positions = new Map<string, ChainPosition>();
   readonly #listeners = new Set<(run: string, events: readonly JournalEvent[]) => void>();
+  readonly #removalListeners = new Set<(run: string) => void>();
   /** Events handed out by `read`, to see that a slow reader isn't fed. */
   given = 0;
   readonly batch: number;
@@ -33,7 +34,7 @@ export class MemoryJournal implements Pick<Journal, "read" | "lineOf" | "onAppen
   }
 
   get listeners(): number {
-    return this.#listeners.size;
+    return this.#listeners.size + this.#removalListeners.size;
   }
 
   /** Starts a run and appends; the listeners hear of it in the same tick, as the port asks. */
@@ -85,6 +86,18 @@ export class MemoryJournal implements Pick<Journal, "read" | "lineOf" | "onAppen
   onAppended(listener: (run: string, events: readonly JournalEvent[]) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  onRemoved(listener: (run: string) => void): () => void {
+    this.#removalListeners.add(listener);
+    return () => this.#removalListeners.delete(listener);
+  }
+
+  /** Forgets a run. */
+  remove(run: string): void {
+    this.#events.delete(run);
+    this.#positions.delete(run);
+    for (const listener of this.#removalListeners) listener(run);
   }
 
   async runs(): Promise<readonly string[]> {

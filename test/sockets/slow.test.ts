@@ -47,7 +47,7 @@ describe("W2: a slow subscriber", () => {
   it("replay reads the journal no faster than the subscriber takes it", async () => {
     const journal = new MemoryJournal(4);
     journal.append(RUN, messages(5_000, 0, "x".repeat(10_000)));
-    daemon = await startDaemon({ journal, limits: { graceMs: 100, goodbyeMs: 20 } });
+    daemon = await startDaemon({ journal, limits: { graceMs: 100, goodbyeMs: 20, hardBytes: 1024 * MiB } });
     const client = await Client.open(daemon.port);
     client.subscribe(RUN);
     client.socket.pause();

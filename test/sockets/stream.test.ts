@@ -222,6 +222,16 @@ describe("errors that leave the socket open", () => {
     await client.close();
   });
 
+  it("a run that is deleted while it is watched", async () => {
+    const client = await Client.open(daemon.port);
+    client.subscribe(RUN, 19);
+    await client.until(() => client.ofType("caught-up").length === 1);
+    daemon.journal.remove(RUN);
+    await client.until(() => client.ofType("error").length === 1);
+    expect(client.ofType("error")[0]).toMatchObject({ code: "unknown_run", run: RUN });
+    await client.close();
+  });
+
   it("more subscriptions than a socket takes", async () => {
     await restart({ subscriptions: 2 });
     const client = await Client.open(daemon.port);
