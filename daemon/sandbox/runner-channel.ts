@@ -275,7 +275,10 @@ class Channel implements RunnerChannel {
 
   /** Before the greeting's answer the stream is an earlier daemon's, and text of commands may pose as frames in it. */
   #handle(frame: Frame): void {
-    if (this.#parser.strict) return this.#dispatch(frame);
+    if (this.#parser.strict) {
+      this.#dispatch(frame);
+      return;
+    }
     if (frame.type !== FrameType.helloAck || !decodeHelloAck(frame).nonce.equals(this.#nonce)) return;
     this.#parser.strict = true;
     this.#requests.answer(0, frame);
@@ -284,14 +287,17 @@ class Channel implements RunnerChannel {
   #dispatch(frame: Frame): void {
     switch (frame.type) {
       case FrameType.output:
-        return this.#takeOutput(frame);
+        this.#takeOutput(frame);
+        break;
       case FrameType.outcome:
-        return this.#takeOutcome(frame);
+        this.#takeOutcome(frame);
+        break;
       case FrameType.stdinCredit:
         this.#processes.get(frame.channel)?.takeCredit(decodeOffset(frame), frame.flags === STDIN_OVER);
         return;
       case FrameType.listEntry:
-        return this.#takeListEntry(frame);
+        this.#takeListEntry(frame);
+        break;
       case FrameType.startAck:
       case FrameType.resumeAck:
       case FrameType.listEnd:

@@ -12,6 +12,7 @@ import {
 const ID = /^[A-Za-z0-9._:-]{1,64}$/;
 const DEFAULT_GRACE_MS = 2_000;
 const UNLIMITED = 0xffff_ffff_ffff_ffffn;
+const NO_FD = 0xffff_ffff;
 const U32_MAX = 0xffff_ffff;
 const RULE = { read: 1 | 4, write: 1 | 2 | 4 } as const;
 
@@ -85,10 +86,10 @@ export function encodeStartBody(spec: ProcessSpec): Buffer {
     text(spec.cwd),
     ...words(spec.argv),
     ...words(Object.entries(spec.env).map(([name, value]) => `${name}=${value}`)),
-    u32(input?.fd ?? 0),
+    u32(input?.fd ?? NO_FD),
     u32(input?.bytes.length ?? 0),
     input?.bytes ?? Buffer.alloc(0),
-    u32(state?.fd ?? 0),
+    u32(state?.fd ?? NO_FD),
     text(state?.path ?? ""),
     text(state?.endsWith ?? ""),
     ...rules(spec.landlock),

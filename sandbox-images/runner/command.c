@@ -66,8 +66,8 @@ void command_exec(const struct start *start, int input, int state, char *path_bu
   sigemptyset(&none);
   setsid();
   if (chdir(start->cwd) < 0) return fail(failure, "chdir");
-  if (input >= 0 && dup2(input, (int)start->input_fd) < 0) return fail(failure, "input");
-  if (state >= 0 && dup2(state, (int)start->state_fd) < 0) return fail(failure, "state");
+  if (input >= 0 && dup2(input, start->input_fd) < 0) return fail(failure, "input");
+  if (state >= 0 && dup2(state, start->state_fd) < 0) return fail(failure, "state");
   if (!limits_apply(start)) return fail(failure, "limits");
   if (start->landlock && (errno = landlock_apply(start->rules, start->rule_count)) != 0)
     return fail(failure, "landlock");

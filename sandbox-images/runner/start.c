@@ -7,7 +7,7 @@
 
 #define WORDS_MAX 65536
 #define RULES_MAX 4096
-/* Inherited descriptors stay clear of 0 to 9, which shells use, and of the runner's own. */
+/* Standard input, or clear of 1 to 9, which shells and the supervisor use. */
 #define FD_MIN 10
 #define FD_MAX 255
 
@@ -86,7 +86,7 @@ bool id_valid(const char *id, size_t length) {
   return true;
 }
 
-static bool fd_valid(uint32_t fd) { return fd == 0 || (fd >= FD_MIN && fd <= FD_MAX); }
+static bool fd_valid(int32_t fd) { return fd == -1 || fd == 0 || (fd >= FD_MIN && fd <= FD_MAX); }
 
 const char *start_decode(struct start *start, uint8_t *body, size_t length) {
   struct reader reader = {.at = body, .left = length};
@@ -100,10 +100,10 @@ const char *start_decode(struct start *start, uint8_t *body, size_t length) {
   start->cwd = take_string(&reader);
   start->argv = take_words(&reader);
   start->env = take_words(&reader);
-  start->input_fd = take_u32(&reader);
+  start->input_fd = (int32_t)take_u32(&reader);
   start->input_length = take_u32(&reader);
   start->input = take(&reader, start->input_length);
-  start->state_fd = take_u32(&reader);
+  start->state_fd = (int32_t)take_u32(&reader);
   start->state_path = take_string(&reader);
   start->state_ending = take_string(&reader);
   start->landlock = take_u8(&reader) == 1;
@@ -112,8 +112,8 @@ const char *start_decode(struct start *start, uint8_t *body, size_t length) {
   if (!id_valid(start->id, strlen(start->id))) return "EINVAL id";
   if (!start->argv[0]) return "EINVAL empty argv";
   if (start->cwd[0] != '/') return "EINVAL cwd is not absolute";
-  if (!fd_valid(start->input_fd) || !fd_valid(start->state_fd)) return "EINVAL descriptor out of 10 to 255";
-  if (start->input_fd && start->input_fd == start->state_fd) return "EINVAL descriptors are the same";
+  if (!fd_valid(start->input_fd) || !fd_valid(start->state_fd)) return "EINVAL a descriptor is 0 or from 10 to 255";
+  if (start->input_fd >= 0 && start->input_fd == start->state_fd) return "EINVAL descriptors are the same";
   return NULL;
 }
 

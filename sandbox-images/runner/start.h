@@ -20,9 +20,10 @@ struct start {
   uint64_t open_files, file_size; /* UINT64_MAX: not limited here */
   const char *cwd;
   char **argv, **env;
-  uint32_t input_fd, input_length; /* input_fd 0: none */
+  int32_t input_fd; /* -1: none */
+  uint32_t input_length;
   const uint8_t *input;
-  uint32_t state_fd; /* 0: none */
+  int32_t state_fd; /* -1: none */
   const char *state_path, *state_ending;
   uint32_t rule_count;
   struct rule *rules;

@@ -66,13 +66,13 @@ static void fail(struct exec_failure *failure, const char *stage) {
 
 /* The leader's pid, or -1. Whatever fails, in the vforked child too, is told in `failure`. */
 static pid_t leader_start(const struct start *start, int *state, struct exec_failure *failure) {
-  int input = start->input_fd ? input_memfd(start) : -1;
-  if (start->input_fd && input < 0) {
+  int input = start->input_fd >= 0 ? input_memfd(start) : -1;
+  if (start->input_fd >= 0 && input < 0) {
     fail(failure, "input");
     return -1;
   }
-  *state = start->state_fd ? memfd_create("state", MFD_CLOEXEC) : -1;
-  if (start->state_fd && *state < 0) {
+  *state = start->state_fd >= 0 ? memfd_create("state", MFD_CLOEXEC) : -1;
+  if (start->state_fd >= 0 && *state < 0) {
     fail(failure, "state");
     return -1;
   }
