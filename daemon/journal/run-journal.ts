@@ -161,11 +161,16 @@ export class JournalWriter implements RunJournal {
     const lines = Buffer.from(
       batch.length === 1 ? (batch[0]?.lines ?? "") : batch.map((one) => one.lines).join(""),
     );
-    if (faults) await faults.at("journal.append.before-write");
-    await file.append(lines, faults ? () => faults.at("journal.append.after-write") : undefined);
+    const sync = batch.some((one) => one.durability === "synced");
+    if (faults) await this.#fault("before-write");
+    await file.append(lines, sync, faults ? () => this.#fault("after-write") : undefined);
     const newest = batch.findLast((one) => one.events.length > 0)?.events.at(-1);
     if (newest) this.#written = { seq: newest.seq, head: newest.hash };
     this.#mark();
+  }
+
+  async #fault(point: string): Promise<void> {
+    await this.#options.faults?.at(`journal.append.${point}`);
   }
 
   #mark(): void {
@@ -183,12 +188,13 @@ export class JournalWriter implements RunJournal {
 
   #publish(batch: readonly Pending[]): void {
     for (const pending of batch) this.#options.published(pending.events);
+    const { synced } = this.#options.file;
     for (const pending of batch) {
-      if (pending.durability === "synced") this.#waiters.push(pending);
-      else pending.resolve(pending.events);
+      if (pending.durability === "written" || synced) pending.resolve(pending.events);
+      else this.#waiters.push(pending);
     }
     if (this.#waiters.length > 0) this.#syncing ??= this.#sync();
-    else this.#timer ??= setTimeout(() => this.#syncLate(), SYNC_AFTER_MS);
+    else if (!synced) this.#timer ??= setTimeout(() => this.#syncLate(), SYNC_AFTER_MS);
   }
 
   #syncLate(): void {
@@ -202,9 +208,9 @@ export class JournalWriter implements RunJournal {
     do {
       const waiters = this.#waiters.splice(0);
       try {
-        if (faults) await faults.at("journal.append.before-sync");
+        if (faults) await this.#fault("before-sync");
         await file.sync();
-        if (faults) await faults.at("journal.append.after-sync");
+        if (faults) await this.#fault("after-sync");
         for (const waiter of waiters) waiter.resolve(waiter.events);
       } catch (error) {
         const { message } = unwritable(this.run, error);
