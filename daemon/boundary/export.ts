@@ -237,11 +237,13 @@ class Export {
       }
     }
     const contents = await this.#contents(wanted);
-    return changed.map(({ path, base, present }) => ({
+    const changes = changed.map(({ path, base, present }) => ({
       path,
       ...(base ? { before: stateOf(base, contents) } : {}),
       ...(present ? { after: stateOf(present, contents) } : {}),
     }));
+    // A file that became a hard link to one of the same content.
+    return changes.filter(({ before, after }) => !(before && after && equalStates(before, after)));
   }
 
   async #contents(wanted: ReadonlySet<string>): Promise<Map<string, Uint8Array>> {
@@ -253,6 +255,11 @@ function sameAs(base: BaseFile | undefined, present: Present | undefined): boole
   if (!base || base.type !== present?.type || base.executable !== present.executable) return false;
   if (base.type === "file") return present.at === base.at;
   return base.text === Buffer.from(present.content ?? "").toString();
+}
+
+function equalStates(one: FileState, two: FileState): boolean {
+  const same = one.type === two.type && one.executable === two.executable;
+  return same && Buffer.compare(one.content, two.content) === 0;
 }
 
 function stateOf(
