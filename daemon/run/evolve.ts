@@ -83,12 +83,19 @@ function onApproval(
   return approval ? new Map(state.approvals).set(id, { ...approval, ...change }) : state.approvals;
 }
 
+const FINAL_STOPS: ReadonlySet<string> = new Set(["end_turn", "stop_sequence", "tool_use"]);
+
 const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
   "run.submitted": (_, event) => ({ submitted: event }),
   "policy.bound": (_, event) => ({ policy: event.data }),
-  "sandbox.started": (_, event) => ({ sandbox: event.data, ingested: undefined, lost: undefined }),
+  "sandbox.started": (state, event) => ({
+    sandbox: event.data,
+    ingested: event.data.checkpoint === undefined ? undefined : state.ingested,
+    lost: undefined,
+    stopped: undefined,
+  }),
   "workspace.ingested": (_, event) => ({ ingested: event }),
-  "sandbox.lost": (_, event) => ({ sandbox: undefined, ingested: undefined, lost: event.data }),
+  "sandbox.lost": (_, event) => ({ sandbox: undefined, lost: event.data }),
   "sandbox.stopped": (_, event) => ({ sandbox: undefined, stopped: event.data }),
   "run.interrupted": () => ({ interrupted: true }),
   "run.resumed": () => ({ interrupted: false }),
@@ -102,12 +109,14 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
   "model.requested": (state) => branchOf(state, { unheard: false }),
   "model.failed": (state) => branchOf(state, { failures: state.branch.failures + 1 }),
   "model.responded": (state, event) => {
-    const { usage, content } = event.data;
+    const { usage, content, stopReason } = event.data;
     const acts = content.some((block) => block.type === "tool_use");
+    // Cut short or paused: the model has more to say, so it is asked again.
+    const stage = acts ? "acting" : FINAL_STOPS.has(stopReason) ? "claims-done" : "between-turns";
     const tokens = usage.inputTokens + usage.outputTokens;
     return {
       ...branchOf(state, {
-        stage: acts ? "acting" : "claims-done",
+        stage,
         responses: state.branch.responses + 1,
         failures: 0,
       }),

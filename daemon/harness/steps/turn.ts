@@ -1,4 +1,5 @@
 import { ModelFailure, type ModelResponse } from "../../model/port.ts";
+import type { StopReason } from "../../protocol/content.ts";
 import type { EventData, NewEvent } from "../../protocol/events.ts";
 import type { RunState } from "../../run/state.ts";
 import { assembleContext } from "../context.ts";
@@ -24,7 +25,8 @@ export async function askModel(run: LiveRun): Promise<void> {
   try {
     const response = await model.respond(request, { signal, onText });
     tell(run, live.end());
-    if (response.stopReason === "refusal") return await refused(run);
+    const unusable = UNUSABLE[response.stopReason];
+    if (unusable) return await ended(run, unusable.kind, unusable.reason);
     await run.commit("written", (state) => respondedEvents(state, response, deps.now() - began));
   } catch (error) {
     if (signal.aborted) return;
@@ -53,11 +55,24 @@ function respondedEvents(state: RunState, response: ModelResponse, durationMs: n
   return events;
 }
 
-async function refused(run: LiveRun): Promise<void> {
-  const reason = "The model refused to go on with this task. What was done so far is in the diff.";
+/** Responses there is no going on from. */
+const UNUSABLE: Partial<Record<StopReason, { kind: EventData<"model.failed">["kind"]; reason: string }>> = {
+  refusal: {
+    kind: "refused",
+    reason: "The model refused to go on with this task. What was done so far is in the diff.",
+  },
+  model_context_window_exceeded: {
+    kind: "invalid",
+    reason:
+      "The context is larger than the model takes. Submit the task again with a smaller context budget.",
+  },
+};
+
+async function ended(run: LiveRun, kind: EventData<"model.failed">["kind"], reason: string): Promise<void> {
   const { turn, failures } = run.state.branch;
-  const data: EventData<"model.failed"> = { turn, kind: "refused", reason, attempt: failures + 1 };
-  await run.commit("written", () => [{ type: "model.failed", data }]);
+  await run.commit("written", () => [
+    { type: "model.failed", data: { turn, kind, reason, attempt: failures + 1 } },
+  ]);
   await endRun(run, { type: "run.failed", code: "model", reason });
 }
 

@@ -1,0 +1,62 @@
+import { ConfigError, readConfig } from "./config.ts";
+import { doctor } from "./doctor.ts";
+import { HomeTaken } from "./home.ts";
+import { images } from "./images-command.ts";
+import { EngineError, EngineUnreachable } from "./sandbox/host.ts";
+import { serve } from "./serve.ts";
+
+/** Exit statuses of CONTRACT.md: 1 failed, 2 bad input, 4 daemon or engine unreachable. */
+const FAILED = 1;
+const BAD_INPUT = 2;
+const UNREACHABLE = 4;
+
+async function main(words: readonly string[]): Promise<number | undefined> {
+  const [command, ...rest] = words;
+  const json = rest.includes("--json");
+  switch (command) {
+    case "serve":
+      await serveUntilTold();
+      return undefined;
+    case "doctor":
+      return doctor(process.env, { json });
+    case "images":
+      return images(rest[0] ?? "list", { json });
+    default:
+      process.stderr.write("usage: main serve | doctor [--json] | images build|list [--json]\n");
+      return BAD_INPUT;
+  }
+}
+
+async function serveUntilTold(): Promise<void> {
+  const daemon = await serve(await readConfig(process.env), process.env);
+  const stop = () => {
+    daemon.stop().then(
+      () => process.exit(0),
+      (error: unknown) => fail(error),
+    );
+  };
+  process.once("SIGTERM", stop);
+  process.once("SIGINT", stop);
+}
+
+function fail(error: unknown): void {
+  const known = error instanceof ConfigError || error instanceof HomeTaken;
+  const engine = error instanceof EngineUnreachable || error instanceof EngineError;
+  process.stderr.write(`${explained(error)}\n`);
+  process.exit(known ? BAD_INPUT : engine ? UNREACHABLE : FAILED);
+}
+
+function explained(error: unknown): string {
+  if (error instanceof EngineUnreachable) {
+    return `${error.message}\nStart the Docker engine, or let \`npm run setup\` install and start one on Debian or Ubuntu.`;
+  }
+  const { code, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
+  if (code === "EADDRINUSE") {
+    return `${address}:${port} is taken by another program. Set CAISSON_ADDRESS to another port, such as 127.0.0.1:7434.`;
+  }
+  return error instanceof Error ? error.message : String(error);
+}
+
+main(process.argv.slice(2)).then((status) => {
+  if (status !== undefined) process.exit(status);
+}, fail);

@@ -1,0 +1,156 @@
+import { readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type Logger, pino } from "pino";
+import { v7 as uuid } from "uuid";
+import { createRedactor, type Redactor } from "./boundary/redaction.ts";
+import type { Config } from "./config.ts";
+import { RunHarness } from "./harness/harness.ts";
+import { LiveFeed } from "./harness/live-feed.ts";
+import { createToolbox } from "./harness/tools/registry.ts";
+import { type Home, openHome } from "./home.ts";
+import { createAccess } from "./http/access.ts";
+import { createHttpApp } from "./http/app.ts";
+import { createHttpServer } from "./http/server.ts";
+import { openFileBlobs } from "./journal/blobs.ts";
+import { openFileJournal } from "./journal/file-journal.ts";
+import { createFileOutputStore } from "./journal/file-output-store.ts";
+import { openModel } from "./model/open-model.ts";
+import { loadPrices } from "./model/prices.ts";
+import { packageRoot } from "./package-root.ts";
+import { createPolicyLibrary } from "./policy-library.ts";
+import { createDockerHost } from "./sandbox/docker-host.ts";
+import { Engine } from "./sandbox/engine.ts";
+import { gateSandboxes } from "./sandbox/gate.ts";
+import { Images } from "./sandbox/images.ts";
+import { configuredSecrets } from "./secrets.ts";
+import { createStream } from "./sockets/stream.ts";
+import { version } from "./version.ts";
+import { createViews } from "./views/views.ts";
+
+const MAXIMUM_WORKSPACE_BYTES = 4 * 2 ** 30;
+const MODEL_ATTEMPTS = 8;
+const MODEL_RETRY_MS = 500;
+/** Milliseconds that requests under way have when the daemon stops. */
+const GRACE_MS = 3_000;
+
+export interface RunningDaemon {
+  readonly address: string;
+  /** Leaves every run where it is, removes the pool, gives the home free. */
+  stop(): Promise<void>;
+}
+
+/** The daemon, put together: home, journal, sandboxes, harness, recovery, and only then the listener. */
+export async function serve(config: Config, env: NodeJS.ProcessEnv): Promise<RunningDaemon> {
+  const home = await openHome(config.home, config.token);
+  const redactor = createRedactor(configuredSecrets(env, home.token));
+  const log = createLog(redactor);
+  for (const secret of redactor.refused) log.warn(secret, "a secret can't be looked for in what leaves the daemon");
+  const blobs = await openFileBlobs({ home: home.path });
+  const journal = await openFileJournal({ home: home.path, clock: Date, blobs });
+  const views = await createViews({ journal, file: join(home.path, "catalog.json") });
+  const { host, sandboxes } = await openSandboxes(config, home, log);
+  const prices = await loadPrices(await personsPrices(config.pricesFile));
+  const live = new LiveFeed();
+  const harness = new RunHarness({
+    journal,
+    blobs,
+    outputs: createFileOutputStore(home.path),
+    sandboxes,
+    openModel: (choice) => openModel(choice, { prices, env, idleTimeoutMs: config.modelIdleMs }),
+    policies: createPolicyLibrary(join(packageRoot, "policies")),
+    organisationPolicy: undefined,
+    toolbox: createToolbox(),
+    redactor,
+    lookup: { unended: () => views.unended(), byRequestId: (id) => views.byRequestId(id) },
+    newRunId: uuid,
+    now: Date.now,
+    log,
+    live,
+    settings: {
+      runsAtOnce: config.runsAtOnce,
+      defaultModel: config.model,
+      modelAttempts: MODEL_ATTEMPTS,
+      modelRetryMs: MODEL_RETRY_MS,
+      maximumWorkspaceBytes: MAXIMUM_WORKSPACE_BYTES,
+    },
+  });
+  await harness.recover();
+  const access = createAccess({ token: home.token, host: config.host });
+  const app = createHttpApp({
+    harness,
+    views,
+    journal,
+    blobs,
+    version,
+    access,
+    log,
+    maximumWorkspaceBytes: MAXIMUM_WORKSPACE_BYTES,
+  });
+  const server = createHttpServer(app);
+  const stream = createStream({ server: server.server, access, journal, harness });
+  const listening = await server.listen(config.host, config.port);
+  const address = `${config.host.includes(":") ? `[${config.host}]` : config.host}:${listening.port}`;
+  const announcement = join(home.path, "daemon.json");
+  const startedAt = new Date().toISOString();
+  await writeFile(announcement, JSON.stringify({ pid: process.pid, address, version, startedAt }), { mode: 0o600 });
+  log.info({ address, version, home: home.path }, "listening");
+  return {
+    address,
+    stop: async () => {
+      log.info({}, "stopping; runs go on when a daemon starts again");
+      await stream.close();
+      await harness.stop();
+      await server.close(GRACE_MS);
+      await views.close();
+      await journal.close();
+      await host.close();
+      await rm(announcement, { force: true });
+      await home.release();
+    },
+  };
+}
+
+async function openSandboxes(config: Config, home: Home, log: Logger) {
+  const engine = await Engine.connect();
+  const images = new Images(engine);
+  const host = createDockerHost({
+    owner: home.owner,
+    engine,
+    images,
+    kitPath: () => images.ensureKit((line) => log.info(line)),
+    config: { poolSize: config.pool },
+    log,
+  });
+  const facts = await host.probe();
+  const unaccepted = facts.unenforced.filter((limit) => !config.acceptUnenforced.includes(limit));
+  if (unaccepted.length > 0) {
+    throw new Error(
+      `This engine can't enforce: ${unaccepted.join(", ")}. Use another engine, or accept it in config.yaml under daemon.acceptUnenforced.`,
+    );
+  }
+  return { host, sandboxes: gateSandboxes(host, uuid) };
+}
+
+async function personsPrices(file: string): Promise<{ text: string; file: string } | undefined> {
+  try {
+    return { text: await readFile(file, "utf8"), file };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/** One JSON object a line on standard output, secrets redacted. */
+function createLog(redactor: Redactor): Logger {
+  return pino({
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label) => ({ level: label }), log: (fields) => redactor.value(fields).value },
+    hooks: {
+      logMethod(parts, method) {
+        const told = parts.map((part) => (typeof part === "string" ? redactor.text(part).text : part));
+        method.apply(this, told as Parameters<typeof method>);
+      },
+    },
+  });
+}

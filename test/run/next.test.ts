@@ -1,0 +1,150 @@
+import { expect, test } from "vitest";
+import { next, wallTime } from "../../daemon/run/next.ts";
+import { statusOf } from "../../daemon/run/state.ts";
+import {
+  asked,
+  begun,
+  bound,
+  decided,
+  event,
+  finished,
+  given,
+  ingested,
+  judged,
+  proposed,
+  ready,
+  responded,
+  START,
+  started,
+  submitted,
+  turn,
+} from "./journal.ts";
+
+const step = (...events: Parameters<typeof given>) => next(given(...events), START);
+
+test("a run is set up in order: policy, sandbox, workspace, turn", () => {
+  expect(next(given(), START).do).toBe("nothing");
+  expect(step(submitted).do).toBe("bind-policy");
+  expect(step(submitted, bound()).do).toBe("start-sandbox");
+  expect(step(submitted, bound(), started).do).toBe("ingest-workspace");
+  expect(step(...ready)).toEqual({ do: "start-turn", turn: 1 });
+  expect(step(...ready, turn(1)).do).toBe("ask-model");
+});
+
+test("a response with actions is carried out one action after the other, then comes the next turn", () => {
+  const acting = [...ready, turn(1), responded("look", ["bash", "bash"]), proposed("a1"), proposed("a2")];
+  expect(step(...acting)).toMatchObject({ do: "judge", action: { action: "a1" } });
+  expect(step(...acting, judged("a1", "allow"))).toMatchObject({ do: "act", action: { action: "a1" } });
+  expect(step(...acting, judged("a1", "deny"))).toMatchObject({ do: "judge", action: { action: "a2" } });
+  const both = [...acting, judged("a1", "allow"), begun("a1"), finished("a1"), judged("a2", "deny")];
+  expect(step(...both)).toEqual({ do: "start-turn", turn: 2 });
+});
+
+test("A3: an action that was started and has no outcome is settled, never simply run again", () => {
+  const open = [
+    ...ready,
+    turn(1),
+    responded("x", ["bash"]),
+    proposed("a1"),
+    judged("a1", "allow"),
+    begun("a1"),
+  ];
+  expect(step(...open)).toMatchObject({ do: "settle", action: { action: "a1" } });
+});
+
+test("A1: an ask waits for a person; without an answer nothing is acted on", () => {
+  const asking = [...ready, turn(1), responded("x", ["bash"]), proposed("a1"), judged("a1", "ask")];
+  expect(step(...asking).do).toBe("request-approval");
+  expect(step(...asking, asked("a1")).do).toBe("await-approval");
+  expect(step(...asking, asked("a1"), decided("a1", "allow"))).toMatchObject({ do: "act" });
+  expect(step(...asking, asked("a1"), decided("a1", "deny"))).toMatchObject({ do: "start-turn" });
+});
+
+test("the end of a turn without actions is looked at by the harness, unless a message came meanwhile", () => {
+  const done = [...ready, turn(1), event("model.requested", request()), responded("done")];
+  expect(step(...done).do).toBe("check-acceptance");
+  expect(step(...done, event("message.received", { text: "wait" }))).toEqual({ do: "start-turn", turn: 2 });
+  expect(step(...done, checked(false))).toEqual({ do: "start-turn", turn: 2 });
+  expect(step(...done, checked(true))).toEqual({
+    do: "end",
+    ending: { type: "run.completed", summary: "done" },
+  });
+});
+
+test("give_up ends the run with its reason", () => {
+  const input = { reason: "no network", evidence: "curl failed" };
+  const gave = [
+    ...ready,
+    turn(1),
+    responded("x", ["give_up"]),
+    proposed("a1", "give_up", input),
+    judged("a1", "allow"),
+    begun("a1"),
+    finished("a1"),
+  ];
+  expect(step(...gave)).toEqual({
+    do: "end",
+    ending: { type: "run.failed", code: "gave_up", reason: "no network", evidence: "curl failed" },
+  });
+});
+
+test("a lost sandbox ends the run with a reason; an ending that was begun is finished", () => {
+  const lost = event("sandbox.lost", { sandbox: "s1", reason: "oom" });
+  expect(step(...ready, lost)).toMatchObject({ do: "end", ending: { type: "run.failed", code: "sandbox" } });
+  const ending = { type: "run.cancelled", by: "person" } as const;
+  const stopped = event("sandbox.stopped", { sandbox: "s1", reason: "run.cancelled", ending });
+  expect(step(...ready, stopped)).toEqual({ do: "end", ending });
+  expect(step(...ready, stopped, event("run.cancelled", { by: "person" })).do).toBe("nothing");
+});
+
+test("an interrupted run rests until it is resumed or spoken to", () => {
+  const interrupted = [...ready, turn(1), event("run.interrupted", { by: "person" })];
+  expect(step(...interrupted).do).toBe("rest");
+  expect(statusOf(given(...interrupted))).toBe("interrupted");
+  expect(step(...interrupted, event("run.resumed", { by: "person" })).do).toBe("ask-model");
+  expect(step(...interrupted, event("message.received", { text: "go on" })).do).toBe("ask-model");
+});
+
+test("L1: counts and wall time stop the run only when it wants more", () => {
+  const limited = (limits: object) => [submitted, bound(limits), started, ingested];
+  const one = [
+    turn(1),
+    responded("x", ["bash"]),
+    proposed("a1"),
+    judged("a1", "allow"),
+    begun("a1"),
+    finished("a1"),
+  ];
+  expect(step(...limited({ actions: 1 }), ...one)).toMatchObject({ do: "start-turn" });
+  const another = [turn(2), responded("y", ["bash"]), proposed("a2"), judged("a2", "allow")];
+  expect(step(...limited({ actions: 1 }), ...one, ...another)).toEqual({
+    do: "note-limit",
+    reached: { limit: "actions", value: 1, used: 1 },
+  });
+  expect(step(...limited({ tokens: 110 }), ...one)).toMatchObject({ do: "note-limit" });
+  expect(next(given(...limited({ wall: 60_000 })), START + 61_000)).toMatchObject({ do: "note-limit" });
+});
+
+test("wall time stands still while a person is asked", () => {
+  const asking = [
+    ...ready,
+    turn(1),
+    responded("x", ["bash"]),
+    proposed("a1"),
+    judged("a1", "ask"),
+    asked("a1"),
+  ];
+  const before = given(...asking);
+  expect(wallTime(before, START + 600_000)).toBe((asking.length - 1) * 1_000);
+  const after = given(...asking, decided("a1", "allow"));
+  expect(wallTime(after, START + asking.length * 1_000)).toBe((asking.length - 1) * 1_000);
+});
+
+function request() {
+  const sha = "b".repeat(64);
+  return { turn: 1, model: "m", manifest: { system: sha, tools: sha, events: [] }, digest: sha };
+}
+
+function checked(passed: boolean) {
+  return event("acceptance.checked", { turn: 1, passed, checks: [] });
+}
