@@ -32,13 +32,18 @@ describe("what a real sandbox withstands", () => {
       );
     });
 
-    it("threat 18: a fork bomb is held, and the sandbox goes on", async () => {
-      await runIn(sandbox(), ["/.caisson/bash", "-c", "b() { b | b & }; b; sleep 1"], {
-        deadlineMs: 3_000,
-        killGraceMs: 200,
-      });
-      await shellIn(sandbox(), "kill -9 -1");
-      expect(await shell("echo alive")).toBe("alive");
+    it("threat 18: a fork bomb is held, killed with its tree, and the sandbox goes on", async () => {
+      const bomb = await sandbox().start(
+        processSpec(["/.caisson/bash", "-c", "b() { b | b & }; b; sleep 1"]),
+      );
+      const { outcome } = await finish(bomb);
+      expect(outcome.leftRunning).toBeGreaterThan(10);
+      expect(outcome.leftRunning).toBeLessThan(LIMITS.pids);
+      bomb.signal("SIGKILL", "tree");
+      await expect.poll(() => shell("echo alive").catch(String), { timeout: 10_000 }).toBe("alive");
+      expect((await sandbox().processes()).filter((one) => one.state === "ended" && one.alive > 0)).toEqual(
+        [],
+      );
     });
 
     it("threat 18: one that takes all memory is killed, and the sandbox goes on", async () => {
