@@ -17,6 +17,8 @@ const block: fc.Arbitrary<ServedBlock> = fc.oneof(
   }),
 );
 const blocks = fc.array(block, { maxLength: 6 });
+/** Milliseconds: looking for the smallest counterexample of nested content could take minutes. */
+const BOUNDED = { interruptAfterTimeLimit: 3_000 };
 const usage = { input_tokens: 7, output_tokens: 3 };
 
 function assemble(events: readonly ServedEvent[]) {
@@ -26,14 +28,14 @@ function assemble(events: readonly ServedEvent[]) {
 }
 
 describe("a response put together from its stream", () => {
-  test.prop([blocks])("is what was sent, block by block", (content) => {
+  test.prop([blocks], BOUNDED)("is what was sent, block by block", (content) => {
     const response = assemble(eventsOf("m", content, { reason: "end_turn" }, usage)).finish();
     // JSON has no -0.
     expect(response.content).toEqual(JSON.parse(JSON.stringify(content)));
     expect(response.usage).toEqual({ inputTokens: 7, outputTokens: 3 });
   });
 
-  test.prop([blocks, fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true })])(
+  test.prop([blocks, fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true })], BOUNDED)(
     "is refused wherever the stream ends early",
     (content, part) => {
       const events = eventsOf("m", content, { reason: "end_turn" }, usage);
@@ -57,11 +59,14 @@ describe("a response put together from its stream", () => {
       { requiredKeys: ["type"] },
     ),
   );
-  test.prop([fc.array(event, { maxLength: 10 })])("never fails by anything but a ModelFailure", (events) => {
-    try {
-      assemble(events.map((data) => ({ event: "x", data }))).finish();
-    } catch (error) {
-      expect(error).toBeInstanceOf(ModelFailure);
-    }
-  });
+  test.prop([fc.array(event, { maxLength: 10 })], BOUNDED)(
+    "never fails by anything but a ModelFailure",
+    (events) => {
+      try {
+        assemble(events.map((data) => ({ event: "x", data }))).finish();
+      } catch (error) {
+        expect(error).toBeInstanceOf(ModelFailure);
+      }
+    },
+  );
 });
