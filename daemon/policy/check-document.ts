@@ -2,6 +2,7 @@
 import type { PolicyProblem } from "../protocol/views.ts";
 import { impossible } from "./exec-rule.ts";
 import { pathGlob } from "./glob.ts";
+import { MAX_COMMAND_BYTES } from "./parse-command.ts";
 import type { ReadDocument } from "./read-document.ts";
 import { closest, hintFor } from "./suggest.ts";
 
@@ -135,6 +136,12 @@ function* execRules(read: ReadDocument): Iterable<PolicyProblem> {
       "these rules can match nothing: `shell: none` runs no command",
       "remove them, or write `shell: strict`",
       "key",
+    );
+  if ((exec?.limits?.bytes ?? 0) > MAX_COMMAND_BYTES)
+    yield read.problem(
+      ["exec", "limits", "bytes"],
+      `no text of over ${MAX_COMMAND_BYTES} bytes is parsed`,
+      "write 128KiB or less",
     );
   for (const [i, rule] of (exec?.rules ?? []).entries()) {
     const problem = impossible(rule);

@@ -5,6 +5,10 @@ import { innerOf } from "./wrappers.ts";
 
 /** Texts in texts (`sh -c`, `eval`) that are followed. */
 const MAX_TEXT_DEPTH = 6;
+/** Wrappers around one command (`env nice timeout …`) that are followed. */
+const MAX_WRAPPERS = 16;
+/** Commands collected from one text; `exec.limits.commands` is usually far below. */
+const MAX_COMMANDS = 2_000;
 const UNRESOLVED: SimpleCommand = { argv: undefined, assignments: {}, redirects: [] };
 /** Text that may start a substitution. */
 const SUBSTITUTION = /\$\(|`|[<>]\(|\$\{[\s|]|\$\[/;
@@ -63,7 +67,13 @@ export class Collector {
   scripts = 0;
   error: string | undefined;
   #expanded = 0;
+  readonly #depths = new Map<SimpleCommand, number>();
   #textDepth = 0;
+
+  /** So many commands that reading on is pointless: the text is refused. */
+  get isFull(): boolean {
+    return this.commands.length > MAX_COMMANDS;
+  }
 
   enter(node: SyntaxNode): void {
     switch (node.type) {
@@ -152,25 +162,40 @@ export class Collector {
   /** Adds what wrappers run; `follow` parses a text into this collector. */
   expandInner(follow: (text: string) => void): void {
     if (this.#textDepth >= MAX_TEXT_DEPTH) {
-      this.commands.push(UNRESOLVED);
+      this.error ??= `shells in shells over ${MAX_TEXT_DEPTH} levels`;
       return;
     }
     this.#textDepth++;
     const texts = this.#fedTexts.splice(0);
-    for (; this.#expanded < this.commands.length; this.#expanded++) {
+    for (; this.#expanded < this.commands.length && !this.isFull; this.#expanded++) {
       const command = this.commands[this.#expanded];
-      if (command === undefined) break;
-      const inner = innerOf(command);
-      const guess = command.guess ? ({ guess: true } as const) : {};
-      for (const name of inner.variables) this.#variables.add(name);
-      for (const argv of inner.commands) this.commands.push({ ...UNRESOLVED, ...wordsOf(argv), ...guess });
-      if (!command.guess)
-        for (const argv of inner.guesses)
-          this.commands.push({ ...UNRESOLVED, ...wordsOf(argv), guess: true });
-      texts.push(...inner.texts);
+      if (command !== undefined) texts.push(...this.#expand(command));
     }
-    for (const text of texts) follow(text);
+    for (const text of texts) if (!this.isFull && this.error === undefined) follow(text);
     this.#textDepth--;
+  }
+
+  /** Adds what one command runs; the texts that it evaluates are returned. */
+  #expand(command: SimpleCommand): readonly string[] {
+    const inner = innerOf(command);
+    const depth = (this.#depths.get(command) ?? 0) + 1;
+    if (depth > MAX_WRAPPERS && inner.commands.length > 0) {
+      this.error ??= `wrappers around wrappers over ${MAX_WRAPPERS} levels`;
+      return [];
+    }
+    if (inner.overflow && !command.guess) this.error ??= "too many options before a sub-command";
+    const guess = command.guess ? ({ guess: true } as const) : {};
+    for (const name of inner.variables) this.#variables.add(name);
+    const added: SimpleCommand[] = inner.commands.map((argv) => ({
+      ...UNRESOLVED,
+      ...wordsOf(argv),
+      ...guess,
+    }));
+    if (!command.guess)
+      for (const argv of inner.guesses) added.push({ ...UNRESOLVED, ...wordsOf(argv), guess: true });
+    for (const one of added) this.#depths.set(one, depth);
+    this.commands.push(...added);
+    return inner.texts;
   }
 
   result(): Pick<ParsedCommand, "commands" | "redirects" | "variables" | "directories"> {

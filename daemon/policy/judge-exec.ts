@@ -5,6 +5,8 @@ import type { CommandRedirect, Policy, PolicyAction, SimpleCommand } from "./por
 type ExecAction = Extract<PolicyAction, { kind: "exec" }>;
 /** Directories a redirect may be relative to, when the text changes its directory. */
 const MAX_DIRECTORIES = 32;
+/** Where a shell most likely stands when nobody says. */
+const USUAL_DIRECTORY = "/workspace";
 
 /** A command's words for people, unresolved ones as `…`. */
 export function describeCommand(command: SimpleCommand): string {
@@ -69,57 +71,75 @@ function commandFindings(policy: Policy, layer: number, command: SimpleCommand):
   return counting.map((rule) => findingOf(rule, policy, layer, subject));
 }
 
-/** Where the shell may stand when a redirect opens its path; undefined: anywhere. */
-function directoriesOf(action: ExecAction): readonly string[] | undefined {
-  const known = new Set([action.cwd]);
+/**
+ * Where the shell may stand when a redirect opens its path, as far as the text tells. Not `settled`: elsewhere too,
+ * because its start is not known (`cwd` not absolute) or a `cd` leads somewhere unknown.
+ */
+function directoriesOf(action: ExecAction): { readonly known: readonly string[]; readonly settled: boolean } {
+  const settled = action.cwd.startsWith("/");
+  const known = new Set(settled ? [action.cwd] : [USUAL_DIRECTORY, "/"]);
   for (const target of action.command.directories) {
-    if (target === undefined || target === "-") return undefined;
+    if (target === undefined || target === "-") return { known: [...known, "/"], settled: false };
     for (const directory of [...known]) {
       const next = normalisePath(target, directory);
-      if (next === undefined || known.size >= MAX_DIRECTORIES) return undefined;
+      if (next === undefined || known.size >= MAX_DIRECTORIES)
+        return { known: [...known, "/"], settled: false };
       known.add(next);
     }
   }
-  return [...known];
+  return { known: [...known], settled };
 }
 
 /** The paths a redirect may open, and whether that is all of them. */
-function pathsOf(redirect: CommandRedirect, directories: readonly string[] | undefined, cwd: string) {
-  const { path } = redirect;
+function pathsOf({ path }: CommandRedirect, directories: ReturnType<typeof directoriesOf>) {
   if (path === undefined) return { paths: [], settled: false };
-  const absolute = path.startsWith("/");
-  const candidates = absolute ? ["/"] : (directories ?? [cwd, "/"]);
-  const paths = candidates
+  const { known, settled } = path.startsWith("/") ? { known: ["/"], settled: true } : directories;
+  const paths = known
     .map((directory) => normalisePath(path, directory))
     .filter((found) => found !== undefined);
-  return { paths, settled: (absolute || directories !== undefined) && paths.length === candidates.length };
+  return { paths, settled: settled && paths.length === known.length };
+}
+
+/** What one layer says about one redirect; in the strict shell a path needs its allow. */
+function redirectIn(
+  policy: Policy,
+  layer: number,
+  redirect: CommandRedirect,
+  directories: ReturnType<typeof directoriesOf>,
+  strict: boolean,
+): Finding[] {
+  const { access } = redirect;
+  const { paths, settled } = pathsOf(redirect, directories);
+  const rules = policy.rules[access] ?? [];
+  const unsettled = `${redirect.operator} ${redirect.path ?? "…"}`;
+  const lacking = (subject: string, why?: string): Finding => ({
+    ...missing(policy, layer, subject, why),
+    access,
+  });
+  const found = paths.flatMap((path) => {
+    const matches = rules.filter((rule) => rule.matches(path) && (strict || rule.decision !== "allow"));
+    if (strict && matches.length === 0) return [lacking(`${access} ${path}`)];
+    return matches.map(
+      (rule): Finding => ({ ...findingOf(rule, policy, layer, `${access} ${path}`), access }),
+    );
+  });
+  return strict && !settled
+    ? [...found, lacking(unsettled, "where that leads depends on the directory; write an absolute path")]
+    : found;
 }
 
 /**
- * Redirects fall under the rules for files. In the strict shell a path needs its allow; in the contained one only
- * asks and denials count, since there the sandbox holds what is not named.
+ * Redirects fall under the rules for files. In the contained shell only asks and denials count, since there the
+ * sandbox holds what is not named.
  */
 function redirectFindings(layers: readonly Policy[], action: ExecAction, strict: boolean): Finding[] {
   const directories = directoriesOf(action);
   return action.command.redirects.flatMap((redirect): Finding[] => {
-    const { access } = redirect;
-    const { paths, settled } = pathsOf(redirect, directories, action.cwd);
-    const found = layers.flatMap((policy, layer) => {
-      const rules = policy.rules[redirect.access];
-      if (rules === undefined) return [];
-      const named = paths.flatMap((path) => {
-        const matches = rules.filter((rule) => rule.matches(path) && (strict || rule.decision !== "allow"));
-        if (strict && matches.length === 0) return [missing(policy, layer, `${redirect.access} ${path}`)];
-        return matches.map((rule) => findingOf(rule, policy, layer, `${redirect.access} ${path}`));
-      });
-      return strict && !settled
-        ? [...named, missing(policy, layer, `${redirect.operator} ${redirect.path ?? "…"}`)]
-        : named;
-    });
-    const [policy] = layers;
-    return strict && found.length === 0 && policy
-      ? [missing(policy, 0, `${redirect.operator} ${redirect.path ?? "…"}`)]
-      : found;
+    const all = layers.map((policy, layer) => ({ policy, layer }));
+    const having = all.filter(({ policy }) => policy.rules[redirect.access] !== undefined);
+    // Without an opinion anywhere the default decides, which the strict shell feels.
+    const opinions = having.length > 0 ? having : all.slice(0, 1);
+    return opinions.flatMap(({ policy, layer }) => redirectIn(policy, layer, redirect, directories, strict));
   });
 }
 

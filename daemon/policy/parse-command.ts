@@ -3,12 +3,12 @@ import { Collector } from "./collector.ts";
 import type { ParsedCommand } from "./port.ts";
 import { strictForm } from "./strict.ts";
 
-/** Bytes of command text that are parsed at all; `exec.limits.bytes` is usually far below. */
-export const MAX_COMMAND_BYTES = 262_144;
+/** Bytes of command text that are parsed at all; `exec.limits.bytes` can't be above. */
+export const MAX_COMMAND_BYTES = 131_072;
 /** Levels of nesting; bash users need a handful, parsers overflow at some hundreds. */
 const MAX_DEPTH = 60;
-/** Simple commands collected from one text; `exec.limits.commands` is usually far below. */
-const MAX_COMMANDS = 5_000;
+/** Here-documents in one text; a parser's time grows with their square. */
+const MAX_HERE_DOCUMENTS = 100;
 
 /** Control characters but tab and newline, line separators, marks that reorder text, lone surrogates. */
 const ODD = /(?![\t\n])[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\u202a-\u202e\u2066-\u2069\ufeff]/u;
@@ -29,19 +29,21 @@ function oddCharacter(text: string): string | undefined {
 function isTooDeep(text: string): boolean {
   let depth = 0;
   let openers = 0;
+  let hereDocuments = 0;
   for (let i = 0; i < text.length; i++) {
     const character = text[i];
     if (character === "(" || character === "{") {
       if (++depth > MAX_DEPTH) return true;
       const before = text[i - 1];
       if (before === "$" || before === "<" || before === ">") openers++;
-    } else if ((character === ")" || character === "}") && depth > 0) depth--;
+    } else if (character === "<" && text[i + 1] === "<") hereDocuments++;
+    else if ((character === ")" || character === "}") && depth > 0) depth--;
   }
-  return openers > 2_000;
+  return openers > 2_000 || hereDocuments > 2 * MAX_HERE_DOCUMENTS;
 }
 
 function visit(node: SyntaxNode, collector: Collector): void {
-  if (collector.commands.length > MAX_COMMANDS) return;
+  if (collector.isFull) return;
   const scripts = collector.scripts;
   collector.enter(node);
   forEachChild(node, (child) => visit(child, collector));
@@ -66,13 +68,12 @@ export function parseCommand(text: string): ParsedCommand {
   const odd = oddCharacter(text);
   if (odd !== undefined) return refused(text, odd);
   if (isTooDeep(text))
-    return refused(text, `its brackets nest over ${MAX_DEPTH} levels, or substitute too often`);
+    return refused(text, `its brackets nest over ${MAX_DEPTH} levels, or it substitutes too often`);
   try {
     const collector = new Collector();
     const error = collect(text, collector);
     if (error !== undefined) return refused(text, `it is not valid shell: ${error}`);
-    if (collector.commands.length > MAX_COMMANDS)
-      return refused(text, `it holds over ${MAX_COMMANDS} commands`);
+    if (collector.isFull) return refused(text, "it holds thousands of commands; write a file and run that");
     return { text, ...collector.result(), ...strictForm(parse(text)) };
   } catch (error) {
     const why = error instanceof RangeError ? "it nests too deeply" : "the parser failed on it";

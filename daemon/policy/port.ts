@@ -11,7 +11,7 @@ export type PolicyAction =
       readonly kind: "exec";
       readonly tool: string;
       readonly command: ParsedCommand;
-      /** Absolute; the directory the command starts in. */
+      /** The directory the command starts in, absolute; empty: not known, so that relative paths are not settled. */
       readonly cwd: string;
       /** Variables that this action adds to its command's environment; `exec.env.deny` holds for them too. */
       readonly env: Readonly<Record<string, string>>;

@@ -118,25 +118,6 @@ const INTERPRETER =
 /** By program: options that make it run another one. Written in full; their abbreviations count too. */
 const RUNNING: ReadonlyMap<string, readonly string[]> = new Map([
   [
-    "git",
-    [
-      "-c",
-      "--config-env",
-      "--upload-pack",
-      "--receive-pack",
-      "--exec",
-      "--exec-path",
-      "-x",
-      "--extcmd",
-      "--ext-diff",
-      "--textconv",
-      "-O",
-      "--open-files-in-pager",
-      "-u",
-      "--template",
-    ],
-  ],
-  [
     "tar",
     [
       "-I",
@@ -160,10 +141,49 @@ const RUNNING: ReadonlyMap<string, readonly string[]> = new Map([
   ["ctags", ["--options"]],
 ]);
 
+/** By git's sub-command, or `""` for any: options that run a program. */
+const GIT_RUNNING: ReadonlyMap<string, readonly string[]> = new Map([
+  [
+    "",
+    [
+      "--upload-pack",
+      "--receive-pack",
+      "--ext-diff",
+      "--textconv",
+      "--extcmd",
+      "--open-files-in-pager",
+      "--template",
+    ],
+  ],
+  ["clone", ["-u", "-c", "--config"]],
+  ["push", ["--exec"]],
+  ["archive", ["--exec"]],
+  ["rebase", ["-x", "--exec"]],
+  ["difftool", ["-x"]],
+  ["grep", ["-O"]],
+]);
+
 function isOption(word: string, option: string): boolean {
-  if (!option.startsWith("--")) return word.startsWith(option) && !word.startsWith("--");
+  if (!option.startsWith("--"))
+    return /^-[^-]/.test(word) && (word.split("=", 1)[0] ?? "").includes(option.slice(1), 1);
   const name = word.split("=", 1)[0] ?? "";
   return name === option || (name.length >= 4 && option.startsWith(name));
+}
+
+function gitRunsItsArguments(words: readonly string[]): boolean {
+  if (words.some((word) => /^(?:ext|fd)::|^!/.test(word))) return true;
+  const at = words.findIndex((word) => !word.startsWith("-"));
+  const leading = at < 0 ? words : words.slice(0, at);
+  if (leading.some((word) => /^-c|^--(?:conf|exec)/.test(word))) return true;
+  const command = words[at] ?? "";
+  if (
+    command === "filter-branch" ||
+    (["bisect", "submodule", "hook"].includes(command) &&
+      words.some((word) => /^(?:run|foreach)$/.test(word)))
+  )
+    return true;
+  const options = [...(GIT_RUNNING.get("") ?? []), ...(GIT_RUNNING.get(command) ?? [])];
+  return words.some((word) => options.some((option) => isOption(word, option)));
 }
 
 /** Whether this program, with these literal arguments, runs a program or code that its own words name. */
@@ -175,9 +195,7 @@ export function runsItsArguments(program: string, words: readonly string[]): boo
     return words.some((word) => /(^|[;{}\s\d$/!])[ewW](\s|$)|[^\s\w]\w*[ew]\w*\s*($|[;}\n])/.test(word));
   if (/^(?:vim?|ex|ed|view|nvim|emacs|less|more)$/.test(program))
     return words.some((word) => /^[-+]/.test(word));
-  if (program === "git" && words.some((word) => /^(?:ext|fd)::|^!/.test(word))) return true;
-  if (program === "git" && /^(?:bisect run|submodule foreach|filter-branch|hook run)/.test(words.join(" ")))
-    return true;
+  if (program === "git") return gitRunsItsArguments(words);
   const options = RUNNING.get(program);
   return options !== undefined && words.some((word) => options.some((option) => isOption(word, option)));
 }

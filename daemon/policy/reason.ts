@@ -6,15 +6,18 @@ const MAX_EXAMPLES = 8;
 /** Characters of a subject that one reason shows. */
 const MAX_SUBJECT = 200;
 
-function domainOf(action: PolicyAction): "exec" | "read" | "write" | "tools" | undefined {
-  if (action.kind === "http") return undefined;
-  return action.kind === "tool" ? "tools" : action.kind;
-}
-
-function rulesFor(policy: Policy, action: PolicyAction): readonly (Rule & { readonly pattern: string })[] {
-  const domain = domainOf(action);
-  if (domain === undefined) return [];
-  return domain === "exec" ? (policy.rules.exec?.rules ?? []) : (policy.rules[domain] ?? []);
+function rulesFor(policy: Policy, action: PolicyAction, winner: Finding) {
+  if (winner.access !== undefined) return policy.rules[winner.access] ?? [];
+  switch (action.kind) {
+    case "exec":
+      return policy.rules.exec?.rules ?? [];
+    case "tool":
+      return policy.rules.tools ?? [];
+    case "http":
+      return [];
+    default:
+      return policy.rules[action.kind] ?? [];
+  }
 }
 
 function listed(rules: readonly { readonly pattern: string }[]): string {
@@ -24,9 +27,9 @@ function listed(rules: readonly { readonly pattern: string }[]): string {
 }
 
 /** What this policy allows of the same kind, so that nobody has to guess. */
-function alternatives(policy: Policy | undefined, action: PolicyAction): string {
+function alternatives(policy: Policy | undefined, action: PolicyAction, winner: Finding): string {
   if (policy === undefined) return "";
-  const rules = rulesFor(policy, action);
+  const rules: readonly (Rule & { readonly pattern: string })[] = rulesFor(policy, action, winner);
   const allowed = rules.filter((rule) => rule.decision === "allow");
   const asked = rules.filter((rule) => rule.decision === "ask");
   const parts = [
@@ -71,7 +74,7 @@ export function reasonFor(
     return `${what} ${WAY_ON}`;
   }
   if (winner.decision === "deny")
-    return [sentence(denial(winner)), alternatives(layers[winner.layerIndex], action), WAY_ON]
+    return [sentence(denial(winner)), alternatives(layers[winner.layerIndex], action, winner), WAY_ON]
       .filter(Boolean)
       .join(" ");
   const verb = winner.decision === "ask" ? "asks a person before" : "allows";

@@ -113,8 +113,12 @@ function pieceAt(text: string, i: number): Piece {
   return character === "$" ? dollar(text, i) : bare(text, i);
 }
 
+/** Nothing in it that a shell treats otherwise than as itself. */
+const PLAIN = /^[\w./:=@%+,^-]+$/;
+
 /** The word that `text`, one word as written, becomes. */
 export function readWord(text: string): CommandWord {
+  if (PLAIN.test(text)) return text;
   let value = "";
   let unresolved: CommandWord | undefined;
   let i = 0;

@@ -20,13 +20,17 @@ export interface Inner {
   readonly texts: readonly string[];
   /** Variables it sets. */
   readonly variables: readonly string[];
+  /** There are more readings than are tried. */
+  readonly overflow?: true;
 }
 
 const ANY: CommandWord = { unresolved: "any" };
 const NOTHING: Inner = { commands: [], guesses: [], texts: [], variables: [] };
 const UNRESOLVED: Inner = { ...NOTHING, commands: [undefined] };
-/** Tails of an opaque wrapper's words that are tried as commands. */
-const MAX_GUESSES = 16;
+/** Readings of one command that are tried besides its own. */
+const MAX_GUESSES = 64;
+/** Words of all readings of one command together. */
+const MAX_GUESSED_WORDS = 20_000;
 
 /** `/usr/bin/git` → `git`. */
 export function baseName(path: string): string {
@@ -181,11 +185,41 @@ function aliased(words: readonly CommandWord[]): Inner {
   return { ...NOTHING, texts };
 }
 
+/**
+ * `git -c a=b push` is a push: readings of a command without the options before its sub-command. An option takes
+ * at most one word, so behind two words that are none there is nothing left to skip.
+ */
+function withoutLeadingOptions(
+  program: string,
+  words: readonly CommandWord[],
+): Pick<Inner, "guesses" | "overflow"> {
+  const guesses: (readonly CommandWord[])[] = [];
+  if (typeof words[0] !== "string" || !words[0].startsWith("-")) return { guesses };
+  const most = Math.min(MAX_GUESSES, Math.ceil(MAX_GUESSED_WORDS / words.length));
+  let plain = 0;
+  for (let i = 1; i < words.length && plain < 2; i++) {
+    const word = words[i];
+    const option = typeof word === "string" && word.startsWith("-");
+    plain = option ? 0 : plain + 1;
+    if (option || typeof word !== "string") continue;
+    if (guesses.length === most) return { guesses, overflow: true };
+    guesses.push([program, ...words.slice(i)]);
+  }
+  return { guesses };
+}
+
 /** What the command runs besides itself, as far as its words tell (THREATS 7 and 8). */
 export function innerOf(command: SimpleCommand): Inner {
   const [first, ...words] = command.argv ?? [];
   if (typeof first !== "string") return NOTHING;
-  const program = baseName(first);
+  const inner = innerOfProgram(baseName(first), words);
+  const readings = withoutLeadingOptions(first, words);
+  return readings.guesses.length === 0
+    ? inner
+    : { ...inner, ...readings, guesses: [...inner.guesses, ...readings.guesses] };
+}
+
+function innerOfProgram(program: string, words: readonly CommandWord[]): Inner {
   const literal = words.filter((word) => typeof word === "string");
   const wrapper = WRAPPERS.get(program);
   if (program === "command" && literal.some((word) => /^-p?[vV]/.test(word))) return NOTHING;
