@@ -94,9 +94,9 @@ export class Containers {
   }
 
   /** Undefined when the engine has no such container. */
-  async inspect(id: string): Promise<ContainerState | undefined> {
+  async inspect(id: string, deadlineMs: number = CALL_MS.inspect): Promise<ContainerState | undefined> {
     const found = await this.#unlessGone(
-      this.#engine.call("inspect container", CALL_MS.inspect, (docker, abortSignal) =>
+      this.#engine.call("inspect container", deadlineMs, (docker, abortSignal) =>
         docker.getContainer(id).inspect({ abortSignal }),
       ),
     );
@@ -199,7 +199,7 @@ export class Containers {
       )
       .then(() => undefined, asError);
     if (statusOf(failure) === 404) return undefined;
-    const state = await this.inspect(id).catch(asError);
+    const state = await this.inspect(id, Math.min(callMs, CALL_MS.inspect)).catch(asError);
     if (state === undefined) return undefined;
     return failure ?? (state instanceof Error ? state : new Error("the engine still lists it"));
   }

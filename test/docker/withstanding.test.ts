@@ -1,7 +1,7 @@
 /** Attacks from inside a real sandbox on its limits, on credentials and on the runner (THREATS 18 to 20). */
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { finish, processSpec, runIn, shellIn } from "../contracts/run-in-sandbox.ts";
+import { finish, processSpec, shellIn } from "../contracts/run-in-sandbox.ts";
 import { attackedSandbox } from "./attacks.ts";
 
 const MIB = 1024 * 1024;
