@@ -23,11 +23,12 @@ import { listWorkspace, type RunInSandbox } from "../../daemon/boundary/sandbox-
 import { bytesOf, inPieces, temporaryFolder, treeOf, untar } from "./support.ts";
 import { pair, writeTree } from "./trees.ts";
 
-/** The sandbox's commands on this machine: what they ask of busybox, this machine's own tools do too. */
+/** A busybox of the kit's to ask, where there is one; else this machine's own tools, which take the same words. */
+const BUSYBOX = process.env.CAISSON_TEST_BUSYBOX;
+
 const runHere: RunInSandbox = async function* (argv, stdin) {
-  const [, program = "", ...words] = argv.map((word) => word.replaceAll("/.caisson/busybox ", ""));
-  const own = words.filter((word) => word !== "/.caisson/busybox");
-  const child = spawn(program, own, {
+  const words = argv.map((word) => word.replaceAll("/.caisson/busybox", BUSYBOX ?? "env"));
+  const child = spawn(words[0] ?? "", words.slice(1), {
     stdio: ["pipe", "pipe", "ignore"],
     env: { PATH: process.env.PATH, LC_ALL: "C" },
   });
