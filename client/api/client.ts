@@ -1,0 +1,217 @@
+import { z } from "zod";
+import {
+  type AnswerQuestion,
+  type DecideApproval,
+  type ExplainPolicy,
+  type ForkRun,
+  type RewindRun,
+  type SubmitRun,
+  Submitted,
+  type TakeCheckpoint,
+} from "../../daemon/protocol/commands.ts";
+import type { JournalEvent } from "../../daemon/protocol/events.ts";
+import { type ApprovalId, type QuestionId, RunId, Seq, Sha256 } from "../../daemon/protocol/ids.ts";
+import * as views from "../../daemon/protocol/views.ts";
+import { type ClientSettings, Transport } from "./transport.ts";
+import { type Watched, type WatchOptions, watch } from "./watch.ts";
+
+const Health = z.object({ ok: z.literal(true), version: z.string(), pid: z.int().optional() });
+const Acknowledged = z.object({ run: RunId, seq: Seq });
+const Workspace = z.object({ workspace: Sha256 });
+/** Only what pages need; events go to the caller as the journal has them, new types and keys included. */
+const Events = z.object({
+  items: z.array(
+    z.custom<JournalEvent>((event) => Seq.safeParse((event as { seq?: unknown } | null)?.seq).success),
+  ),
+  next: z.string().optional(),
+});
+
+export type Health = z.infer<typeof Health>;
+export type Acknowledged = z.infer<typeof Acknowledged>;
+
+export interface RunsQuery {
+  readonly status?: readonly views.RunStatus[];
+  readonly limit?: number;
+  readonly cursor?: string;
+}
+
+/**
+ * The daemon's API, typed. Every method has a deadline and throws CaissonError (with the problem's code and
+ * detail), DaemonUnreachable, or UnexpectedAnswer.
+ */
+export class CaissonClient {
+  readonly #settings: ClientSettings;
+  readonly #http: Transport;
+
+  constructor(settings: ClientSettings) {
+    this.#settings = settings;
+    this.#http = new Transport(settings);
+  }
+
+  health(): Promise<Health> {
+    return this.#http.json(Health, "GET", "/healthz");
+  }
+
+  submit(body: z.input<typeof SubmitRun>): Promise<Submitted> {
+    return this.#http.json(Submitted, "POST", "/v1/runs", { json: body });
+  }
+
+  runs(query: RunsQuery = {}) {
+    const { status, limit, cursor } = query;
+    return this.#http.json(views.listOf(views.RunView), "GET", "/v1/runs", {
+      query: { status: status?.join(","), limit, cursor },
+    });
+  }
+
+  run(run: RunId): Promise<views.RunView> {
+    return this.#http.json(views.RunView, "GET", of(run));
+  }
+
+  /** One page of events; `next` is the `after` of the page that follows. */
+  eventPage(run: RunId, query: { readonly after?: number; readonly limit?: number } = {}) {
+    return this.#http.json(Events, "GET", of(run, "events"), { query });
+  }
+
+  /** Every event after a seq that the journal has now, page by page. */
+  async *events(run: RunId, after = 0): AsyncGenerator<JournalEvent> {
+    for (let next: number | undefined = after; next !== undefined; ) {
+      const page: z.infer<typeof Events> = await this.eventPage(run, { after: next });
+      yield* page.items;
+      next = page.next === undefined ? undefined : Number(page.next);
+    }
+  }
+
+  /** A blob that the run's journal names. */
+  blob(run: RunId, hash: Sha256): AsyncIterable<Uint8Array> {
+    return this.#http.bytes(of(run, "blobs", hash));
+  }
+
+  /** The whole of a blob as text; for what was a string in an event. */
+  blobText(run: RunId, hash: Sha256): Promise<string> {
+    return this.#http.text("GET", of(run, "blobs", hash), { transfer: true });
+  }
+
+  message(run: RunId, text: string): Promise<Acknowledged> {
+    return this.#command(run, "messages", { text });
+  }
+
+  interrupt(run: RunId, reason?: string): Promise<Acknowledged> {
+    return this.#command(run, "interrupt", reason === undefined ? {} : { reason });
+  }
+
+  resume(run: RunId): Promise<Acknowledged> {
+    return this.#command(run, "resume", {});
+  }
+
+  cancel(run: RunId): Promise<Acknowledged> {
+    return this.#command(run, "cancel", {});
+  }
+
+  /** Deletes an ended run. */
+  async remove(run: RunId): Promise<void> {
+    await this.#http.text("DELETE", of(run));
+  }
+
+  checkpoints(run: RunId) {
+    return this.#http.json(views.listOf(views.CheckpointView), "GET", of(run, "checkpoints"));
+  }
+
+  /** @returns what the daemon says of it; a daemon that can't yet throws `not_supported` */
+  takeCheckpoint(run: RunId, body: z.input<typeof TakeCheckpoint> = {}) {
+    const answer = z.union([views.CheckpointView, Acknowledged]);
+    return this.#http.json(answer, "POST", of(run, "checkpoints"), { json: body, transfer: true });
+  }
+
+  rewind(run: RunId, to: z.input<typeof RewindRun>["to"]): Promise<Acknowledged> {
+    return this.#command(run, "rewind", { to });
+  }
+
+  fork(run: RunId, body: z.input<typeof ForkRun>): Promise<Submitted> {
+    return this.#http.json(Submitted, "POST", of(run, "fork"), { json: body });
+  }
+
+  /** The git-style patch relative to the workspace; `ignored` counts changed paths left out by .gitignore. */
+  async diff(run: RunId): Promise<{ readonly patch: string; readonly ignored: number }> {
+    const response = await this.#http.send("GET", of(run, "diff"), { transfer: true });
+    const ignored = Number(response.headers.get("x-caisson-ignored") ?? 0);
+    return { patch: await this.#http.textOf(response), ignored };
+  }
+
+  /** The workspace as a tar archive; what the agent made of it is untrusted. */
+  workspace(run: RunId): AsyncIterable<Uint8Array> {
+    return this.#http.bytes(of(run, "workspace"));
+  }
+
+  /** Uploads a tar archive; its id goes into `submit`. */
+  async uploadWorkspace(content: AsyncIterable<Uint8Array>): Promise<Sha256> {
+    const stream = { contentType: "application/x-tar", content };
+    const { workspace } = await this.#http.json(Workspace, "PUT", "/v1/workspaces", {
+      stream,
+      transfer: true,
+    });
+    return workspace;
+  }
+
+  approvals() {
+    return this.#http.json(views.listOf(views.ApprovalView), "GET", "/v1/approvals");
+  }
+
+  decideApproval(id: ApprovalId, decision: z.input<typeof DecideApproval>): Promise<views.ApprovalView> {
+    return this.#http.json(views.ApprovalView, "POST", under("approvals", id), { json: decision });
+  }
+
+  revokeApproval(id: ApprovalId): Promise<views.ApprovalView> {
+    return this.#http.json(views.ApprovalView, "DELETE", under("approvals", id));
+  }
+
+  questions() {
+    return this.#http.json(views.listOf(views.QuestionView), "GET", "/v1/questions");
+  }
+
+  answer(id: QuestionId, body: z.input<typeof AnswerQuestion>): Promise<views.QuestionView> {
+    return this.#http.json(views.QuestionView, "POST", under("questions", id), { json: body });
+  }
+
+  policies() {
+    return this.#http.json(views.listOf(views.PolicyView), "GET", "/v1/policies");
+  }
+
+  checkPolicy(text: string): Promise<views.PolicyCheck> {
+    return this.#http.json(views.PolicyCheck, "POST", "/v1/policies/check", { json: { text } });
+  }
+
+  explainPolicy(body: z.input<typeof ExplainPolicy>): Promise<views.PolicyExplanation> {
+    return this.#http.json(views.PolicyExplanation, "POST", "/v1/policies/explain", { json: body });
+  }
+
+  openapi(): Promise<Record<string, unknown>> {
+    return this.#http.json(z.record(z.string(), z.unknown()), "GET", "/v1/openapi.json");
+  }
+
+  /**
+   * A run's events after a seq, each once and in order, then as they come, with live output between (W1).
+   * It reconnects by seq; ends when the signal aborts or the caller leaves the loop, not when the run ends.
+   * @throws CaissonError (`unknown_run`, `after_past_head`, …), DaemonUnreachable
+   */
+  watch(run: RunId, after = 0, options: WatchOptions = {}): AsyncGenerator<Watched> {
+    return watch(this.#settings, run, after, options);
+  }
+
+  /** New events of all runs. No cursor: after `reconnecting`, list again what you show. */
+  watchAll(options: WatchOptions = {}): AsyncGenerator<Watched> {
+    return watch(this.#settings, "*", 0, options);
+  }
+
+  #command(run: RunId, verb: string, json: unknown): Promise<Acknowledged> {
+    return this.#http.json(Acknowledged, "POST", of(run, verb), { json });
+  }
+}
+
+function of(run: RunId, ...parts: string[]): string {
+  return under("runs", run, ...parts);
+}
+
+/** Ids come from people's command lines: none may leave its place in the path. */
+function under(...parts: string[]): string {
+  return `/v1/${parts.map((part) => encodeURIComponent(part).replace(/^\.{1,2}$/, "%2E")).join("/")}`;
+}
