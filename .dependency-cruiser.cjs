@@ -11,7 +11,7 @@ const MAY_IMPORT = {
   policy: [PROTOCOL],
   journal: [PROTOCOL],
   sandbox: [PROTOCOL, "^daemon/package-root\\.ts$"],
-  model: [PROTOCOL],
+  model: [PROTOCOL, "^daemon/package-root\\.ts$"],
   boundary: [PROTOCOL, room("policy")],
   gateway: [PROTOCOL, room("policy")],
   views: [PROTOCOL, room("run"), port("journal")],

@@ -29,14 +29,17 @@ async function main(words: readonly string[]): Promise<number | undefined> {
 
 async function serveUntilTold(): Promise<void> {
   const daemon = await serve(await readConfig(process.env), process.env);
+  let stopping = false;
   const stop = () => {
+    if (stopping) return;
+    stopping = true;
     daemon.stop().then(
       () => process.exit(0),
       (error: unknown) => fail(error),
     );
   };
-  process.once("SIGTERM", stop);
-  process.once("SIGINT", stop);
+  process.on("SIGTERM", stop);
+  process.on("SIGINT", stop);
 }
 
 function fail(error: unknown): void {

@@ -4,8 +4,10 @@ import { type Logger, pino } from "pino";
 import { v7 as uuid } from "uuid";
 import { createRedactor, type Redactor } from "./boundary/redaction.ts";
 import type { Config } from "./config.ts";
+import type { PolicyLibrary } from "./harness/dependencies.ts";
 import { RunHarness } from "./harness/harness.ts";
 import { LiveFeed } from "./harness/live-feed.ts";
+import { DEFAULT_POLICY } from "./harness/submission.ts";
 import { createToolbox } from "./harness/tools/registry.ts";
 import { type Home, openHome } from "./home.ts";
 import { createAccess } from "./http/access.ts";
@@ -17,14 +19,18 @@ import { createFileOutputStore } from "./journal/file-output-store.ts";
 import { openModel } from "./model/open-model.ts";
 import { loadPrices } from "./model/prices.ts";
 import { packageRoot } from "./package-root.ts";
+import { parsePolicy } from "./policy/parse-policy.ts";
 import { createPolicyLibrary } from "./policy-library.ts";
+import { ENDED, RunStatus } from "./protocol/views.ts";
 import { createDockerHost } from "./sandbox/docker-host.ts";
 import { Engine } from "./sandbox/engine.ts";
 import { gateSandboxes } from "./sandbox/gate.ts";
+import type { SandboxHost } from "./sandbox/host.ts";
 import { Images } from "./sandbox/images.ts";
 import { configuredSecrets } from "./secrets.ts";
 import { createStream } from "./sockets/stream.ts";
 import { version } from "./version.ts";
+import type { Views } from "./views/port.ts";
 import { createViews } from "./views/views.ts";
 
 const MAXIMUM_WORKSPACE_BYTES = 4 * 2 ** 30;
@@ -44,24 +50,26 @@ export async function serve(config: Config, env: NodeJS.ProcessEnv): Promise<Run
   const home = await openHome(config.home, config.token);
   const redactor = createRedactor(configuredSecrets(env, home.token));
   const log = createLog(redactor);
-  for (const secret of redactor.refused) log.warn(secret, "a secret can't be looked for in what leaves the daemon");
+  for (const secret of redactor.refused)
+    log.warn(secret, "a secret can't be looked for in what leaves the daemon");
   const blobs = await openFileBlobs({ home: home.path });
   const journal = await openFileJournal({ home: home.path, clock: Date, blobs });
   const views = await createViews({ journal, file: join(home.path, "catalog.json") });
   const { host, sandboxes } = await openSandboxes(config, home, log);
   const prices = await loadPrices(await personsPrices(config.pricesFile));
   const live = new LiveFeed();
+  const policies = createPolicyLibrary(join(packageRoot, "policies"));
   const harness = new RunHarness({
     journal,
     blobs,
     outputs: createFileOutputStore(home.path),
     sandboxes,
     openModel: (choice) => openModel(choice, { prices, env, idleTimeoutMs: config.modelIdleMs }),
-    policies: createPolicyLibrary(join(packageRoot, "policies")),
+    policies,
     organisationPolicy: undefined,
     toolbox: createToolbox(),
     redactor,
-    lookup: { unended: () => views.unended(), byRequestId: (id) => views.byRequestId(id) },
+    lookup: { unended: () => unendedRuns(views), byRequestId: (id) => views.byRequestId(id) },
     newRunId: uuid,
     now: Date.now,
     log,
@@ -92,8 +100,11 @@ export async function serve(config: Config, env: NodeJS.ProcessEnv): Promise<Run
   const address = `${config.host.includes(":") ? `[${config.host}]` : config.host}:${listening.port}`;
   const announcement = join(home.path, "daemon.json");
   const startedAt = new Date().toISOString();
-  await writeFile(announcement, JSON.stringify({ pid: process.pid, address, version, startedAt }), { mode: 0o600 });
+  await writeFile(announcement, JSON.stringify({ pid: process.pid, address, version, startedAt }), {
+    mode: 0o600,
+  });
   log.info({ address, version, home: home.path }, "listening");
+  await warmPool(host, policies, log);
   return {
     address,
     stop: async () => {
@@ -108,6 +119,25 @@ export async function serve(config: Config, env: NodeJS.ProcessEnv): Promise<Run
       await home.release();
     },
   };
+}
+
+/** Oldest first: the order in which they get their turn again. */
+function unendedRuns(views: Views) {
+  const status = new Set(RunStatus.options.filter((one) => !ENDED.has(one)));
+  const { items } = views.runs({ status, limit: Number.MAX_SAFE_INTEGER });
+  return items.map(({ run }) => run).reverse();
+}
+
+/** The pool begins with what most runs ask for; what else they ask for is kept warm from then on. */
+async function warmPool(host: SandboxHost, policies: PolicyLibrary, log: Logger): Promise<void> {
+  const text = await policies.text(DEFAULT_POLICY);
+  const parsed = text === undefined ? undefined : parsePolicy(text, "run");
+  if (!parsed?.ok)
+    return log.warn({ policy: DEFAULT_POLICY }, "there is no default policy; the pool starts empty");
+  const { image, memoryBytes, cpus, pids, diskBytes } = parsed.policy.sandbox;
+  host.warm(image, { memoryBytes, cpus, pids, diskBytes }).catch((error: unknown) => {
+    log.warn({ error: String(error) }, "the pool could not be filled; sandboxes are made when asked for");
+  });
 }
 
 async function openSandboxes(config: Config, home: Home, log: Logger) {

@@ -47,10 +47,12 @@ export class RunHarness implements Harness {
   }
 
   async #submit(body: Parameters<Harness["submit"]>[0]) {
-    const { known, data } = await submission(this.#deps, body);
+    const { known, data, policies, model } = await submission(this.#deps, body);
     if (known) return { run: known, seq: 1 };
     const journal = await this.#deps.journal.create(data.run);
     const run = new LiveRun(this.#deps, journal, initialState);
+    run.policies = policies;
+    run.model = model;
     await run.commit("synced", (state) => decide(state, { type: "submit", data }, this.#deps.now()));
     this.#carry(run);
     return { run: data.run, seq: run.state.seq };

@@ -1,4 +1,6 @@
+import type { Model } from "../model/port.ts";
 import { narrowLimits } from "../policy/limits.ts";
+import type { Policy } from "../policy/port.ts";
 import type { SubmitRun } from "../protocol/commands.ts";
 import { CaissonError } from "../protocol/errors.ts";
 import type { EventData } from "../protocol/events.ts";
@@ -9,17 +11,23 @@ import { openModel } from "./models.ts";
 import { parsed } from "./policies.ts";
 import { imageOf } from "./steps/set-up.ts";
 
-const DEFAULT_POLICY = "coding";
+export const DEFAULT_POLICY = "coding";
+
+/** A submission that passed every check. */
+export interface Submission {
+  /** The run that an equal request was given before. */
+  readonly known: RunId | undefined;
+  readonly data: EventData<"run.submitted">;
+  readonly policies: readonly Policy[];
+  readonly model: Model | undefined;
+}
 
 /**
  * What a submission comes to: the run that has it already, or the data of a new one, checked whole, so that
  * what can be refused is refused before anything is kept.
  * @throws CaissonError `request_id_conflict`, `unknown_policy`, `policy_invalid`, `limit_above_policy`, …
  */
-export async function submission(
-  deps: Dependencies,
-  body: SubmitRun,
-): Promise<{ known: RunId | undefined; data: EventData<"run.submitted"> }> {
+export async function submission(deps: Dependencies, body: SubmitRun): Promise<Submission> {
   const requestDigest = digestOf(body);
   const known = body.requestId === undefined ? undefined : deps.lookup.byRequestId(body.requestId);
   if (known && known.digest !== requestDigest) {
@@ -37,10 +45,12 @@ export async function submission(
     throw new CaissonError("unknown_workspace", `There is no workspace ${body.workspace}; upload it first.`);
   }
   const model = body.model ?? deps.settings.defaultModel;
-  if (!known) await openModel(deps, model as string | { script: string }, limits);
+  const opened = known ? undefined : await openModel(deps, model as string | { script: string }, limits);
   const { requestId, task, workspace, image, context, continues } = body;
   return {
     known: known?.run,
+    policies: layers,
+    model: opened,
     data: {
       format: 1,
       run: deps.newRunId(),

@@ -6,6 +6,8 @@ const Input = z.strictObject({
   command: z
     .string()
     .min(1)
+    .max(1_000_000)
+    .refine((text) => !text.includes("\0"), "a command can't hold a zero byte")
     .describe("The command, in bash. Directory and exported variables persist from call to call."),
   cwd: z.string().optional().describe("Directory to change to first."),
   timeoutMs: z

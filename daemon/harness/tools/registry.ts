@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { ToolDefinition } from "../../model/port.ts";
+import { isMalformedInput, type ToolDefinition } from "../../model/port.ts";
 import { bash } from "./bash.ts";
 import { edit, read, write } from "./files.ts";
 import { giveUp, output } from "./run-tools.ts";
@@ -41,6 +41,7 @@ function entry<I>(tool: Tool<I>) {
   const { $schema: _, ...inputSchema } = z.toJSONSchema(tool.input, { io: "input" });
   const definition: ToolDefinition = { name: tool.name, description: tool.description, inputSchema };
   const normalise = async (raw: unknown, context: NormaliseContext): Promise<Plan> => {
+    if (isMalformedInput(raw)) throw new ToolRefusal(`The input could not be read as JSON: ${raw.reason}`);
     const parsed = tool.input.safeParse(raw);
     if (!parsed.success)
       throw new ToolRefusal(`The input does not fit ${tool.name}:\n${z.prettifyError(parsed.error)}`);

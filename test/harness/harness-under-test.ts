@@ -1,0 +1,133 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { v7 as uuid } from "uuid";
+import { createRedactor } from "../../daemon/boundary/redaction.ts";
+import type { Dependencies } from "../../daemon/harness/dependencies.ts";
+import { RunHarness } from "../../daemon/harness/harness.ts";
+import { LiveFeed } from "../../daemon/harness/live-feed.ts";
+import { createToolbox } from "../../daemon/harness/tools/registry.ts";
+import { openFileBlobs } from "../../daemon/journal/blobs.ts";
+import { openFileJournal } from "../../daemon/journal/file-journal.ts";
+import { createFileOutputStore } from "../../daemon/journal/file-output-store.ts";
+import type { Blobs, Journal } from "../../daemon/journal/port.ts";
+import { openModel } from "../../daemon/model/open-model.ts";
+import { packageRoot } from "../../daemon/package-root.ts";
+import { createPolicyLibrary } from "../../daemon/policy-library.ts";
+import { END_TYPES, type JournalEvent } from "../../daemon/protocol/events.ts";
+import type { LiveFrame } from "../../daemon/protocol/frames.ts";
+import { gateSandboxes } from "../../daemon/sandbox/gate.ts";
+import type { SandboxHost } from "../../daemon/sandbox/host.ts";
+
+const SECRET = "sk-test-0123456789abcdef";
+
+/** A harness over a real journal and a real sandbox host; only the model follows a script. */
+export interface HarnessUnderTest {
+  readonly harness: RunHarness;
+  readonly journal: Journal;
+  readonly blobs: Blobs;
+  readonly frames: LiveFrame[];
+  readonly home: string;
+  /** All events of a run so far. */
+  events(run: string): Promise<JournalEvent[]>;
+  /** Resolves with the first event that matches, past or to come. */
+  until(run: string, matches: (event: JournalEvent) => boolean): Promise<JournalEvent>;
+  /** Resolves with all events when the run has ended. */
+  ended(run: string): Promise<JournalEvent[]>;
+  /** Stops this harness and gives another over the same home, as a daemon's restart does. */
+  restart(): Promise<HarnessUnderTest>;
+  close(): Promise<void>;
+}
+
+export async function harnessUnderTest(
+  host: SandboxHost,
+  change: Partial<Dependencies> = {},
+  givenHome?: string,
+): Promise<HarnessUnderTest> {
+  const home = givenHome ?? (await mkdtemp(join(tmpdir(), "caisson-harness-")));
+  const blobs = await openFileBlobs({ home });
+  const journal = await openFileJournal({ home, clock: Date, blobs });
+  const unended: string[] = [];
+  for (const run of await journal.runs()) {
+    let ended = false;
+    for await (const batch of journal.read(run, 0)) ended ||= batch.some(isEnd);
+    if (!ended) unended.push(run);
+  }
+  const live = new LiveFeed();
+  const frames: LiveFrame[] = [];
+  live.subscribe((frame) => frames.push(frame));
+  const requests = new Map<string, { run: string; digest: string }>();
+  const harness = new RunHarness({
+    journal,
+    blobs,
+    outputs: createFileOutputStore(home),
+    sandboxes: gateSandboxes(host, uuid),
+    openModel: (choice) => openModel(choice, { prices: new Map() }),
+    policies: createPolicyLibrary(join(packageRoot, "policies")),
+    organisationPolicy: undefined,
+    toolbox: createToolbox(),
+    redactor: createRedactor([{ name: "key", value: SECRET }]),
+    lookup: { unended: () => unended, byRequestId: (id) => requests.get(id) },
+    newRunId: uuid,
+    now: Date.now,
+    log: { info: quiet, warn: quiet, error: (fields, message) => console.error(message, fields) },
+    live,
+    settings: {
+      runsAtOnce: 4,
+      defaultModel: "claude-sonnet-5-5",
+      modelAttempts: 3,
+      modelRetryMs: 1,
+      maximumWorkspaceBytes: 2 ** 30,
+    },
+    ...change,
+  });
+  await harness.recover();
+
+  const events = async (run: string): Promise<JournalEvent[]> => {
+    const all: JournalEvent[] = [];
+    for await (const batch of journal.read(run, 0)) all.push(...batch);
+    return all;
+  };
+  const until = async (run: string, matches: (event: JournalEvent) => boolean): Promise<JournalEvent> => {
+    let stop = () => {};
+    const come = new Promise<JournalEvent>((resolve) => {
+      stop = journal.onAppended((of, appended) => {
+        const found = of === run ? appended.find(matches) : undefined;
+        if (found) resolve(found);
+      });
+    });
+    const past = (await events(run)).find(matches);
+    const found = past ?? (await come);
+    stop();
+    return found;
+  };
+  return {
+    harness,
+    journal,
+    blobs,
+    frames,
+    home,
+    events,
+    until,
+    ended: async (run) => {
+      await until(run, isEnd);
+      return events(run);
+    },
+    restart: async () => {
+      await harness.stop();
+      await journal.close();
+      return harnessUnderTest(host, change, home);
+    },
+    close: async () => {
+      await harness.stop();
+      await journal.close();
+      await rm(home, { recursive: true, force: true });
+    },
+  };
+}
+
+function isEnd(event: JournalEvent): boolean {
+  return (END_TYPES as readonly string[]).includes(event.type);
+}
+
+function quiet(): void {}
