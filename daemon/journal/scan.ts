@@ -63,6 +63,7 @@ export async function* scanJournal(
       offset += bytesRead;
       const events = scan.push(buffer.subarray(0, bytesRead));
       if (events.length > 0) yield events;
+      if (scan.damaged) throw scan.damaged;
     }
     return scan.end(options.until !== undefined);
   } finally {
@@ -102,6 +103,9 @@ class Scan {
     return this.#offset;
   }
 
+  /** Set when a line behind those that `push` gave is damaged. */
+  damaged: JournalDamaged | undefined;
+
   damage(reason: string): JournalDamaged {
     return new JournalDamaged(this.#run, this.#seq + 1, reason);
   }
@@ -116,7 +120,10 @@ class Scan {
         continue;
       }
       const checked = checkLine(line, { seq: this.#seq, head: this.#head });
-      if (!checked.ok) throw this.damage(checked.reason);
+      if (!checked.ok) {
+        this.damaged = this.damage(checked.reason);
+        break;
+      }
       this.#seq = checked.event.seq;
       this.#head = checked.event.hash;
       if (this.#adopt && Buffer.from(line.buffer, line.byteOffset, line.length).includes(REFERENCE)) {
@@ -131,7 +138,8 @@ class Scan {
     try {
       return this.#lines.push(chunk);
     } catch (error) {
-      throw this.damage(reasonOf(error));
+      this.damaged = this.damage(reasonOf(error));
+      return [];
     }
   }
 

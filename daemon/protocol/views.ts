@@ -62,6 +62,7 @@ export const ApprovalView = z.object({
       reason: Text.optional(),
     })
     .optional(),
+  revoked: z.boolean().optional().describe("An allow that a person took back; it covers nothing any more."),
 });
 export type ApprovalView = z.infer<typeof ApprovalView>;
 

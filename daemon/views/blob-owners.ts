@@ -1,0 +1,44 @@
+import type { Journal } from "../journal/port.ts";
+import type { RunId, Sha256 } from "../protocol/ids.ts";
+import { referencesIn } from "../protocol/text.ts";
+
+/** Runs whose blobs are remembered; the others' are read from their journals again. */
+const REMEMBERED = 16;
+
+/** Which blobs a run's journal names: read when asked for, from where the last reading ended. */
+export class BlobOwners {
+  readonly #journal: Pick<Journal, "read">;
+  /** In order of last use. */
+  readonly #runs = new Map<RunId, { seq: number; readonly hashes: Set<Sha256> }>();
+
+  constructor(journal: Pick<Journal, "read">) {
+    this.#journal = journal;
+  }
+
+  async owns(run: RunId, hash: Sha256): Promise<boolean> {
+    const known = this.#runs.get(run) ?? { seq: 0, hashes: new Set<Sha256>() };
+    if (known.hashes.has(hash)) return true;
+    for await (const events of this.#journal.read(run, known.seq)) {
+      for (const event of events) {
+        if (event.type === "run.submitted" && event.data.workspace) known.hashes.add(event.data.workspace);
+        for (const { blob } of referencesIn(event.data)) known.hashes.add(blob);
+        known.seq = Math.max(known.seq, event.seq);
+      }
+    }
+    this.#remember(run, known);
+    return known.hashes.has(hash);
+  }
+
+  forget(run: RunId): void {
+    this.#runs.delete(run);
+  }
+
+  #remember(run: RunId, known: { seq: number; readonly hashes: Set<Sha256> }): void {
+    this.#runs.delete(run);
+    this.#runs.set(run, known);
+    for (const oldest of this.#runs.keys()) {
+      if (this.#runs.size <= REMEMBERED) return;
+      this.#runs.delete(oldest);
+    }
+  }
+}
