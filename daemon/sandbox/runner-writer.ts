@@ -52,7 +52,7 @@ export class FrameWriter {
   #flush(): void {
     this.#scheduled = false;
     const [first] = this.#frames;
-    if (first === undefined || this.#closed || this.#output.destroyed) return;
+    if (first === undefined || this.#closed || !this.#output.writable) return;
     const bytes = this.#frames.length === 1 ? first : Buffer.concat(this.#frames);
     this.#frames = [];
     if (this.#output.writableLength > UNWRITTEN_MAX) this.#events.failed("the runner does not read");

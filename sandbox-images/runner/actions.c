@@ -8,12 +8,16 @@ bool action_live(const struct action *action) {
   return action->supervisor != 0 || action->state != ACTION_ENDED;
 }
 
+bool action_hidden(const struct action *action) {
+  return action->forgotten && (!action->supervisor || action->outcome.left_running == 0);
+}
+
 /* Forgotten, and only kept until the events of this round are handled. */
 static bool gone(const struct action *action) { return action->forgotten && !action_live(action); }
 
 struct action *action_find(struct runner *runner, const char *id) {
   for (struct action *action = runner->first; action; action = action->next)
-    if (strcmp(action->id, id) == 0 && !gone(action)) return action;
+    if (strcmp(action->id, id) == 0 && !action_hidden(action)) return action;
   return NULL;
 }
 
@@ -90,7 +94,7 @@ static size_t held(const struct action *action) {
 static struct action *oldest_ended(struct runner *runner, bool with_output) {
   struct action *oldest = NULL;
   for (struct action *action = runner->first; action; action = action->next) {
-    if (action->state != ACTION_ENDED || (with_output ? held(action) == 0 : action_live(action))) continue;
+    if (action->state != ACTION_ENDED || gone(action) || (with_output ? held(action) == 0 : action_live(action))) continue;
     if (!oldest || action->ended_order < oldest->ended_order) oldest = action;
   }
   return oldest;

@@ -130,7 +130,7 @@ static void list(struct runner *runner, const struct frame *frame) {
   uint8_t payload[4];
   uint32_t count = 0;
   for (const struct action *action = runner->first; action; action = action->next) {
-    if (action->forgotten && !action_live(action)) continue;
+    if (action_hidden(action)) continue;
     list_entry(runner, frame, action, action->state == ACTION_ENDED ? action_alive(action) : 0);
     count++;
   }

@@ -117,6 +117,8 @@ void action_finish(struct runner *runner, struct action *action); /* when all it
 void action_forget(struct runner *runner, struct action *action);
 void actions_trim(struct runner *runner); /* drops what is beyond the bounds; only between events */
 bool action_live(const struct action *action);
+/* Forgotten, with nothing left to tell of: its supervisor may be on its way out still. */
+bool action_hidden(const struct action *action);
 
 /* spawn.c: NULL, or why it was refused */
 struct start;

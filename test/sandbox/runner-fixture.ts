@@ -1,0 +1,118 @@
+/** A compiled runner as a plain child process, and a stand-in for the engine's attached stream. */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { PassThrough, type Readable, Writable } from "node:stream";
+import type { ProcessOutcome, ProcessSpec, SandboxProcess } from "../../daemon/sandbox/host.ts";
+import { openRunnerChannel, type RunnerChannel } from "../../daemon/sandbox/runner-channel.ts";
+
+export const SOURCE = join(import.meta.dirname, "../../sandbox-images/runner");
+export const ENV = { PATH: process.env.PATH ?? "/usr/bin:/bin" };
+
+/** Compiles it afresh. `folder` is for the test's own files too. */
+export function buildRunner(): { folder: string; program: string; remove: () => void } {
+  const folder = mkdtempSync(join(tmpdir(), "caisson-runner-"));
+  chmodSync(folder, 0o777);
+  const target = process.env.CAISSON_TEST_SANITIZED ? "runner-sanitized" : "runner";
+  execFileSync("make", ["-s", "-C", SOURCE, `OUT=${folder}`, `${folder}/${target}`]);
+  return { folder, program: join(folder, target), remove: () => rmSync(folder, { recursive: true, force: true }) };
+}
+
+/** What one daemon holds of the runner's streams. */
+export interface Attachment {
+  readonly input: Readable;
+  readonly output: Writable;
+}
+
+/**
+ * The runner with its streams as an engine holds them: daemons attach and go, and what the runner writes while
+ * nobody is attached is dropped.
+ */
+export class HeldRunner {
+  readonly child: ChildProcess;
+  readonly #stdin: Writable;
+  #attached: PassThrough | undefined;
+
+  constructor(program: string, options: { uid?: number; gid?: number } = {}) {
+    this.child = spawn(program, ["--leave-on-eof"], { stdio: ["pipe", "pipe", "inherit"], ...options });
+    const { stdin, stdout } = this.child;
+    if (stdin === null || stdout === null) throw new Error("no pipes");
+    this.#stdin = stdin;
+    stdout.on("data", (bytes: Buffer) => {
+      if (this.#attached?.write(bytes) !== false) return;
+      stdout.pause();
+      this.#attached.once("drain", () => stdout.resume());
+    });
+  }
+
+  attach(): Attachment {
+    const input = new PassThrough();
+    this.#attached = input;
+    const write = (bytes: Buffer, _: string, done: () => void) => {
+      if (this.#stdin.writableEnded) done();
+      else this.#stdin.write(bytes, () => done());
+    };
+    return { input, output: new Writable({ write }) };
+  }
+
+  /** As when a daemon is killed: whatever comes is dropped. */
+  detach(): void {
+    this.#attached?.emit("drain");
+    this.#attached = undefined;
+  }
+
+  /** Bytes as they are, such as half a frame. */
+  writeRaw(bytes: Uint8Array): Promise<void> {
+    return new Promise((resolve) => this.#stdin.write(bytes, () => resolve()));
+  }
+
+  open(): Promise<RunnerChannel> {
+    return openRunnerChannel({ ...this.attach(), deadlineMs: 20_000 });
+  }
+
+  get memory(): { rssKiB: number; peakKiB: number } {
+    const status = readFileSync(`/proc/${this.child.pid}/status`, "utf8");
+    const value = (name: string) => Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)?.[1]);
+    return { rssKiB: value("VmRSS"), peakKiB: value("VmHWM") };
+  }
+
+  async stop(): Promise<void> {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+    const gone = new Promise((resolve) => this.child.once("exit", resolve));
+    this.#stdin.end();
+    await gone;
+  }
+}
+
+export function spec(id: string, argv: readonly string[], more: Partial<ProcessSpec> = {}): ProcessSpec {
+  return { id, argv, cwd: "/tmp", env: ENV, stdin: "none", ...more };
+}
+
+export interface Collected {
+  readonly stdout: Buffer;
+  readonly stderr: Buffer;
+  readonly outcome: ProcessOutcome;
+}
+
+/** Reads to the end, acknowledging each chunk. */
+export async function collect(process: SandboxProcess): Promise<Collected> {
+  const parts = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
+  for await (const chunk of process.output) {
+    parts[chunk.stream].push(chunk.bytes);
+    process.acknowledge(chunk.stream, chunk.offset + chunk.bytes.length);
+  }
+  return {
+    stdout: Buffer.concat(parts.stdout),
+    stderr: Buffer.concat(parts.stderr),
+    outcome: await process.outcome,
+  };
+}
+
+export async function run(channel: RunnerChannel, process: ProcessSpec): Promise<Collected> {
+  return collect(await channel.start(process));
+}
+
+export function shell(id: string, text: string, more: Partial<ProcessSpec> = {}): ProcessSpec {
+  return spec(id, ["/bin/sh", "-c", text], more);
+}
