@@ -74,12 +74,17 @@ export class Transport {
     const url = new URL(path, `http://${address}`);
     for (const [name, value] of Object.entries(parts.query ?? {}))
       if (value !== undefined) url.searchParams.set(name, String(value));
-    const response = await this.#guarded(() => fetch(url, this.#init(method, parts)));
+    const source = parts.stream === undefined ? undefined : new Upload(parts.stream.content);
+    const init = this.#init(method, parts, source);
+    const response = await this.#guarded(
+      () => fetch(url, init),
+      () => source?.throwIfFailed(),
+    );
     if (response.ok) return response;
     throw errorOf(response.status, await this.textOf(response), address);
   }
 
-  #init(method: Method, parts: RequestParts): RequestInit {
+  #init(method: Method, parts: RequestParts, source: Upload | undefined): RequestInit {
     const { token, deadlineMs = DEADLINE_MS, transferMs = TRANSFER_MS, signal } = this.#settings;
     const deadline = AbortSignal.timeout(parts.transfer === true ? transferMs : deadlineMs);
     const init: RequestInit = {
@@ -89,16 +94,16 @@ export class Transport {
       signal: signal === undefined ? deadline : AbortSignal.any([deadline, signal]),
     };
     if (parts.json !== undefined) return { ...init, body: JSON.stringify(parts.json) };
-    if (parts.stream === undefined) return init;
-    return { ...init, body: webStreamOf(parts.stream.content), duplex: "half" };
+    return source === undefined ? init : { ...init, body: source.body(), duplex: "half" };
   }
 
-  /** What Node throws, as what it means here; the caller's own abort stays itself. */
-  async #guarded<T>(work: () => Promise<T>): Promise<T> {
+  /** What Node throws, as what it means here; the caller's own abort, or `own` failure, stays itself. */
+  async #guarded<T>(work: () => Promise<T>, own?: () => void): Promise<T> {
     try {
       return await work();
     } catch (error) {
       this.#settings.signal?.throwIfAborted();
+      own?.();
       const { address } = this.#settings;
       if (error instanceof DOMException && error.name === "TimeoutError")
         throw new DaemonUnreachable(`The daemon at ${address} did not answer in time.`, { cause: error });
@@ -115,20 +120,40 @@ function typeOf(parts: RequestParts): Record<string, string> {
   return parts.stream === undefined ? {} : { "content-type": parts.stream.contentType };
 }
 
-/** Not Readable.toWeb: in Node 20 it crashes the process when the daemon refuses an upload half way. */
-function webStreamOf(content: AsyncIterable<Uint8Array>): ReadableStream<Uint8Array> {
-  const source = content[Symbol.asyncIterator]();
-  let cancelled = false;
-  return new ReadableStream({
-    async pull(controller) {
-      const { done, value } = await source.next();
-      if (cancelled) return;
+/** A body on its way out. Not Readable.toWeb: in Node 20 it crashes the process when an upload is refused half way. */
+class Upload {
+  readonly #source: AsyncIterator<Uint8Array>;
+  #cancelled = false;
+  #failure: { readonly error: unknown } | undefined;
+
+  constructor(content: AsyncIterable<Uint8Array>) {
+    this.#source = content[Symbol.asyncIterator]();
+  }
+
+  /** @throws what the content itself threw, such as a file that can't be read */
+  throwIfFailed(): void {
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+
+  body(): ReadableStream<Uint8Array> {
+    return new ReadableStream({
+      pull: (controller) => this.#pull(controller),
+      cancel: async () => {
+        this.#cancelled = true;
+        await this.#source.return?.();
+      },
+    });
+  }
+
+  async #pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
+    try {
+      const { done, value } = await this.#source.next();
+      if (this.#cancelled) return;
       if (done === true) controller.close();
       else controller.enqueue(value);
-    },
-    async cancel() {
-      cancelled = true;
-      await source.return?.();
-    },
-  });
+    } catch (error) {
+      this.#failure = { error };
+      throw error;
+    }
+  }
 }

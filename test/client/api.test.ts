@@ -94,6 +94,16 @@ describe("errors", () => {
     });
   });
 
+  it("an upload whose source fails is the source's error, and nothing is kept", async () => {
+    const kept = daemon.blobs.contents.size;
+    async function* failing() {
+      yield Buffer.alloc(512);
+      throw new Error("can't read secret.txt");
+    }
+    await expect(clientOf(daemon.port).uploadWorkspace(failing())).rejects.toThrow("can't read secret.txt");
+    expect(daemon.blobs.contents.size).toBe(kept);
+  });
+
   it("nobody there: DaemonUnreachable, which says where and why", async () => {
     const error = await clientOf(1)
       .runs()

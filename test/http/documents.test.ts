@@ -1,0 +1,67 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { routesOf } from "../../daemon/http/app.ts";
+import { openApiOf } from "../../daemon/http/openapi.ts";
+import type { Services } from "../../daemon/http/route.ts";
+import { ERROR_STATUS } from "../../daemon/protocol/errors.ts";
+import { CLOSE } from "../../daemon/protocol/frames.ts";
+
+const page = await readFile(join(import.meta.dirname, "../../docs/protocol.md"), "utf8");
+const services = { version: "1.2.3" } as unknown as Services;
+const routes = routesOf(services);
+const document = JSON.parse(JSON.stringify(openApiOf(routes, "1.2.3"))) as {
+  paths: Record<
+    string,
+    Record<string, { operationId: string; responses: object; parameters?: { in: string }[] }>
+  >;
+  components: { schemas: Record<string, object> };
+};
+
+describe("docs/protocol.md", () => {
+  it("its error table and the registry agree, code for code and status for status", () => {
+    const rows = [...page.matchAll(/^\| `([a-z_]+)` \| (\d{3}) \| \S.*\|$/gm)];
+    expect(rows.map(([, code, status]) => [code, Number(status)])).toEqual(Object.entries(ERROR_STATUS));
+  });
+
+  it("names every endpoint there is, and none that isn't", () => {
+    const named = [...page.matchAll(/^\| (.*?) \| \d{3}/gm)].flatMap(([, cell = ""]) => {
+      const [, method, path = ""] = /`(GET|POST|PUT|DELETE) ([^\s`?]+)/.exec(cell) ?? [];
+      if (method === undefined) return [];
+      const more = [...cell.matchAll(/`…(\/\w+)`/g)].map(([, end = ""]) => path.replace(/\/\w+$/, end));
+      return [path, ...more].map((one) => `${method} ${one}`);
+    });
+    const actual = routes.map(
+      ({ method, path }) => `${method} ${path.replace(/:(approval|question)$/, ":id")}`,
+    );
+    expect(named.sort()).toEqual(actual.sort());
+  });
+
+  it("names every close code", () => {
+    for (const code of Object.values(CLOSE)) expect(page).toMatch(new RegExp(`^\\| ${code} \\|`, "m"));
+  });
+});
+
+describe("the OpenAPI document", () => {
+  it("has every route once, with its parameters and a name of its own", () => {
+    const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
+      Object.entries(methods).map(([method, operation]) => ({ path, method, ...operation })),
+    );
+    expect(operations).toHaveLength(routes.length);
+    expect(new Set(operations.map(({ operationId }) => operationId)).size).toBe(routes.length);
+    for (const { path, parameters = [] } of operations)
+      expect(parameters.filter((one) => one.in === "path")).toHaveLength((path.match(/\{/g) ?? []).length);
+  });
+
+  it("every reference leads somewhere", () => {
+    const references = JSON.stringify(document).matchAll(/"\$ref":"([^"]+)"/g);
+    const missing = [...references]
+      .map(([, reference = ""]) => reference)
+      .filter((one) => !(one.replace("#/components/schemas/", "") in document.components.schemas));
+    expect(missing).toEqual([]);
+  });
+
+  it("holds nothing of a document inside it", () => {
+    expect(JSON.stringify(document)).not.toMatch(/"\$(schema|id|defs)"/);
+  });
+});
