@@ -100,14 +100,15 @@ export class JournalFile {
     });
   }
 
-  /** Puts on disk what was appended before the call. */
-  async sync(): Promise<void> {
+  /** Puts on disk what was appended before the call. `before` runs first; what it throws counts as a failed sync. */
+  async sync(before?: () => Promise<void>): Promise<void> {
     if (this.synced) return;
     await this.#using(async () => {
       if (this.#doubtful) await this.#rewrite();
       const count = this.#unsynced.length;
       const fd = await this.#descriptor(0);
       try {
+        await before?.();
         await call((done) => fs.fdatasync(fd, done));
       } catch (error) {
         this.#doubtful = true;

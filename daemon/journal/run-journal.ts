@@ -162,11 +162,23 @@ export class JournalWriter implements RunJournal {
       batch.length === 1 ? (batch[0]?.lines ?? "") : batch.map((one) => one.lines).join(""),
     );
     const sync = batch.some((one) => one.durability === "synced");
-    if (faults) await this.#fault("before-write");
-    await file.append(lines, sync, faults ? () => this.#fault("after-write") : undefined);
+    if (faults) await this.#appendWithFaults(lines, sync);
+    else await file.append(lines, sync);
     const newest = batch.findLast((one) => one.events.length > 0)?.events.at(-1);
     if (newest) this.#written = { seq: newest.seq, head: newest.hash };
     this.#mark();
+  }
+
+  async #appendWithFaults(lines: Buffer, sync: boolean): Promise<void> {
+    const { file } = this.#options;
+    // Then the write puts the lines on disk itself, and passes the points of a sync too.
+    const direct = sync && file.synced;
+    await this.#fault("before-write");
+    if (direct) await this.#fault("before-sync");
+    await file.append(lines, sync, async () => {
+      await this.#fault("after-write");
+      if (direct) await this.#fault("after-sync");
+    });
   }
 
   async #fault(point: string): Promise<void> {
@@ -208,8 +220,7 @@ export class JournalWriter implements RunJournal {
     do {
       const waiters = this.#waiters.splice(0);
       try {
-        if (faults) await this.#fault("before-sync");
-        await file.sync();
+        await file.sync(faults ? () => this.#fault("before-sync") : undefined);
         if (faults) await this.#fault("after-sync");
         for (const waiter of waiters) waiter.resolve(waiter.events);
       } catch (error) {
