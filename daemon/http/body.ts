@@ -12,8 +12,8 @@ const JSON_DEADLINE_MS = 30_000;
  * The request's JSON body; `{}` when it has none.
  * @throws CaissonError `unsupported_media_type`, `body_too_large`, `invalid_json`, `invalid_request` (too slow)
  */
-export async function readJson(request: IncomingMessage): Promise<unknown> {
-  const bytes = await collect(request, JSON_BYTES, JSON_DEADLINE_MS);
+export async function readJson(request: IncomingMessage, deadlineMs = JSON_DEADLINE_MS): Promise<unknown> {
+  const bytes = await collect(request, JSON_BYTES, deadlineMs);
   if (bytes.length === 0) return {};
   requireType(request, "application/json");
   if (depthOf(bytes) > JSON_DEPTH)
