@@ -1,0 +1,285 @@
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { promisify } from "node:util";
+import { CaissonClient } from "../../client/api/client.ts";
+import { packageRoot } from "../../daemon/package-root.ts";
+import { END_TYPES, type EventOf, type EventType, type JournalEvent } from "../../daemon/protocol/events.ts";
+import { OWNER_LABEL } from "../../daemon/sandbox/container-options.ts";
+
+const run = promisify(execFile);
+
+/** Milliseconds until a daemon under test must answer; a loaded machine needs most of it for compiling. */
+const START_MS = 40_000;
+const STOP_MS = 20_000;
+/** Milliseconds until an awaited event must have come. */
+const EVENT_MS = 45_000;
+const POLL_MS = 20;
+
+export interface DaemonOptions {
+  /** Put over the environment of the daemon. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Text of `config.yaml`. */
+  readonly config?: string;
+  /** Text of `prices.json`. */
+  readonly prices?: string;
+}
+
+/** A whole daemon in a process of its own, with its own home and owner, on the real engine. */
+export class DaemonUnderTest {
+  readonly home: string;
+  readonly #env: NodeJS.ProcessEnv;
+  #child: ChildProcess | undefined;
+  #address = "127.0.0.1:0";
+  #log = "";
+
+  private constructor(home: string, env: NodeJS.ProcessEnv) {
+    this.home = home;
+    this.#env = env;
+  }
+
+  static async start(options: DaemonOptions = {}): Promise<DaemonUnderTest> {
+    const home = await mkdtemp(join(tmpdir(), "caisson-e2e-"));
+    const folder = join(home, "config", "caisson");
+    await mkdir(folder, { recursive: true });
+    if (options.config !== undefined) await writeFile(join(folder, "config.yaml"), options.config);
+    if (options.prices !== undefined) await writeFile(join(folder, "prices.json"), options.prices);
+    const { PATH, DOCKER_HOST } = process.env;
+    const daemon = new DaemonUnderTest(home, {
+      PATH,
+      ...(DOCKER_HOST === undefined ? {} : { DOCKER_HOST }),
+      HOME: home,
+      XDG_CONFIG_HOME: join(home, "config"),
+      ANTHROPIC_CONFIG_DIR: join(home, "config"),
+      CAISSON_HOME: join(home, "state"),
+      CAISSON_POOL: "1",
+      ...options.env,
+    });
+    try {
+      await daemon.startAgain();
+    } catch (error) {
+      await daemon.cleanUp();
+      throw error;
+    }
+    return daemon;
+  }
+
+  get state(): string {
+    return join(this.home, "state");
+  }
+
+  /** Where it listens; the same after a restart. */
+  get address(): string {
+    return this.#address;
+  }
+
+  get pid(): number {
+    return this.#child?.pid ?? 0;
+  }
+
+  /** All that every daemon over this home has written to its standard streams. */
+  get log(): string {
+    return this.#log;
+  }
+
+  journalOf(id: string): string {
+    return join(this.state, "runs", id, "journal.ndjson");
+  }
+
+  async token(): Promise<string> {
+    return (await readFile(join(this.state, "token"), "utf8")).trim();
+  }
+
+  async client(): Promise<CaissonClient> {
+    return new CaissonClient({ address: this.#address, token: await this.token() });
+  }
+
+  /** Starts the daemon's process over the home as it is; resolves when it answers. */
+  async startAgain(): Promise<void> {
+    const child = spawn(process.execPath, ["--import", "tsx", "daemon/main.ts", "serve"], {
+      cwd: packageRoot,
+      env: { ...this.#env, CAISSON_ADDRESS: this.#address },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    this.#child = child;
+    const note = (text: Buffer) => {
+      this.#log += String(text);
+    };
+    child.stdout.on("data", note);
+    child.stderr.on("data", note);
+    await eventually("the daemon answers", () => this.#answers(child), START_MS);
+  }
+
+  async #answers(child: ChildProcess): Promise<boolean> {
+    if (hasExited(child))
+      throw new Error(`the daemon ended instead of starting:\n${this.#log.slice(-4_000)}`);
+    const text = await readFile(join(this.state, "daemon.json"), "utf8").catch(() => "{}");
+    const { pid, address } = JSON.parse(text || "{}") as { pid?: number; address?: string };
+    if (pid !== child.pid || address === undefined) return false;
+    this.#address = address;
+    const health = await fetch(`http://${address}/healthz`).catch(() => undefined);
+    return health?.ok === true;
+  }
+
+  /** SIGKILL: the daemon can do nothing any more. */
+  async kill(): Promise<void> {
+    await this.#signal("SIGKILL");
+  }
+
+  /** SIGTERM; resolves with the milliseconds until the process was gone, and its exit code. */
+  async stop(): Promise<{ ms: number; code: number | null }> {
+    const began = performance.now();
+    const code = await this.#signal("SIGTERM");
+    return { ms: performance.now() - began, code };
+  }
+
+  async restart(): Promise<void> {
+    await this.kill();
+    await this.startAgain();
+  }
+
+  async #signal(signal: "SIGTERM" | "SIGKILL"): Promise<number | null> {
+    const child = this.#child;
+    if (!child || hasExited(child)) return child?.exitCode ?? null;
+    const ended = once(child, "exit", { signal: AbortSignal.timeout(STOP_MS) });
+    child.kill(signal);
+    const [code] = (await ended) as [number | null];
+    return code;
+  }
+
+  /** Everything the journal has of a run now. */
+  async events(id: string): Promise<JournalEvent[]> {
+    const client = await this.client();
+    const all: JournalEvent[] = [];
+    for await (const event of client.events(id)) all.push(event);
+    return all;
+  }
+
+  /** Watches a run over the WebSocket until an event is as wanted; resolves with it. */
+  async until(
+    id: string,
+    matches: (event: JournalEvent) => boolean,
+    options: { after?: number; ms?: number } = {},
+  ): Promise<JournalEvent> {
+    const seen: string[] = [];
+    const signal = AbortSignal.timeout(options.ms ?? EVENT_MS);
+    const client = await this.client();
+    for await (const watched of client.watch(id, options.after ?? 0, { signal })) {
+      if (watched.kind !== "event") continue;
+      seen.push(`${watched.event.seq} ${watched.event.type}`);
+      if (matches(watched.event)) return watched.event;
+    }
+    throw new Error(`the event did not come; there were: ${seen.join(", ")}\n${this.#log.slice(-4_000)}`);
+  }
+
+  untilType<T extends EventType>(id: string, type: T, options: { after?: number; ms?: number } = {}) {
+    return this.until(id, (event) => event.type === type, options) as Promise<EventOf<T>>;
+  }
+
+  /** Resolves with all events when the run has ended. */
+  async untilEnded(id: string, ms?: number): Promise<JournalEvent[]> {
+    await this.until(id, isEnd, ms === undefined ? {} : { ms });
+    return this.events(id);
+  }
+
+  /** Submits and waits for the end. */
+  async ended(
+    body: Parameters<CaissonClient["submit"]>[0],
+  ): Promise<{ run: string; events: JournalEvent[] }> {
+    const client = await this.client();
+    const { run: id } = await client.submit(body);
+    return { run: id, events: await this.untilEnded(id) };
+  }
+
+  /** The whole text of an action's output, read from its blob if it is long. */
+  async outputOf(id: string, action: string): Promise<string> {
+    const event = (await this.events(id)).find(
+      (one) => one.type === "action.finished" && one.data.action === action,
+    );
+    if (event?.type !== "action.finished") throw new Error(`action ${action} has not finished`);
+    const { output } = event.data;
+    return typeof output === "string" ? output : (await this.client()).blobText(id, output.blob);
+  }
+
+  async owner(): Promise<string> {
+    return (await readFile(join(this.state, "owner"), "utf8")).trim();
+  }
+
+  /** Ids of this daemon's containers, running or not. */
+  async containers(): Promise<string[]> {
+    const owner = await this.owner().catch(() => undefined);
+    if (owner === undefined) return [];
+    const { stdout } = await run("docker", [
+      "ps",
+      "-aq",
+      "--no-trunc",
+      "--filter",
+      `label=${OWNER_LABEL}=${owner}`,
+    ]);
+    return stdout.split("\n").filter((id) => id !== "");
+  }
+
+  /** Runs a command in a run's sandbox, as its user, past the daemon: what the outside world may do meanwhile. */
+  async inSandbox(id: string, ...argv: string[]): Promise<string> {
+    const started = await this.#journalled(id, "sandbox.started");
+    const { stdout } = await run("docker", ["exec", started.data.sandbox, ...argv]);
+    return stdout;
+  }
+
+  async #journalled<T extends EventType>(id: string, type: T): Promise<EventOf<T>> {
+    const lines = (await readFile(this.journalOf(id), "utf8")).trim().split("\n");
+    const found = lines
+      .map((line) => JSON.parse(line) as JournalEvent)
+      .findLast((event) => event.type === type);
+    if (!found) throw new Error(`run ${id} has no ${type}`);
+    return found as EventOf<T>;
+  }
+
+  /** Ends the process, removes its containers and its home; call it however the test went. */
+  async cleanUp(): Promise<void> {
+    await this.kill();
+    const left = await this.containers();
+    if (left.length > 0) await run("docker", ["rm", "--force", "--volumes", ...left]);
+    await rm(this.home, { recursive: true, force: true });
+  }
+}
+
+/** Asks until the answer is yes. */
+export async function eventually(
+  what: string,
+  holds: () => Promise<boolean> | boolean,
+  ms = EVENT_MS,
+): Promise<void> {
+  const until = performance.now() + ms;
+  while (!(await holds())) {
+    if (performance.now() > until) throw new Error(`not within ${ms} ms: ${what}`);
+    await pause(POLL_MS);
+  }
+}
+
+export function isEnd(event: JournalEvent): boolean {
+  return (END_TYPES as readonly string[]).includes(event.type);
+}
+
+/** The data of every event of one type. */
+export function dataOf<T extends EventType>(events: readonly JournalEvent[], type: T): EventOf<T>["data"][] {
+  return events.flatMap((event) => (event.type === type ? [(event as EventOf<T>).data] : []));
+}
+
+/** A script of one bash action a turn, then a last word. */
+export function bashScript(...commands: readonly string[]): { script: string } {
+  const turns = commands.map((command) => ({ use: [{ tool: "bash", input: { command } }] }));
+  return scripted([...turns, { say: "Done." }]);
+}
+
+/** JSON is YAML. */
+export function scripted(turns: readonly unknown[]): { script: string } {
+  return { script: JSON.stringify({ turns }) };
+}
+
+function hasExited(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null;
+}
