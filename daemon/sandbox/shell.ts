@@ -60,7 +60,9 @@ while [[ $__caisson_state =~ $'\\ndeclare -'([aAin]*)r ]]; do
 done
 builtin eval "$__caisson_state" 2>/dev/null
 if [[ -n $__caisson_cwd ]]; then builtin cd -- "$__caisson_cwd"
-elif [[ -v __caisson_gone ]]; then builtin printf 'The directory of the last call is gone; this one is in %s.\\n' "$PWD" >&2
+elif [[ -v __caisson_gone ]]; then
+  builtin cd -P .
+  builtin printf 'The directory of the last call is gone; this one is in %s.\\n' "$PWD" >&2
 fi
 mapfile -d '' -u ${COMMAND_FD} __caisson_command
 exec ${COMMAND_FD}<&-

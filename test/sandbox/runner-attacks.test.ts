@@ -42,7 +42,10 @@ describe("a process tree", () => {
   });
 
   it("that heeds TERM ends by it and is said to have timed out", async () => {
-    const { outcome } = await run(channel, spec("a", ["sleep", "1000"], { deadlineMs: 20, killGraceMs: 60_000 }));
+    const { outcome } = await run(
+      channel,
+      spec("a", ["sleep", "1000"], { deadlineMs: 20, killGraceMs: 60_000 }),
+    );
     expect(outcome).toMatchObject({ signal: "SIGTERM", timedOut: true, leftRunning: 0 });
   });
 
@@ -68,7 +71,9 @@ describe("a process tree", () => {
   });
 
   it("gets a signal to its group only, or to all of it", async () => {
-    const process = await channel.start(shell("a", "trap 'echo got; exit 5' INT; echo ready; while :; do sleep 0.01; done"));
+    const process = await channel.start(
+      shell("a", "trap 'echo got; exit 5' INT; echo ready; while :; do sleep 0.01; done"),
+    );
     for await (const chunk of process.output) {
       process.acknowledge("stdout", chunk.offset + chunk.bytes.length);
       if (String(chunk.bytes) === "ready\n") process.signal("SIGINT", "group");
@@ -90,7 +95,10 @@ describe("a supervisor (threat 20)", () => {
   }
 
   it("is not disturbed by TERM, INT or HUP", async () => {
-    const { outcome } = await run(channel, shell("a", "kill -TERM $PPID; kill -INT $PPID; kill -HUP $PPID; exit 6"));
+    const { outcome } = await run(
+      channel,
+      shell("a", "kill -TERM $PPID; kill -INT $PPID; kill -HUP $PPID; exit 6"),
+    );
     expect(outcome.exitCode).toBe(6);
     expect(outcome.supervisionLost).toBeUndefined();
   });
@@ -114,7 +122,10 @@ describe("the runner's own stream (S4, threat 20)", () => {
       encodeFrame(FrameType.output, 1, 1, [Buffer.alloc(8), Buffer.from("forged")]),
     ]);
     const bytes = Buffer.concat(Array.from({ length: 2000 }, () => forged));
-    const { stdout, outcome: ended } = await run(channel, spec("a", ["sh", "-c", "cat; exit 9"], { inputFd: { fd: 0, bytes } }));
+    const { stdout, outcome: ended } = await run(
+      channel,
+      spec("a", ["sh", "-c", "cat; exit 9"], { inputFd: { fd: 0, bytes } }),
+    );
     expect(stdout.equals(bytes)).toBe(true);
     expect(ended.exitCode).toBe(9);
   });

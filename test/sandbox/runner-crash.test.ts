@@ -63,7 +63,9 @@ describe("a daemon that dies", () => {
     runner.detach();
     const second = await runner.open();
     const process = await second.resume("a", { stdout: 2, stderr: 0 });
-    const { stdout, stderr, outcome } = await collect(process ?? (await Promise.reject(new Error("unknown"))));
+    const { stdout, stderr, outcome } = await collect(
+      process ?? (await Promise.reject(new Error("unknown"))),
+    );
     expect([String(stdout), String(stderr), outcome.exitCode]).toEqual(["pt", "more", 0]);
   });
 

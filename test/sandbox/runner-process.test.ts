@@ -18,10 +18,19 @@ afterEach(() => runner.stop());
 
 describe("a process", () => {
   it("gives its streams apart, its exit code, and how much it used", async () => {
-    const { stdout, stderr, outcome } = await run(channel, shell("a", "printf out; printf error >&2; exit 3"));
+    const { stdout, stderr, outcome } = await run(
+      channel,
+      shell("a", "printf out; printf error >&2; exit 3"),
+    );
     expect(String(stdout)).toBe("out");
     expect(String(stderr)).toBe("error");
-    expect(outcome).toMatchObject({ exitCode: 3, timedOut: false, stdoutBytes: 3, stderrBytes: 5, leftRunning: 0 });
+    expect(outcome).toMatchObject({
+      exitCode: 3,
+      timedOut: false,
+      stdoutBytes: 3,
+      stderrBytes: 5,
+      leftRunning: 0,
+    });
     expect(outcome.maxRssBytes).toBeGreaterThan(100_000);
     expect(outcome.durationMs).toBeGreaterThan(0);
   });
@@ -29,7 +38,9 @@ describe("a process", () => {
   it("that can't start says why, and nothing else", async () => {
     expect((await run(channel, spec("a", ["no-such-program"]))).outcome.startError).toBe("ENOENT exec");
     expect((await run(channel, spec("b", ["/etc/passwd"]))).outcome.startError).toBe("EACCES exec");
-    expect((await run(channel, spec("c", ["true"], { cwd: "/no/such" }))).outcome.startError).toBe("ENOENT chdir");
+    expect((await run(channel, spec("c", ["true"], { cwd: "/no/such" }))).outcome.startError).toBe(
+      "ENOENT chdir",
+    );
   });
 
   it("that ends by a signal says which", async () => {
@@ -39,7 +50,9 @@ describe("a process", () => {
   it("inherits nothing: no descriptors, no environment, no blocked or ignored signals", async () => {
     const { stdout } = await run(
       channel,
-      shell("a", "ls /proc/self/fd | tr '\\n' ' '; env; grep -E 'Sig(Blk|Ign)' /proc/self/status", { env: {} }),
+      shell("a", "ls /proc/self/fd | tr '\\n' ' '; env; grep -E 'Sig(Blk|Ign)' /proc/self/status", {
+        env: {},
+      }),
     );
     expect(String(stdout).replace(/PWD=.*\n|OLDPWD.*\n|SHLVL.*\n|_=.*\n/g, "")).toBe(
       "0 1 2 3 SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n",
@@ -48,7 +61,10 @@ describe("a process", () => {
 
   it("has the limits asked for, hard, and never a core file (S2)", async () => {
     const limits = { openFiles: 77, fileSizeBytes: 1024 };
-    const { stdout } = await run(channel, spec("a", ["bash", "-c", "ulimit -Hn; ulimit -Hf; ulimit -Hc"], { limits }));
+    const { stdout } = await run(
+      channel,
+      spec("a", ["bash", "-c", "ulimit -Hn; ulimit -Hf; ulimit -Hc"], { limits }),
+    );
     expect(String(stdout)).toBe("77\n1\n0\n");
   });
 
@@ -63,12 +79,16 @@ describe("a process", () => {
 
   it("that the runner refuses is a plain error, and the channel lives", async () => {
     await expect(channel.start(spec("bad id", ["true"]))).rejects.toThrow(RangeError);
-    await expect(channel.start(spec("a", ["true"], { cwd: "relative" }))).rejects.toThrow("cwd is not absolute");
+    await expect(channel.start(spec("a", ["true"], { cwd: "relative" }))).rejects.toThrow(
+      "cwd is not absolute",
+    );
     expect((await run(channel, spec("b", ["true"]))).outcome.exitCode).toBe(0);
   });
 
   it("beyond the 128th live one is refused, and has room again when one has ended", async () => {
-    const many = await Promise.all(Array.from({ length: 128 }, (_, at) => channel.start(spec(`p${at}`, ["sleep", "100"]))));
+    const many = await Promise.all(
+      Array.from({ length: 128 }, (_, at) => channel.start(spec(`p${at}`, ["sleep", "100"]))),
+    );
     await expect(channel.start(spec("one.more", ["true"]))).rejects.toThrow("too many live processes");
     many[0]?.signal("SIGKILL", "tree");
     await many[0]?.outcome;
@@ -81,12 +101,20 @@ describe("a process", () => {
   it("takes an argument list and an input larger than any frame", async () => {
     const words = Array.from({ length: 8 }, (_, at) => String(at).repeat(100_000));
     const bytes = Buffer.alloc(1_000_000, "x");
-    const { stdout } = await run(channel, spec("a", ["bash", "-c", 'printf %s "$*" | wc -c; wc -c <&198', "bash", ...words], { inputFd: { fd: 198, bytes } }));
+    const { stdout } = await run(
+      channel,
+      spec("a", ["bash", "-c", 'printf %s "$*" | wc -c; wc -c <&198', "bash", ...words], {
+        inputFd: { fd: 198, bytes },
+      }),
+    );
     expect(String(stdout).replace(/ /g, "")).toBe("800007\n1000000\n");
   });
 
   it("reads an input memory file as its standard input too, and can't change it", async () => {
-    const { stdout, outcome } = await run(channel, shell("a", "cat; echo x >/proc/self/fd/0", { inputFd: { fd: 0, bytes: Buffer.from("hello") } }));
+    const { stdout, outcome } = await run(
+      channel,
+      shell("a", "cat; echo x >/proc/self/fd/0", { inputFd: { fd: 0, bytes: Buffer.from("hello") } }),
+    );
     expect(String(stdout)).toBe("hello");
     expect(outcome.exitCode).not.toBe(0);
   });
@@ -157,7 +185,9 @@ describe("output", () => {
   });
 
   it("that nobody reads holds up nobody else (S6)", async () => {
-    const quiet = await channel.start(shell("quiet", "head -c 10000000 /dev/zero & head -c 10000000 /dev/zero >&2; wait"));
+    const quiet = await channel.start(
+      shell("quiet", "head -c 10000000 /dev/zero & head -c 10000000 /dev/zero >&2; wait"),
+    );
     const { stdout } = await run(channel, spec("b", ["head", "-c", "2000000", "/dev/zero"]));
     expect(stdout.length).toBe(2_000_000);
     expect((await channel.processes()).find(({ id }) => id === "quiet")?.state).toBe("running");
@@ -199,7 +229,9 @@ describe("what is remembered", () => {
 
   it("is bounded: of ended processes the newest 1,024, the oldest go first", async () => {
     for (let at = 0; at < 1100; at += 50)
-      await Promise.all(Array.from({ length: 50 }, (_, i) => run(channel, spec(`p${at + i}`, ["/bin/true"]))));
+      await Promise.all(
+        Array.from({ length: 50 }, (_, i) => run(channel, spec(`p${at + i}`, ["/bin/true"]))),
+      );
     const ids = (await channel.processes()).map(({ id }) => id);
     expect(ids.length).toBeGreaterThanOrEqual(1024);
     expect(ids.length).toBeLessThanOrEqual(1024 + 10);
@@ -209,7 +241,8 @@ describe("what is remembered", () => {
   });
 
   it("keeps at most 16 MiB of unacknowledged output of ended processes; a loss shows in the offsets", async () => {
-    for (let at = 0; at < 90; at++) await (await channel.start(spec(`p${at}`, ["head", "-c", "200000", "/dev/zero"]))).outcome;
+    for (let at = 0; at < 90; at++)
+      await (await channel.start(spec(`p${at}`, ["head", "-c", "200000", "/dev/zero"]))).outcome;
     channel.close();
     const next = await runner.open();
     const first = await next.resume("p0", { stdout: 0, stderr: 0 });
