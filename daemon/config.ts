@@ -40,9 +40,13 @@ export interface Config {
   readonly pool: number;
   readonly acceptUnenforced: readonly string[];
   readonly modelIdleMs: number;
+  readonly logLevel: LogLevel;
   /** A person's additions to the price list: a JSON file, which may not exist. */
   readonly pricesFile: string;
 }
+
+const LogLevel = z.enum(["debug", "info", "warn", "error", "silent"]);
+type LogLevel = z.infer<typeof LogLevel>;
 
 export const DEFAULT_MODEL = "claude-sonnet-5-5";
 const DEFAULT_ADDRESS = "127.0.0.1:7433";
@@ -65,6 +69,7 @@ export async function readConfig(env: NodeJS.ProcessEnv): Promise<Config> {
     acceptUnenforced: file.daemon?.acceptUnenforced ?? [],
     modelIdleMs:
       whole(env.CAISSON_MODEL_IDLE_MS, "CAISSON_MODEL_IDLE_MS") ?? file.daemon?.modelIdleMs ?? 120_000,
+    logLevel: logLevel(env.CAISSON_LOG),
     pricesFile: join(folder, "prices.json"),
   };
 }
@@ -90,6 +95,12 @@ function whole(text: string | undefined, name: string): number | undefined {
   if (text === undefined || text === "") return undefined;
   if (!/^\d{1,9}$/.test(text)) throw new ConfigError(`${name} is "${text}"; write a whole number.`);
   return Number(text);
+}
+
+function logLevel(text: string | undefined): LogLevel {
+  const level = LogLevel.safeParse(text || "info");
+  if (level.success) return level.data;
+  throw new ConfigError(`CAISSON_LOG is "${text}"; write one of ${LogLevel.options.join(", ")}.`);
 }
 
 async function readConfigFile(path: string): Promise<z.infer<typeof ConfigFile>> {

@@ -41,6 +41,8 @@ const GRACE_MS = 3_000;
 
 export interface RunningDaemon {
   readonly address: string;
+  /** Resolves when the pool holds what most runs ask for, or can't be filled. */
+  warm(): Promise<void>;
   /** Leaves every run where it is, removes the pool, gives the home free. */
   stop(): Promise<void>;
 }
@@ -49,7 +51,7 @@ export interface RunningDaemon {
 export async function serve(config: Config, env: NodeJS.ProcessEnv): Promise<RunningDaemon> {
   const home = await openHome(config.home, config.token);
   const redactor = createRedactor(configuredSecrets(env, home.token));
-  const log = createLog(redactor);
+  const log = createLog(redactor, config.logLevel);
   for (const secret of redactor.refused)
     log.warn(secret, "a secret can't be looked for in what leaves the daemon");
   const blobs = await openFileBlobs({ home: home.path });
@@ -104,9 +106,11 @@ export async function serve(config: Config, env: NodeJS.ProcessEnv): Promise<Run
     mode: 0o600,
   });
   log.info({ address, version, home: home.path }, "listening");
-  await warmPool(host, policies, log);
+  const warm = () => warmPool(host, policies, log);
+  void warm();
   return {
     address,
+    warm,
     stop: async () => {
       log.info({}, "stopping; runs go on when a daemon starts again");
       await stream.close();
@@ -135,7 +139,7 @@ async function warmPool(host: SandboxHost, policies: PolicyLibrary, log: Logger)
   if (!parsed?.ok)
     return log.warn({ policy: DEFAULT_POLICY }, "there is no default policy; the pool starts empty");
   const { image, memoryBytes, cpus, pids, diskBytes } = parsed.policy.sandbox;
-  host.warm(image, { memoryBytes, cpus, pids, diskBytes }).catch((error: unknown) => {
+  await host.warm(image, { memoryBytes, cpus, pids, diskBytes }).catch((error: unknown) => {
     log.warn({ error: String(error) }, "the pool could not be filled; sandboxes are made when asked for");
   });
 }
@@ -171,8 +175,9 @@ async function personsPrices(file: string): Promise<{ text: string; file: string
 }
 
 /** One JSON object a line on standard output, secrets redacted. */
-function createLog(redactor: Redactor): Logger {
+function createLog(redactor: Redactor, level: Config["logLevel"]): Logger {
   return pino({
+    level,
     base: null,
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label) => ({ level: label }), log: (fields) => redactor.value(fields).value },

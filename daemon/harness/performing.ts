@@ -21,18 +21,17 @@ export function performing(run: LiveRun, action: string, permit: Permit): Perfor
   const sandbox = sandboxOf(run);
   const { deps } = run;
   const started: string[] = [];
-  const opened = deps.outputs.open(run.run, action);
+  let store = deps.outputs.create(run.run, action);
 
   const follow = async (process: SandboxProcess, quiet: boolean, keepBytes?: number): Promise<Collected> => {
     started.push(process.id);
-    const store = process.id === action ? await opened : undefined;
     const streams = { stdout: deps.redactor.stream(), stderr: deps.redactor.stream() };
     const tell = (stream: "stdout" | "stderr", data: string) => {
       if (!quiet && data !== "") deps.live.emit({ type: "live", run: run.run, action, stream, data });
     };
     const letGo = stopOnSignal(run, process);
     try {
-      return await collect(process, store, {
+      return await collect(process, process.id === action ? store : undefined, {
         onText: (stream, text) => tell(stream, streams[stream].push(text)),
         ...(keepBytes === undefined ? {} : { keepBytes }),
       });
@@ -48,13 +47,13 @@ export function performing(run: LiveRun, action: string, permit: Permit): Perfor
       follow(await sandbox.act(permit, spec), options.quiet ?? false, options.keepBytes),
     outputOf: (wanted) => outputOf(run, wanted),
     async takeUp() {
-      const store = await opened;
+      store = await deps.outputs.open(run.run, action);
       const process = await sandbox.resume(action, store.stored);
       return process && follow(process, false);
     },
     async settled() {
       for (const process of started) sandbox.forget(process);
-      await (await opened).remove();
+      await store.remove();
     },
   };
 }

@@ -10,11 +10,10 @@ const STREAMS: readonly OutputStream[] = ["stdout", "stderr"];
 
 /** Keeps each action's output in `<home>/runs/<run>/output/<action>`. */
 export function createFileOutputStore(home: string): OutputStore {
+  const pathOf = (run: string, action: string) => join(home, "runs", run, "output", action);
   return {
-    open: async (run, action) => {
-      const path = join(home, "runs", run, "output", action);
-      return FileOutput.open(path);
-    },
+    create: (run, action) => new FileOutput(pathOf(run, action)),
+    open: (run, action) => FileOutput.open(pathOf(run, action)),
   };
 }
 
@@ -23,14 +22,13 @@ class FileOutput implements StoredOutput {
   readonly #path: string;
   #file: FileHandle | undefined;
   #length = 0;
-  private constructor(path: string) {
+  constructor(path: string) {
     this.#path = path;
   }
 
-  /** The file is made by the first append only: most actions end before they need one. */
   static async open(path: string): Promise<FileOutput> {
     const output = new FileOutput(path);
-    for await (const piece of output.read()) {
+    for await (const piece of output.#pieces()) {
       output.stored[piece.stream] += piece.bytes.length;
       output.#length += HEADER_BYTES + piece.bytes.length;
     }
@@ -55,6 +53,7 @@ class FileOutput implements StoredOutput {
     for (const { stream, bytes } of pieces) this.stored[stream] += bytes.length;
   }
 
+  /** The file is made by the first append only: most actions end before they need one. */
   async #opened(): Promise<FileHandle> {
     if (this.#file) return this.#file;
     await mkdir(join(this.#path, ".."), { recursive: true, mode: 0o700 });
@@ -64,6 +63,11 @@ class FileOutput implements StoredOutput {
 
   /** A torn last piece (the daemon died while it wrote) is left out: the runner has it still. */
   async *read(): AsyncIterable<StoredPiece> {
+    if (this.#length === 0) return;
+    yield* this.#pieces();
+  }
+
+  async *#pieces(): AsyncIterable<StoredPiece> {
     let rest: Buffer = Buffer.alloc(0);
     try {
       for await (const block of createReadStream(this.#path)) {
@@ -82,6 +86,7 @@ class FileOutput implements StoredOutput {
   }
 
   async remove(): Promise<void> {
+    if (this.#length === 0) return;
     await this.#file?.close();
     this.#file = undefined;
     await rm(this.#path, { force: true });

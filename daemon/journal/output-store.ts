@@ -1,4 +1,4 @@
-import type { ActionId, RunId } from "../protocol/ids.ts";
+import type { RunId } from "../protocol/ids.ts";
 
 export type OutputStream = "stdout" | "stderr";
 
@@ -23,6 +23,8 @@ export interface StoredOutput {
 }
 
 export interface OutputStore {
-  /** Opens what an earlier daemon kept of the action's output, or starts anew. */
-  open(run: RunId, action: ActionId): Promise<StoredOutput>;
+  /** For an action that starts now. Touches no disk until there is something to keep. */
+  create(run: RunId, action: string): StoredOutput;
+  /** Opens what an earlier daemon kept of the action's output. */
+  open(run: RunId, action: string): Promise<StoredOutput>;
 }
