@@ -41,6 +41,15 @@ interface LimitSettings {
   PidsLimit?: number;
 }
 
+/** @throws {RangeError} for a limit that would be none: the engine reads zero, and worse, as unlimited */
+export function checkLimits(limits: SandboxLimits): void {
+  for (const name of ["memoryBytes", "cpus", "pids", "diskBytes"] as const) {
+    const value = limits[name];
+    const good = name === "cpus" ? Number.isFinite(value) : Number.isSafeInteger(value);
+    if (!good || value <= 0) throw new RangeError(`a sandbox's ${name} must be above zero, not ${value}`);
+  }
+}
+
 /** The limits that can be changed while a container runs. */
 export function limitSettings(limits: SandboxLimits, unenforced: readonly string[]): LimitSettings {
   const can = (kind: LimitKind): boolean => !unenforced.includes(kind);

@@ -1,6 +1,6 @@
 /** The SandboxHost of a Docker engine: containers made, found again and removed, a few kept warm. */
 import { randomBytes } from "node:crypto";
-import { containerName, KIT_LABEL, OWNER_LABEL, runOfName } from "./container-options.ts";
+import { checkLimits, containerName, KIT_LABEL, OWNER_LABEL, runOfName } from "./container-options.ts";
 import { Containers } from "./containers.ts";
 import { attachment, environmentOf, openSandbox } from "./docker-sandbox.ts";
 import { type Engine, statusOf } from "./engine.ts";
@@ -78,6 +78,8 @@ class DockerHost implements SandboxHost {
   readonly #poolNames = new Set<string>();
   #kit: Promise<KitArchive> | undefined;
   #facts: Promise<HostFacts> | undefined;
+  /** What the newest sandbox's runner reported of the kernel. */
+  #landlock: number | undefined;
 
   constructor(options: DockerHostOptions) {
     this.#options = options;
@@ -98,7 +100,8 @@ class DockerHost implements SandboxHost {
 
   async probe(): Promise<HostFacts> {
     this.#facts = probeEngine(this.#options.engine);
-    return this.#facts;
+    const facts = await this.#facts;
+    return { ...facts, ...(this.#landlock !== undefined && { landlock: this.#landlock }) };
   }
 
   async acquire(spec: SandboxSpec): Promise<Sandbox> {
@@ -221,7 +224,9 @@ class DockerHost implements SandboxHost {
         throw error;
       }
       const parts = { id, env: environmentOf(image.env), containers: this.#containers };
-      return await openSandbox(parts, attached);
+      const sandbox = await openSandbox(parts, attached);
+      this.#landlock = sandbox.facts.landlock;
+      return sandbox;
     } catch (error) {
       if (statusOf(error) !== 404 && statusOf(error) !== 409) await this.#removeFailed(id);
       throw error;
@@ -264,6 +269,7 @@ class DockerHost implements SandboxHost {
 
 /** Keys in a fixed order, so that equal wishes have equal text. */
 function makeOf(image: string, limits: SandboxLimits, runtime: string | undefined): Make {
+  checkLimits(limits);
   const { memoryBytes, cpus, pids, diskBytes } = limits;
   return { image, limits: { memoryBytes, cpus, pids, diskBytes }, ...(runtime !== undefined && { runtime }) };
 }

@@ -5,7 +5,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { demultiplex } from "./attached-stream.ts";
 import { HOME } from "./container-options.ts";
 import type { Containers } from "./containers.ts";
+import { engineDisk } from "./engine-disk.ts";
 import {
+  type EngineDisk,
   EngineUnreachable,
   type ProcessSpec,
   type ProcessStatus,
@@ -134,6 +136,10 @@ class DockerSandbox implements Sandbox {
 
   usedDiskBytes(): Promise<number> {
     return this.#containers.writtenBytes(this.id);
+  }
+
+  engineDisk(): Promise<EngineDisk> {
+    return engineDisk(this.#channel, `disk.${randomBytes(8).toString("hex")}`);
   }
 
   detach(): void {

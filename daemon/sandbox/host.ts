@@ -138,6 +138,8 @@ export interface Sandbox {
   putTar(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void>;
   /** Bytes that the sandbox's own layer takes on the engine's disk, what its image holds not counted. */
   usedDiskBytes?(): Promise<number>;
+  /** Room on the engine's disk; costs no more than an action, so it may be asked often. */
+  engineDisk?(): Promise<EngineDisk>;
   /** Resolves when the sandbox is gone, with the reason (`"oom"`, `"exited 137"`, `"engine unreachable"`, ...). */
   readonly lost: Promise<string>;
   /** Leaves the sandbox running and lets go of the stream. */
@@ -178,6 +180,17 @@ export interface HostFacts {
   readonly apiVersion: string;
   /** Limits this engine can't enforce; the daemon refuses to start runs with them unless configured to accept. */
   readonly unenforced: readonly string[];
+  /** The kernel's Landlock version as a runner reported it (0: absent); unknown until a sandbox was started. */
+  readonly landlock?: number;
+}
+
+/** The file system that holds the sandboxes, shared by all of them and the engine. */
+export interface EngineDisk {
+  readonly freeBytes: number;
+  readonly totalBytes: number;
+  /** Files that can still be made. */
+  readonly freeFiles: number;
+  readonly totalFiles: number;
 }
 
 export interface SandboxHost {

@@ -64,6 +64,7 @@ export function describeSandboxHost(name: string, setUp: () => Promise<SandboxHo
       const facts = await subject.host.probe();
       expect(facts.engineVersion).toMatch(/\d/);
       expect(facts.unenforced).toEqual(expect.any(Array));
+      expect(facts.landlock).toBeUndefined();
     });
 
     it("starts processes in an acquired sandbox and tells how they end", async () => {
@@ -190,6 +191,21 @@ export function describeSandboxHost(name: string, setUp: () => Promise<SandboxHo
       const after = (await sandbox.usedDiskBytes?.()) ?? 0;
       expect(after - before).toBeGreaterThanOrEqual(4 * 1024 * 1024);
       expect(after - before).toBeLessThan(6 * 1024 * 1024);
+    });
+
+    it("tells the room on the engine's disk", async () => {
+      const disk = await (await acquire()).engineDisk?.();
+      expect(disk?.freeBytes).toBeGreaterThan(0);
+      expect(disk?.freeBytes).toBeLessThanOrEqual(disk?.totalBytes ?? 0);
+    });
+
+    it.each([
+      { ...LIMITS, memoryBytes: 0 },
+      { ...LIMITS, diskBytes: -1 },
+      { ...LIMITS, cpus: Number.NaN },
+      { ...LIMITS, pids: 1.5 },
+    ])("S2: refuses limits that would be none", async (limits) => {
+      await expect(acquire(randomUUID(), limits)).rejects.toBeInstanceOf(RangeError);
     });
 
     it("refuses an image that the engine has not, and leaves nothing behind", async () => {
