@@ -2,7 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { CaissonError } from "../protocol/errors.ts";
 
 /** Largest JSON body, in bytes. */
-export const JSON_BYTES = 2 * 1024 * 1024;
+const JSON_BYTES = 2 * 1024 * 1024;
 /** Deepest nesting of a JSON body; recursive readers behind us must not overflow. */
 const JSON_DEPTH = 64;
 /** A JSON body comes from this machine; what takes longer is not a client of ours. In milliseconds. */

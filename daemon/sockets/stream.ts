@@ -47,18 +47,19 @@ export function createStream(settings: StreamSettings): Stream {
     handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
   });
   const hub = new Hub(settings, limits);
-  const upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    const refusal = refusalOf(request, settings.access, server.clients.size, limits);
+  let stopping = false;
+  // Stays to the server's end: who comes back while the daemon stops is told to try again.
+  settings.server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    const refusal = refusalOf(request, settings.access, stopping ? undefined : server.clients.size, limits);
     if (refusal !== undefined) refuse(socket, refusal);
     else server.handleUpgrade(request, socket, head, (one) => hub.accept(one, request));
-  };
-  settings.server.on("upgrade", upgrade);
+  });
   return {
     get sockets() {
       return server.clients.size;
     },
     close: async () => {
-      settings.server.off("upgrade", upgrade);
+      stopping = true;
       await hub.close(server.clients);
       server.close();
     },
@@ -186,13 +187,18 @@ function tokenOf(request: IncomingMessage): string | undefined {
 function refusalOf(
   request: IncomingMessage,
   access: StreamAccess,
-  sockets: number,
+  sockets: number | undefined,
   limits: StreamLimits,
 ): CaissonError | undefined {
   const foreign = access.foreign(request);
   if (foreign !== undefined) return new CaissonError(foreign.code, foreign.detail);
   if ((request.url ?? "").split("?")[0] !== PATH)
     return new CaissonError("not_found", `There is no such WebSocket. The stream is ${PATH}.`);
+  if (sockets === undefined)
+    return new CaissonError(
+      "stopping",
+      "The daemon is stopping. Connect again in a moment, and resume by seq.",
+    );
   if (sockets >= limits.sockets)
     return new CaissonError("too_many_requests", `The daemon has ${sockets} sockets open. Close one first.`);
   return undefined;

@@ -72,6 +72,25 @@ describe("W1: watch", () => {
     expect(seen.filter(({ kind }) => kind === "reconnecting").length).toBeGreaterThanOrEqual(5);
   });
 
+  it("goes on after meeting a daemon that is stopping", async () => {
+    const { port } = daemon;
+    let met = false;
+    const seen = await collect(clientOf(port).watch(RUN, 0), (all) => {
+      const last = all.at(-1);
+      if (last?.kind === "caught-up") void daemon.stopStream();
+      if (last?.kind === "reconnecting" && last.reason.includes("stopping") && !met) {
+        met = true;
+        void daemon.stop().then(async () => {
+          journal.append(RUN, messages(1));
+          daemon = await startDaemon({ journal, port });
+        });
+      }
+      return seqs(all).at(-1) === 21;
+    });
+    expect(met).toBe(true);
+    expect(seqs(seen)).toEqual(from(1, 21));
+  });
+
   it("survives a network that cuts it off at any byte", async () => {
     const proxy = await cuttingProxy(daemon.port);
     const append = async () => {

@@ -19,6 +19,8 @@ export interface TestDaemon {
   readonly sockets: number;
   /** A request with the token, unless `headers` say otherwise. */
   call(method: string, path: string, options?: CallOptions): Promise<Response>;
+  /** The first half of stopping: the stream is closed, the server still answers. */
+  stopStream(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -75,6 +77,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaem
       return stream.sockets;
     },
     call: (method, path, { body, headers } = {}) => fetch(url + path, request(method, body, headers)),
+    stopStream: () => stream.close(),
     stop: async () => {
       await stream.close();
       await server.close(0);

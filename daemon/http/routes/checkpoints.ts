@@ -7,7 +7,7 @@ import type { Views } from "../../views/port.ts";
 import { notSupported, type Route, requireRun, route, type Services, whole } from "../route.ts";
 import { Acknowledged } from "./runs.ts";
 
-export const CheckpointList = listOf(CheckpointView);
+const CheckpointList = listOf(CheckpointView);
 
 /** Checkpoints, and going back to them. */
 export function checkpointRoutes({ views }: Services): readonly Route[] {

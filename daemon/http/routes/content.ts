@@ -12,8 +12,8 @@ import { json, type Reply, type Route, route, type Services } from "../route.ts"
 const PAGE_CHARACTERS = 8 * 1024 * 1024;
 const TAR = "application/x-tar";
 
-export const EventList = listOf(JournalEvent);
-export const Uploaded = z.object({ workspace: Sha256 });
+const EventList = listOf(JournalEvent);
+const Uploaded = z.object({ workspace: Sha256 });
 
 /** A run's journal, blobs and files, and workspaces on their way in. */
 export function contentRoutes(services: Services): readonly Route[] {

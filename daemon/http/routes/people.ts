@@ -10,9 +10,9 @@ import {
 } from "../../protocol/views.ts";
 import { json, notSupported, PARAMETERS, type Route, route, type Services, whole } from "../route.ts";
 
-export const ApprovalList = listOf(ApprovalView);
-export const QuestionList = listOf(QuestionView);
-export const PolicyList = listOf(PolicyView);
+const ApprovalList = listOf(ApprovalView);
+const QuestionList = listOf(QuestionView);
+const PolicyList = listOf(PolicyView);
 
 /** Approvals and questions: what runs ask of people. */
 export function inboxRoutes({ harness, views }: Services): readonly Route[] {

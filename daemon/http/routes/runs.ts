@@ -7,7 +7,7 @@ import { json, type Reply, type Route, requireRun, route, type Services } from "
 
 /** The seq of the event that a command appended. */
 export const Acknowledged = z.object({ run: RunId, seq: Seq });
-export const RunList = listOf(RunView);
+const RunList = listOf(RunView);
 
 /** Submission, lists, and what a person may say to a run. */
 export function runRoutes({ harness, views }: Services): readonly Route[] {

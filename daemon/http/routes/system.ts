@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { json, notSupported, type Route, route, type Services } from "../route.ts";
 
-export const Health = z.object({
+const Health = z.object({
   ok: z.literal(true),
   version: z.string().describe("The daemon's, so that a client notices one older than itself."),
   pid: z.int(),
