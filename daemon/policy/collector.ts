@@ -1,4 +1,13 @@
-import type { Assignment, Command, Redirection, SyntaxNode, Word } from "unbash";
+import type {
+  ArithmeticCommand,
+  ArithmeticExpansionPart,
+  Assignment,
+  Command,
+  Redirection,
+  Script,
+  SyntaxNode,
+  Word,
+} from "unbash";
 import type { CommandRedirect, CommandWord, ParsedCommand, SimpleCommand } from "./port.ts";
 import { readWord } from "./word.ts";
 import { innerOf } from "./wrappers.ts";
@@ -53,8 +62,42 @@ function assignmentsOf(command: Command): Record<string, string | undefined> {
   return assignments;
 }
 
-function isWords(node: SyntaxNode): node is Extract<SyntaxNode, { readonly text: string }> {
-  return "text" in node;
+/** Bash prints a substitution's commands anew before it runs them, and misplaces here-documents among several. */
+const COMPOUND_HERE_DOCUMENT =
+  "a here-document among several commands inside a substitution; write a file first";
+
+function isCompound(script: Script): boolean {
+  const [statement] = script.commands;
+  if (statement === undefined || script.commands.length > 1) return script.commands.length > 1;
+  const { command } = statement;
+  const parts = command.type === "AndOr" ? command.commands : [command];
+  const simple = parts.flatMap((part) => (part.type === "Pipeline" ? part.commands : [part]));
+  return simple.some((part) => part.type !== "Command");
+}
+
+/** Plain arithmetic, whose own node is looked at, taken out. */
+function withoutArithmetic(text: string): string {
+  return text.includes("$((") ? text.replaceAll(/\$\(\([^`$<>()]*\)\)/g, "") : text;
+}
+
+/** Whether text looks as if it ran something, though the parser found no script in it. */
+function lacksScript(node: SyntaxNode): boolean {
+  switch (node.type) {
+    case "CommandExpansion":
+    case "ProcessSubstitution":
+    case "ArithmeticCommandExpansion":
+      return true;
+    case "ArithmeticCommand":
+      return SUBSTITUTION.test(node.body);
+    case "ArithmeticExpansion":
+      return SUBSTITUTION.test(node.text.slice(3));
+    case "HereDoc":
+      return node.delimiter?.quoted !== true && SUBSTITUTION.test(withoutArithmetic(node.body.text));
+    case "Word":
+      return SUBSTITUTION.test(withoutArithmetic(node.text)) && typeof readWord(node.text) !== "string";
+    default:
+      return false;
+  }
 }
 
 /** Gathers what one command text may do, from every node of its tree. */
@@ -67,6 +110,8 @@ export class Collector {
   scripts = 0;
   error: string | undefined;
   #expanded = 0;
+  /** Of the scripts around the node being read, outermost first: whether each holds more than one plain list. */
+  readonly #open: boolean[] = [];
   readonly #depths = new Map<SimpleCommand, number>();
   #textDepth = 0;
 
@@ -79,6 +124,7 @@ export class Collector {
     switch (node.type) {
       case "Script":
         this.scripts++;
+        this.#open.push(isCompound(node));
         this.error ??= node.errors?.[0]?.message;
         return;
       case "Command":
@@ -111,25 +157,24 @@ export class Collector {
         return;
       case "HereDoc":
         if (node.closing === undefined) this.error ??= "a here-document without its end";
+        if (this.#open.slice(1).some(Boolean)) this.error ??= COMPOUND_HERE_DOCUMENT;
         return;
       default:
     }
   }
 
-  /** After a node's children: text that looks like a substitution while no child was one is unresolved. */
+  /** After a node's children, which held so many scripts: what may hide a command is unresolved. */
   leave(node: SyntaxNode, scripts: number): void {
-    if (scripts > 0) return;
-    if (node.type === "ArithmeticCommand" && node.expression === undefined) this.commands.push(UNRESOLVED);
-    if (node.type === "ArithmeticExpansion" && node.expression === undefined) this.commands.push(UNRESOLVED);
-    if (node.type === "CommandExpansion" || node.type === "ProcessSubstitution")
-      this.commands.push(UNRESOLVED);
-    if (node.type === "ArithmeticCommand" && SUBSTITUTION.test(node.body)) this.commands.push(UNRESOLVED);
-    if (node.type === "Word" || node.type === "ArithmeticExpansion" || node.type === "HereDocBody") {
-      const settled = node.type === "Word" && typeof readWord(node.text) === "string";
-      const quoted = node.type === "HereDocBody" && node.parts === undefined;
-      if (isWords(node) && !settled && !quoted && SUBSTITUTION.test(node.text))
-        this.commands.push(UNRESOLVED);
-    }
+    if (node.type === "Script") this.#open.pop();
+    if (node.type === "ArithmeticCommand" || node.type === "ArithmeticExpansion") this.#arithmetic(node);
+    if (scripts === 0 && lacksScript(node)) this.commands.push(UNRESOLVED);
+  }
+
+  /** `((` may also open two subshells: bash decides late, and here-documents and quotes move where it ends. */
+  #arithmetic(node: ArithmeticCommand | ArithmeticExpansionPart): void {
+    const text = node.type === "ArithmeticCommand" ? node.body : node.text;
+    if (/<<[^\n]*\n/.test(text)) this.error ??= "a here-document inside arithmetic";
+    if (node.expression === undefined || /[\n;'"\\#]|\bcase\b/.test(text)) this.commands.push(UNRESOLVED);
   }
 
   #command(node: Command): void {

@@ -36,7 +36,8 @@ function isTooDeep(text: string): boolean {
       if (++depth > MAX_DEPTH) return true;
       const before = text[i - 1];
       if (before === "$" || before === "<" || before === ">") openers++;
-    } else if (character === "<" && text[i + 1] === "<") hereDocuments++;
+    } else if (character === "`") openers++;
+    else if (character === "<" && text[i + 1] === "<") hereDocuments++;
     else if ((character === ")" || character === "}") && depth > 0) depth--;
   }
   return openers > 2_000 || hereDocuments > 2 * MAX_HERE_DOCUMENTS;

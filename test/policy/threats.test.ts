@@ -1,3 +1,4 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: the texts are shell, not templates
 /** THREATS 1 to 9 as texts: the shell hides a program, the policy must see it or call the text unresolved. */
 import { describe, expect, test } from "vitest";
 import { parseCommand } from "../../daemon/policy/parse-command.ts";
@@ -167,6 +168,9 @@ describe("what can't be resolved matches no narrow rule", () => {
     "awk 'BEGIN { system(\"evil\") }'",
     "awk '{ print | \"evil\" }'",
     "ssh host evil",
+    ": $(( $(: <<'E'\n$(case a in b) x;; *) evil;; esac)\nE\n) + 1 ))",
+    ": $(( 1 + ( 2\n) ))",
+    "[[ -n $(x <<'E'\n$(x)\nE\n\nwhile x; evil; do :; done) ]]",
     "cat\u00a0x",
     "echo\u3000x",
     "A=1",
@@ -191,6 +195,9 @@ describe("what the allowed rules mean stays allowed", () => {
     "[ -f x ] && echo y",
     'for f in *.ts; do echo "$f"; done',
     "sed -n '1,5p' x",
+    "echo $((1 + 2)) $(( $(cat x) + 1 )); : $((n++))",
+    "cat <<E\n$x $((1+1))\nE",
+    "echo \"$(cat <<'E'\nit's a message; $(evil)\nE\n)\"",
   ])("`%s`", (text) => {
     expect(judged(NARROW, text).verdict).toBe("allow");
   });
@@ -273,7 +280,7 @@ describe("size and depth are answered in bounded time", () => {
     parseCommand("warm $(up)");
     const started = performance.now();
     const { verdict } = judged(WIDE, text);
-    expect(performance.now() - started).toBeLessThan(300);
+    expect(performance.now() - started).toBeLessThan(1_000);
     expect(verdict).toBe("deny");
   });
 });
