@@ -42,6 +42,7 @@ export async function readKitArchive(path: string): Promise<KitArchive> {
   for (const [name, text] of Object.entries(NETWORK_FILES))
     archive.entry({ name, ...fixed, mode: 0o644 }, text);
   folder(`${dirname(HOME).slice(1)}/`, fixed);
+  folder("tmp/", { ...fixed, mode: 0o1777 });
   for (const own of [HOME, WORKSPACE]) {
     folder(`${own.slice(1)}/`, { uid: SANDBOX_UID, gid: SANDBOX_UID, mode: 0o755 });
   }

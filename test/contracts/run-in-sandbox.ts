@@ -13,7 +13,7 @@ export function processSpec(argv: readonly string[], more: Partial<ProcessSpec> 
     id: `t.${randomUUID()}`,
     argv,
     cwd: "/",
-    env: { PATH: "/usr/local/bin:/usr/bin:/bin", LC_ALL: "C.UTF-8", HOME: "/home/agent" },
+    env: { PATH: "/usr/local/bin:/usr/bin:/bin", HOME: "/home/agent" },
     stdin: "none",
     deadlineMs: 30_000,
     ...more,

@@ -1,0 +1,66 @@
+import { randomUUID } from "node:crypto";
+import { Readable } from "node:stream";
+import { pack } from "tar-stream";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { SandboxHost } from "../../daemon/sandbox/host.ts";
+import { runIn, shellIn } from "../contracts/run-in-sandbox.ts";
+import { LIMITS, tarOf } from "../contracts/sandbox-host.ts";
+import { type DockerHosts, dockerHosts } from "./docker-hosts.ts";
+
+/** An image with nothing in it but one empty file: no shell, no tar, no users, no /tmp. */
+describe("any Linux image", () => {
+  const repository = `caisson-test-${randomUUID().slice(0, 8)}`;
+  let hosts: DockerHosts;
+  let host: SandboxHost;
+
+  beforeAll(async () => {
+    hosts = await dockerHosts();
+    host = hosts.host("any-image");
+    const archive = pack();
+    archive.entry({ name: "marker", mode: 0o644 }, "x");
+    archive.finalize();
+    const bytes: Uint8Array[] = [];
+    for await (const piece of archive) bytes.push(piece as Uint8Array);
+    await hosts.engine.call("import", 30_000, async (docker) => {
+      const output = await docker.importImage(Readable.from(bytes), { repo: repository, tag: "1" });
+      for await (const _ of output);
+    });
+  }, 60_000);
+  afterAll(async () => {
+    await host.close();
+    expect(await hosts.cleanUp(), "containers left behind").toBe(0);
+    await hosts.engine.call("remove image", 30_000, (docker) => docker.getImage(`${repository}:1`).remove());
+  }, 60_000);
+
+  it("makes a sandbox, with a workspace, a home, a /tmp and names for loopback", async () => {
+    const sandbox = await host.acquire({ run: randomUUID(), image: `${repository}:1`, limits: LIMITS });
+    try {
+      const made = await shellIn(
+        sandbox,
+        "echo a > /workspace/f && echo b > ~/f && echo c > /tmp/f; read -r l < /etc/hosts; echo $l",
+      );
+      expect(made).toMatchObject({ stdout: "127.0.0.1 localhost\n", stderr: "" });
+      await sandbox.putTar("/workspace", tarOf({ "deep/er": "content" }));
+      expect((await shellIn(sandbox, "read -r l < /workspace/deep/er; echo $l")).stdout).toBe("content\n");
+      expect(sandbox.env.PATH).toContain("/usr/bin");
+    } finally {
+      await sandbox.destroy();
+    }
+  });
+
+  it("tells a program that the image has not", async () => {
+    const sandbox = await host.acquire({ run: randomUUID(), image: `${repository}:1`, limits: LIMITS });
+    try {
+      const { outcome } = await runIn(sandbox, ["git", "status"]);
+      expect(outcome.startError).toMatch(/^ENOENT/);
+    } finally {
+      await sandbox.destroy();
+    }
+  });
+
+  it("S6: a start that fails leaves nothing behind", async () => {
+    const spec = { run: randomUUID(), image: "base", limits: LIMITS, runtime: "no-such-runtime" };
+    await expect(host.acquire(spec)).rejects.toThrow("no-such-runtime");
+    expect(await host.leases()).toEqual([]);
+  });
+});
