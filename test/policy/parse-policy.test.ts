@@ -254,6 +254,14 @@ describe("ready policies", () => {
   });
 });
 
+test("the policies in docs/policy.md are whole and pass their tests", () => {
+  const text = readFileSync(new URL("../../docs/policy.md", import.meta.url), "utf8");
+  const blocks = [...text.matchAll(/```yaml\n([\s\S]*?)```/g)].map((block) => block[1] ?? "");
+  expect(blocks.length).toBeGreaterThan(0);
+  for (const block of blocks)
+    expect(checkPolicy(block)).toMatchObject({ ok: true, errors: [], warnings: [] });
+});
+
 test("settings have units and defaults", () => {
   const parsed = policy(
     "limits: { wall: 30m, tokens: 2M, cost: 5USD }\nsandbox: { memory: 1GiB, images: [node] }\nexec: { shell: strict, limits: { timeout: 5s } }",
