@@ -1,5 +1,6 @@
 import { connect, createServer, type Server } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { WebSocketServer } from "ws";
 import type { Watched } from "../../client/api/watch.ts";
 import { startDaemon, type TestDaemon } from "../http/daemon.ts";
 import { MemoryJournal, messages, RUN, UNKNOWN_RUN } from "../http/doubles.ts";
@@ -125,6 +126,40 @@ describe("W1: watch", () => {
     }
     expect(seen).toEqual(from(1, 3_020));
     expect(reconnected).toBeGreaterThanOrEqual(1);
+  });
+});
+
+describe("W1: a stream that repeats itself, skips, or says what nobody knows", () => {
+  it("is made whole: each event once, in order, caught up once", async () => {
+    const server = new WebSocketServer({ host: "127.0.0.1", port: 0 });
+    await new Promise((resolve) => server.once("listening", resolve));
+    const event = (seq: number) => ({ type: "event", run: RUN, event: { seq, type: "future.event" } });
+    const caughtUp = { type: "caught-up", run: RUN, seq: 2 };
+    const scripts = [
+      [event(1), event(1), { type: "future" }, event(2), caughtUp, event(4)],
+      [event(1), event(2), event(3), caughtUp, { ...event(4), run: UNKNOWN_RUN }, event(4), event(5)],
+    ];
+    const asked: unknown[] = [];
+    server.on("connection", (socket) => {
+      socket.on("message", (data) => {
+        asked.push(JSON.parse(String(data)));
+        for (const frame of scripts.shift() ?? []) socket.send(JSON.stringify(frame));
+      });
+    });
+    const { port } = server.address() as { port: number };
+    const seen = await collect(clientOf(port).watch(RUN, 0), (all) => seqs(all).at(-1) === 5);
+    expect(seen.map(({ kind }) => kind)).toEqual([
+      "event",
+      "event",
+      "caught-up",
+      "reconnecting",
+      "event",
+      "event",
+      "event",
+    ]);
+    expect(seqs(seen)).toEqual([1, 2, 3, 4, 5]);
+    expect(asked).toEqual([0, 2].map((after) => ({ type: "subscribe", run: RUN, after })));
+    await new Promise((resolve) => server.close(resolve));
   });
 });
 
