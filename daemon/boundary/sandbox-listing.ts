@@ -53,7 +53,7 @@ const ARCHIVE_SCRIPT = [
 ].join("\n");
 
 /** Lists everything below `root` but `.git`; `mark` is a word that can't be guessed. */
-export function listingCommand(root: string, mark: string): string[] {
+function listingCommand(root: string, mark: string): string[] {
   return [BUSYBOX, "sh", "-c", LIST_SCRIPT, "listing", root, mark];
 }
 
@@ -72,7 +72,7 @@ export function fetchInput(paths: Iterable<string>): Uint8Array {
   return Buffer.from([...paths].map((path) => `./${path}\0`).join(""));
 }
 
-export function newMark(): string {
+function newMark(): string {
   return randomBytes(16).toString("hex");
 }
 

@@ -131,6 +131,19 @@ function itemOf(entry: Entry, refuse: Refusal): TarItem {
   };
 }
 
+/** Resolves when the parser takes more, or never will. */
+function drained(parser: Extract): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      parser.off("drain", done);
+      parser.off("close", done);
+      resolve();
+    };
+    parser.on("drain", done);
+    parser.on("close", done);
+  });
+}
+
 /** Writes a source into the parser with backpressure; failures come out where the entries are read. */
 async function feed(parser: Extract, source: AsyncIterable<Uint8Array>): Promise<void> {
   try {
@@ -141,10 +154,7 @@ async function feed(parser: Extract, source: AsyncIterable<Uint8Array>): Promise
         throw new Error("it is gzip, not tar: send it unpacked");
       first &&= chunk.length === 0;
       if (parser.write(chunk)) continue;
-      await new Promise<void>((resolve) => {
-        parser.once("drain", resolve);
-        parser.once("close", resolve);
-      }).finally(() => parser.removeAllListeners("drain"));
+      await drained(parser);
     }
     parser.end(null);
   } catch (error) {
@@ -158,7 +168,8 @@ async function feed(parser: Extract, source: AsyncIterable<Uint8Array>): Promise
  */
 export async function* readTar(source: AsyncIterable<Uint8Array>, refuse: Refusal): AsyncGenerator<TarItem> {
   const parser = extract();
-  const fed = feed(parser, source);
+  // Not awaited: a source that stalls must not hold an error back. It never rejects, and ends with the parser.
+  void feed(parser, source);
   try {
     for await (const entry of parser) {
       const item = itemOf(entry, refuse);
@@ -169,7 +180,6 @@ export async function* readTar(source: AsyncIterable<Uint8Array>, refuse: Refusa
     throw unreadable(error, refuse);
   } finally {
     parser.destroy();
-    await fed;
   }
 }
 

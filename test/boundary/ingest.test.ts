@@ -212,6 +212,14 @@ describe("THREATS 36 and 11: hostile archives are refused, naming the entry", ()
     expect(await refusal(summed(archive), { ...RULES, maxBytes: 1000 })).toMatch(/over 1000 bytes/);
   });
 
+  it("a refusal comes at once, also while the source stalls", async () => {
+    async function* stalling(): AsyncGenerator<Uint8Array> {
+      yield archiveOf([{ path: "../f" }]);
+      await new Promise(() => {});
+    }
+    await expect(bytesOf(filterWorkspace(stalling(), RULES).tar)).rejects.toThrow(/has a "\.\."/);
+  });
+
   it("the failure of the source is the cause, and nothing hangs", async () => {
     async function* failing(): AsyncGenerator<Uint8Array> {
       yield archiveOf([{ path: "f" }]).subarray(0, 512);

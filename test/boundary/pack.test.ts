@@ -56,6 +56,13 @@ describe("packWorkspace", () => {
     }
     const first = await bytesOf(packWorkspace(one.path));
     expect(first.equals(await bytesOf(packWorkspace(two.path)))).toBe(true);
+    const listed = execFileSync("tar", ["-t", "--quoting-style=escape", "-f", "-"], {
+      input: first,
+      env: { PATH: process.env.PATH, LC_ALL: "C" },
+    }).toString();
+    const top = listed.split("\n").filter((name) => /^[^/]+\/?$/.test(name));
+    const long = `${"deep".repeat(20)}/`;
+    expect(top).toEqual([".git/", "a/", "b", long, "new\\nline", "\\303\\244"]);
   });
 
   it("skips pipes and sockets, counts them, and reports progress", async () => {

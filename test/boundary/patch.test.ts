@@ -75,6 +75,11 @@ describe("writePatch", () => {
     );
   });
 
+  it("a symlink and a file of the same content are no rename", () => {
+    const patch = expectApplied(new Map([["a", symlink("x")]]), new Map([["b", file("x")]]));
+    expect(patch).not.toContain("rename");
+  });
+
   it("a file becomes a folder, and a folder a file", () => {
     const one = new Map([["a", file("x\n")]]);
     const two = new Map([["a/b", file("y\n")]]);
@@ -84,9 +89,11 @@ describe("writePatch", () => {
 
   it("is what git itself writes, for text", () => {
     using folder = temporaryFolder();
-    const numbers = Array.from({ length: 60 }, (_, index) => `line ${index}\n`);
+    const numbers = Array.from({ length: 120 }, (_, index) => `line ${index}\n`);
     const before = new Map([["f", file(numbers.join(""))]]);
-    const changed = numbers.map((text, index) => (index % 20 === 7 ? "changed\n" : text)).join("");
+    // Gaps of 1 to 8 lines: those of up to six stay in one hunk.
+    const places = new Set([3, 5, 8, 12, 17, 23, 30, 38, 47, 80, 119]);
+    const changed = numbers.map((text, index) => (places.has(index) ? "changed\n" : text)).join("");
     writeTree(folder.path, before);
     const git = (...words: string[]) => execFileSync("git", words, { cwd: folder.path }).toString();
     git("init", "-q");

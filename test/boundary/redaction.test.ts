@@ -126,6 +126,14 @@ describe("J6: redaction", () => {
     expect(parts.join("") + stream.end()).toMatch(/^<\[redacted:\w+\]>$/);
   });
 
+  it("a secret within the beginning of a longer one is found", () => {
+    const redactor = createRedactor([
+      { name: "long", value: "abc-12345678-xyz" },
+      { name: "short", value: "12345678" },
+    ]);
+    expect(redactor.text("abc-12345678-no").text).toBe("abc-[redacted:short]-no");
+  });
+
   it("a secret of several lines: each long line, and the whole without the line break at its end", () => {
     const pem =
       "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\nAQEFAASCBKcwggSjAgEAAoIB\n-----END KEY-----\n";
