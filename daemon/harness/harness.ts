@@ -16,9 +16,6 @@ import type { Harness } from "./port.ts";
 import { submission } from "./submission.ts";
 import { patchOf, patchOfEnded, workspaceOf } from "./workspace.ts";
 
-/** Milliseconds a cancelled run has until the caller is told that it takes longer. */
-const CANCEL_MS = 30_000;
-
 /** Carries every run that has not ended, and answers what clients ask of it. */
 export class RunHarness implements Harness {
   readonly #deps: Dependencies;
@@ -60,7 +57,14 @@ export class RunHarness implements Harness {
 
   #carry(run: LiveRun): void {
     this.#runs.set(run.run, run);
-    const loop = this.#slots(() => live(run))
+    void this.#slots(() => this.#begin(run));
+  }
+
+  /** The run's loop: begun when the run has its turn, or before that when all it has left to do is to end. */
+  #begin(run: LiveRun): Promise<void> {
+    const begun = this.#loops.get(run.run);
+    if (begun || this.#runs.get(run.run) !== run) return begun ?? Promise.resolve();
+    const loop = live(run)
       .catch((error: unknown) => {
         this.#deps.log.error(
           { run: run.run, error: String(error) },
@@ -69,6 +73,7 @@ export class RunHarness implements Harness {
       })
       .then(() => this.#letGo(run));
     this.#loops.set(run.run, loop);
+    return loop;
   }
 
   async #letGo(run: LiveRun): Promise<void> {
@@ -167,20 +172,9 @@ export class RunHarness implements Harness {
     if (!run || run.state.ended)
       throw new CaissonError("run_ended", "The run has ended already; nothing was changed.");
     run.stopStep("cancel");
-    const ended = (async () => {
-      while (!run.state.ended && !run.stopping) await run.changed(CANCEL_MS);
-    })();
-    await Promise.race([ended, this.#queued(run)]);
+    void this.#begin(run);
+    await run.ended();
     return { run: id, seq: run.state.seq };
-  }
-
-  /** A run that still waits for its turn has no loop yet that could end it. */
-  async #queued(run: LiveRun): Promise<void> {
-    if (run.state.policy) return new Promise(() => undefined);
-    await run.commit("synced", (state) =>
-      state.ended || state.policy ? [] : [{ type: "run.cancelled", data: { by: "person" } }],
-    );
-    if (!run.state.ended) return new Promise(() => undefined);
   }
 
   async remove(id: RunId) {

@@ -8,8 +8,11 @@ import type { RunState } from "../run/state.ts";
 import type { GatedSandbox } from "../sandbox/gate.ts";
 import type { Dependencies } from "./dependencies.ts";
 
-/** Why the step under way is to stop. On `stop` the daemon leaves: nothing of the run is touched. */
-export type StopReason = "interrupt" | "cancel" | "stop";
+/**
+ * Why the step under way is to stop. On `disk` the sandbox has written more than it may; on `stop` the daemon
+ * leaves: nothing of the run is touched.
+ */
+export type StopReason = "interrupt" | "cancel" | "disk" | "stop";
 
 /**
  * A run that this daemon carries: its journal, the state folded from it, and the handles that can't be folded
@@ -29,6 +32,8 @@ export class LiveRun {
   policies: readonly Policy[] | undefined;
   cancelled = false;
   stopping = false;
+  /** Bytes on disk, once they are more than the sandbox may have. */
+  overDisk: number | undefined;
 
   constructor(deps: Dependencies, journal: RunJournal, state: RunState) {
     this.deps = deps;
@@ -80,6 +85,8 @@ export class LiveRun {
     if (reason === "cancel") this.cancelled = true;
     if (reason === "stop") this.stopping = true;
     this.#step.abort(reason);
+    // What an action has printed and what it goes on to do stays with the runner, for the next daemon to ask.
+    if (this.stopping) this.sandbox?.detach();
     this.#wake();
   }
 
@@ -95,7 +102,15 @@ export class LiveRun {
 
   /** Resolves at the next change of state, when the step is to stop, or after `ms` milliseconds. */
   changed(ms?: number): Promise<void> {
-    if (this.signal.aborted) return Promise.resolve();
+    return this.signal.aborted ? Promise.resolve() : this.#woken(ms);
+  }
+
+  /** Resolves when the run has ended, or is left to the next daemon. */
+  async ended(): Promise<void> {
+    while (!this.#state.ended && !this.stopping) await this.#woken();
+  }
+
+  #woken(ms?: number): Promise<void> {
     return new Promise((resolve) => {
       const timer = ms === undefined ? undefined : setTimeout(resolve, Math.min(ms, 2 ** 31 - 1));
       this.#waiters.push(() => {

@@ -2,6 +2,7 @@ import { JournalUnwritable } from "../journal/port.ts";
 import type { Ending } from "../protocol/events.ts";
 import { next, type Step } from "../run/next.ts";
 import { EngineError, EngineUnreachable, SandboxLost } from "../sandbox/gate.ts";
+import { overDisk, watchDisk } from "./disk-watch.ts";
 import type { LiveRun } from "./live-run.ts";
 import { checkAcceptance } from "./steps/acceptance.ts";
 import { act, judgeAction, settle } from "./steps/act.ts";
@@ -12,9 +13,20 @@ import { askModel } from "./steps/turn.ts";
 
 /** Milliseconds between attempts while the disk refuses. */
 const DISK_RETRY_MS = 2_000;
+/** Milliseconds the engine has to say why a sandbox is gone. */
+const LOSS_MS = 5_000;
 
 /** The life of a run: ask the state what comes next, do it, until nothing does. */
 export async function live(run: LiveRun): Promise<void> {
+  const unwatch = watchDisk(run);
+  try {
+    await steps(run);
+  } finally {
+    unwatch();
+  }
+}
+
+async function steps(run: LiveRun): Promise<void> {
   while (!run.stopping) {
     run.freshStep();
     const step = nextStep(run);
@@ -29,9 +41,12 @@ export async function live(run: LiveRun): Promise<void> {
 
 function nextStep(run: LiveRun): Step {
   const { state } = run;
-  if (run.cancelled && !state.ended && !state.stopped)
-    return { do: "end", ending: { type: "run.cancelled", by: "person" } };
-  return next(state, run.deps.now());
+  const step = next(state, run.deps.now());
+  if (step.do === "nothing" || step.do === "end") return step;
+  if (run.cancelled) return { do: "end", ending: { type: "run.cancelled", by: "person" } };
+  if (run.overDisk !== undefined)
+    return { do: "end", ending: overDisk(run.overDisk, state.sandbox?.diskBytes ?? 0) };
+  return step;
 }
 
 function perform(run: LiveRun, step: Exclude<Step, { do: "nothing" }>): Promise<unknown> {
@@ -80,15 +95,29 @@ async function handle(run: LiveRun, error: unknown): Promise<void> {
   }
   const { sandbox } = run.state;
   if (error instanceof SandboxLost && sandbox) {
-    log.warn({ run: run.run, sandbox: sandbox.sandbox, reason: error.message }, "the sandbox was lost");
-    run.sandbox = undefined;
-    await run.commit("synced", () => [
-      { type: "sandbox.lost", data: { sandbox: sandbox.sandbox, reason: error.message } },
-    ]);
+    const reason = await lossOf(run, error);
+    log.warn({ run: run.run, sandbox: sandbox.sandbox, reason }, "the sandbox was lost");
+    await run.commit("synced", () => [{ type: "sandbox.lost", data: { sandbox: sandbox.sandbox, reason } }]);
     return;
   }
   log.error({ run: run.run, error: String(error), stack: (error as Error).stack }, "the run fails");
   await endRun(run, endingOf(error));
+}
+
+/** Why the sandbox is gone, as the engine tells it; what may be left of it is removed. */
+async function lossOf(run: LiveRun, error: SandboxLost): Promise<string> {
+  const lost = run.sandbox;
+  run.sandbox = undefined;
+  if (!lost) return error.message;
+  const patience = new Promise<string>((resolve) => setTimeout(resolve, LOSS_MS, error.message).unref());
+  const reason = await Promise.race([lost.lost, patience]);
+  await lost.destroy().catch((failure: unknown) => {
+    run.deps.log.warn(
+      { run: run.run, error: String(failure) },
+      "what is left of the sandbox could not be removed",
+    );
+  });
+  return reason;
 }
 
 function endingOf(error: unknown): Ending {

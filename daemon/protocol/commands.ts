@@ -1,11 +1,13 @@
 import { z } from "zod";
-import { ModelChoice } from "./events.ts";
 import { CheckpointId, RunId, Seq, Sha256 } from "./ids.ts";
 import { LimitsInput } from "./limits.ts";
 
 const text = (maximum: number) => z.string().min(1).max(maximum);
 /** Longest text a person may send with a task or message, in characters. */
 const LONG = 1_000_000;
+
+/** A model as a client names it: a script is sent whole, never as a reference to what a journal holds. */
+const SubmittedModel = z.union([text(200), z.strictObject({ script: text(LONG) })]);
 
 /** Body of `POST /v1/runs`. `policy` is a ready policy's name or a document's text (it has a line break then). */
 export const SubmitRun = z.strictObject({
@@ -19,7 +21,7 @@ export const SubmitRun = z.strictObject({
   workspace: Sha256.optional().describe("The id that PUT /v1/workspaces gave."),
   policy: text(LONG).optional().describe("A policy's name, or the document's text. Default: coding."),
   image: z.string().min(1).max(300).optional(),
-  model: ModelChoice.optional().describe('An id of the Messages API, or {"script": "<text>"}.'),
+  model: SubmittedModel.optional().describe('An id of the Messages API, or {"script": "<text>"}.'),
   accept: z
     .array(text(100_000))
     .max(50)
@@ -55,7 +57,7 @@ export const RewindRun = z.strictObject({ to: z.union([CheckpointId, Seq]) });
 export const ForkRun = z.strictObject({
   at: z.union([CheckpointId, Seq]),
   task: text(LONG).optional(),
-  model: ModelChoice.optional(),
+  model: SubmittedModel.optional(),
 });
 export const CheckPolicy = z.strictObject({ text: text(LONG) });
 export const ExplainPolicy = z

@@ -57,6 +57,15 @@ function decideApproval(state: RunState, id: string, answer: DecideApproval, now
       `Approval ${id} was answered already: ${approval.decision.decision}.`,
     );
   }
+  const waits = state.branch.actions.some(
+    ({ action, stage }) => action === approval.action && stage === "asking",
+  );
+  if (!waits) {
+    throw new CaissonError(
+      "already_decided",
+      `Nothing waits for approval ${id} any more: the run was taken back behind it.`,
+    );
+  }
   if (Date.parse(approval.expiresAt) <= now) {
     throw new CaissonError("already_decided", `Approval ${id} expired at ${approval.expiresAt}.`);
   }

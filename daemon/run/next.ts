@@ -50,9 +50,10 @@ function nextOfTurn(state: RunState): Step {
     case "acting":
       return nextAction(state);
     case "claims-done":
-      return branch.unheard ? { do: "start-turn", turn: branch.turn + 1 } : { do: "check-acceptance" };
+      if (branch.unheard) return { do: "start-turn", turn: branch.turn + 1 };
+      return state.submitted?.data.accept.length ? { do: "check-acceptance" } : completed(state);
     case "accepted":
-      return { do: "end", ending: { type: "run.completed", summary: summaryOf(state) } };
+      return completed(state);
   }
 }
 
@@ -68,6 +69,10 @@ function nextAction(state: RunState): Step {
   if (open.stage !== "asking") return { do: "act", action: open };
   const approval = pendingApproval(state);
   return approval ? { do: "await-approval", approval } : { do: "request-approval", action: open };
+}
+
+function completed(state: RunState): Step {
+  return { do: "end", ending: { type: "run.completed", summary: summaryOf(state) } };
 }
 
 /** The words of the newest response, without its thinking. */

@@ -65,6 +65,8 @@ export interface GatedSandbox {
     spec: HousekeepingSpec,
   ): Promise<{ output: AsyncIterable<Uint8Array>; outcome: Promise<ProcessOutcome>; errors: () => string }>;
   putTar(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void>;
+  /** Bytes the sandbox has written to disk; undefined where that can't be measured. */
+  usedDiskBytes(): Promise<number | undefined>;
   detach(): void;
   destroy(): Promise<void>;
 }
@@ -113,6 +115,9 @@ class Gate implements GatedSandbox {
   }
   putTar(folder: string, tar: AsyncIterable<Uint8Array>) {
     return this.#sandbox.putTar(folder, tar);
+  }
+  async usedDiskBytes() {
+    return this.#sandbox.usedDiskBytes?.();
   }
   detach() {
     this.#sandbox.detach();

@@ -26,7 +26,7 @@ export function event<T extends EventType>(type: T, data: EventData<T>): NewEven
   return { type, data } as NewEvent;
 }
 
-export const submitted = event("run.submitted", {
+export const submittedData: EventData<"run.submitted"> = {
   format: 1,
   run: RUN,
   task: "Repair it.",
@@ -35,7 +35,9 @@ export const submitted = event("run.submitted", {
   accept: [],
   limits: {},
   yesTo: [],
-});
+};
+
+export const submitted = event("run.submitted", submittedData);
 
 export function bound(limits: EventData<"policy.bound">["limits"] = {}): NewEvent {
   return event("policy.bound", { name: "coding", hash: SHA, layers: [], limits, image: "base" });

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import type { NewEvent } from "../../daemon/protocol/events.ts";
 import { next, wallTime } from "../../daemon/run/next.ts";
 import { statusOf } from "../../daemon/run/state.ts";
 import {
@@ -17,10 +18,11 @@ import {
   START,
   started,
   submitted,
+  submittedData,
   turn,
 } from "./journal.ts";
 
-const step = (...events: Parameters<typeof given>) => next(given(...events), START);
+const step = (...events: readonly NewEvent[]) => next(given(...events), START);
 
 test("a run is set up in order: policy, sandbox, workspace, turn", () => {
   expect(next(given(), START).do).toBe("nothing");
@@ -61,7 +63,14 @@ test("A1: an ask waits for a person; without an answer nothing is acted on", () 
 });
 
 test("the end of a turn without actions is looked at by the harness, unless a message came meanwhile", () => {
-  const done = [...ready, turn(1), event("model.requested", request()), responded("done")];
+  const accepting = event("run.submitted", { ...submittedData, accept: ["npm test"] });
+  const done = [
+    accepting,
+    ...ready.slice(1),
+    turn(1),
+    event("model.requested", request()),
+    responded("done"),
+  ];
   expect(step(...done).do).toBe("check-acceptance");
   expect(step(...done, event("message.received", { text: "wait" }))).toEqual({ do: "start-turn", turn: 2 });
   expect(step(...done, checked(false))).toEqual({ do: "start-turn", turn: 2 });

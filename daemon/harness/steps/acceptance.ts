@@ -6,7 +6,7 @@ import type { LiveRun } from "../live-run.ts";
 import { performing } from "../performing.ts";
 import { policiesOf } from "../policies.ts";
 import { resultOf, WORKSPACE } from "../tools/tool.ts";
-import { verdictOf } from "./act.ts";
+import { verdictOf, wallLeft } from "./act.ts";
 import { sandboxOf } from "./end.ts";
 
 type Check = EventData<"acceptance.checked">["checks"][number];
@@ -47,7 +47,7 @@ async function checkOne(run: LiveRun, command: string, index: number): Promise<C
       cwd: WORKSPACE,
       env: sandboxOf(run).env,
       stdin: "none",
-      deadlineMs: Math.min(...timeouts),
+      deadlineMs: Math.min(wallLeft(run), ...timeouts),
       killGraceMs: KILL_GRACE_MS,
     },
     { quiet: true },

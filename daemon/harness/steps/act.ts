@@ -5,6 +5,7 @@ import type { PolicyAction } from "../../policy/port.ts";
 import type { EventData, NewEvent } from "../../protocol/events.ts";
 import { approvalIdOf } from "../../protocol/ids.ts";
 import type { Verdict } from "../../protocol/verdicts.ts";
+import { wallTime } from "../../run/next.ts";
 import type { ActionState } from "../../run/state.ts";
 import { Permit } from "../../sandbox/gate.ts";
 import { bindingOf } from "../binding.ts";
@@ -20,7 +21,7 @@ import { sandboxOf } from "./end.ts";
 export async function planOf(run: LiveRun, action: ActionState): Promise<Plan> {
   const sandbox = sandboxOf(run);
   const policies = await policiesOf(run);
-  const timeoutMs = Math.min(...policies.map((policy) => policy.execLimits.timeoutMs));
+  const timeoutMs = Math.min(wallLeft(run), ...policies.map((policy) => policy.execLimits.timeoutMs));
   return run.deps.toolbox.normalise(action.tool, await hydrateInput(run, action), {
     action: action.action,
     resolve: (path) => resolvePath(sandbox, path),
@@ -28,6 +29,12 @@ export async function planOf(run: LiveRun, action: ActionState): Promise<Plan> {
     env: sandbox.env,
     timeoutMs,
   });
+}
+
+/** Milliseconds of wall time the run has left; at least one, since a deadline of none would be no deadline. */
+export function wallLeft(run: LiveRun): number {
+  const limit = run.state.policy?.limits.wall ?? Number.POSITIVE_INFINITY;
+  return Math.max(1, limit - wallTime(run.state, run.deps.now()));
 }
 
 /** Judges a proposed action; what is allowed by rule is started at once, its verdict on disk before it (A1, J3). */

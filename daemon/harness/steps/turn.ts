@@ -5,9 +5,11 @@ import type { RunState } from "../../run/state.ts";
 import { assembleContext } from "../context.ts";
 import type { LiveRun } from "../live-run.ts";
 import { modelOf } from "../models.ts";
+import { wallLeft } from "./act.ts";
 import { endRun } from "./end.ts";
 
 const LONGEST_RETRY_MS = 60_000;
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** One model request and what came of it: a response with the actions it proposes, or a failure. */
 export async function askModel(run: LiveRun): Promise<void> {
@@ -18,7 +20,7 @@ export async function askModel(run: LiveRun): Promise<void> {
   await run.commit("written", () => [
     { type: "model.requested", data: { turn, model: model.name, manifest, digest } },
   ]);
-  const { signal } = run;
+  const signal = AbortSignal.any([run.signal, wallSignal(run)]);
   const began = deps.now();
   const live = deps.redactor.stream();
   const onText = (delta: string) => tell(run, live.push(delta));
@@ -33,6 +35,11 @@ export async function askModel(run: LiveRun): Promise<void> {
     if (!(error instanceof ModelFailure)) throw error;
     await failed(run, error);
   }
+}
+
+/** Aborts when the run's wall time is over: its limit is noted then, not when the model has finished. */
+function wallSignal(run: LiveRun): AbortSignal {
+  return AbortSignal.timeout(Math.min(LONGEST_TIMER_MS, Math.ceil(wallLeft(run))));
 }
 
 function tell(run: LiveRun, text: string): void {
