@@ -1,13 +1,19 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { promisify } from "node:util";
 import { CaissonClient } from "../../client/api/client.ts";
 import { packageRoot } from "../../daemon/package-root.ts";
-import { END_TYPES, type EventOf, type EventType, type JournalEvent } from "../../daemon/protocol/events.ts";
+import {
+  END_TYPES,
+  type EventData,
+  type EventOf,
+  type EventType,
+  type JournalEvent,
+} from "../../daemon/protocol/events.ts";
 import { OWNER_LABEL } from "../../daemon/sandbox/container-options.ts";
 
 const run = promisify(execFile);
@@ -47,11 +53,12 @@ export class DaemonUnderTest {
     await mkdir(folder, { recursive: true });
     if (options.config !== undefined) await writeFile(join(folder, "config.yaml"), options.config);
     if (options.prices !== undefined) await writeFile(join(folder, "prices.json"), options.prices);
-    const { PATH, DOCKER_HOST } = process.env;
+    const { PATH, DOCKER_HOST, XDG_CACHE_HOME = join(homedir(), ".cache") } = process.env;
     const daemon = new DaemonUnderTest(home, {
       PATH,
       ...(DOCKER_HOST === undefined ? {} : { DOCKER_HOST }),
       HOME: home,
+      XDG_CACHE_HOME,
       XDG_CONFIG_HOME: join(home, "config"),
       ANTHROPIC_CONFIG_DIR: join(home, "config"),
       CAISSON_HOME: join(home, "state"),
@@ -229,6 +236,20 @@ export class DaemonUnderTest {
     return stdout;
   }
 
+  /** Resolves when an action that does {@link UNTIL_TOLD} has begun. */
+  async begun(id: string): Promise<void> {
+    await this.untilType(id, "action.started");
+    await eventually("the action has begun", async () => {
+      const here = await this.inSandbox(id, "/.caisson/busybox", "ls", "/tmp").catch(() => "");
+      return here.includes("begun");
+    });
+  }
+
+  /** Lets an action that does {@link UNTIL_TOLD} end. */
+  async tell(id: string): Promise<void> {
+    await this.inSandbox(id, "/.caisson/busybox", "touch", "/tmp/go");
+  }
+
   async #journalled<T extends EventType>(id: string, type: T): Promise<EventOf<T>> {
     const lines = (await readFile(this.journalOf(id), "utf8")).trim().split("\n");
     const found = lines
@@ -265,8 +286,8 @@ export function isEnd(event: JournalEvent): boolean {
 }
 
 /** The data of every event of one type. */
-export function dataOf<T extends EventType>(events: readonly JournalEvent[], type: T): EventOf<T>["data"][] {
-  return events.flatMap((event) => (event.type === type ? [(event as EventOf<T>).data] : []));
+export function dataOf<T extends EventType>(events: readonly JournalEvent[], type: T): EventData<T>[] {
+  return events.flatMap((event) => (event.type === type ? [event.data as EventData<T>] : []));
 }
 
 /** A script of one bash action a turn, then a last word. */
@@ -274,6 +295,9 @@ export function bashScript(...commands: readonly string[]): { script: string } {
   const turns = commands.map((command) => ({ use: [{ tool: "bash", input: { command } }] }));
   return scripted([...turns, { say: "Done." }]);
 }
+
+/** An action that starts with a file `/tmp/begun` and lasts until somebody makes `/tmp/go`. */
+export const UNTIL_TOLD = "touch /tmp/begun; until [ -e /tmp/go ]; do sleep 0.02; done";
 
 /** JSON is YAML. */
 export function scripted(turns: readonly unknown[]): { script: string } {
