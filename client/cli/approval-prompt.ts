@@ -1,0 +1,58 @@
+import type { EventData } from "../../daemon/protocol/events.ts";
+import { actionInFull } from "./render/action.ts";
+import { EMPTY, type Line, line, span } from "./render/line.ts";
+import { duration, shortApproval } from "./render/quantities.ts";
+
+export type Asked = EventData<"approval.requested">;
+
+export type Answer =
+  | { readonly decision: "allow"; readonly for: "once" | "run" }
+  | { readonly decision: "deny"; readonly for: "once"; readonly reason?: string }
+  /** Ctrl-C at the question. */
+  | "interrupt"
+  /** Somebody else has answered, or the time is over. */
+  | "obsolete";
+
+/** What a person must know to answer: the exact action, the rule that asks, and how long there is time. */
+export function askedLines(asked: Asked, now: number): Line[] {
+  const left = Math.max(0, Date.parse(asked.expiresAt) - now);
+  return [
+    EMPTY,
+    line(0, span("? The agent asks for approval", "warn")),
+    ...actionInFull(asked.tool, asked.input),
+    line(2, span("rule ", "dim"), asked.rule, span(` — ${asked.reason}`)),
+    line(2, span(`without an answer it is denied in ${duration(left)}`, "dim")),
+  ];
+}
+
+/** How to answer from another terminal. */
+export function answerLines(asked: Asked): Line[] {
+  const id = shortApproval(asked.approval);
+  return [
+    line(2, `caisson approve ${id}`, span("              allow it once", "dim")),
+    line(2, `caisson approve ${id} --for run`, span("    and for the rest of this run", "dim")),
+    line(2, `caisson deny ${id} --reason TEXT`, span("   deny it, and tell the agent why", "dim")),
+  ];
+}
+
+/** Asks the person at the terminal: y once, r for this run, n no. */
+export async function askPerson(signal: AbortSignal): Promise<Answer> {
+  const { isCancel, selectKey, text } = await import("@clack/prompts");
+  const cancelled = (): Answer => (signal.aborted ? "obsolete" : "interrupt");
+  const key = await selectKey({
+    message: "Allow it?",
+    options: [
+      { value: "y", label: "yes, this once" },
+      { value: "r", label: "yes, for the rest of this run" },
+      { value: "n", label: "no" },
+    ],
+    signal,
+  });
+  if (isCancel(key)) return cancelled();
+  if (key === "y") return { decision: "allow", for: "once" };
+  if (key === "r") return { decision: "allow", for: "run" };
+  const reason = await text({ message: "Why not? The agent is told. (Enter: no reason)", signal });
+  if (isCancel(reason)) return cancelled();
+  const given = reason?.trim() ?? "";
+  return { decision: "deny", for: "once", ...(given !== "" && { reason: given }) };
+}

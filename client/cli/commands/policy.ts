@@ -1,0 +1,70 @@
+import { resolve } from "node:path";
+import type { PolicyCheck, PolicyExplanation } from "../../../daemon/protocol/views.ts";
+import { type Command, connect, writeJson } from "../command.ts";
+import { badInput, EXIT, type ExitStatus } from "../exit.ts";
+import { verdictLine } from "../render/events.ts";
+import { type Line, line, type Style, span } from "../render/line.ts";
+import { counted } from "../render/quantities.ts";
+import { readDocument } from "./run.ts";
+
+/** `caisson policy check FILE`: 1 when the file is refused. */
+export async function check(command: Command, file: string): Promise<ExitStatus> {
+  const text = await readDocument(resolve(command.settings.folder, file), "policy");
+  const result = await (await connect(command)).checkPolicy(text);
+  if (command.json) await writeJson(command, result);
+  else command.terminal.say(checkLines(file, result));
+  return result.ok ? EXIT.done : EXIT.failed;
+}
+
+export function checkLines(file: string, { ok, errors, warnings, tests }: PolicyCheck): Line[] {
+  const problems = (list: PolicyCheck["errors"], word: string, style: Style) =>
+    list.flatMap(({ line: row, column, message, hint }) => [
+      line(0, `${file}:${row}:${column}: `, span(word, style), `: ${message}`),
+      ...(hint === undefined ? [] : [line(2, span(hint, "dim"))]),
+    ]);
+  return [
+    ...problems(errors, "error", "bad"),
+    ...problems(warnings, "warning", "warn"),
+    ...tests.failed.map(({ index, expected, got }) =>
+      line(0, span(`tests[${index}]`, "bad"), `: expected ${expected}, got ${got}`),
+    ),
+    line(
+      0,
+      ok ? span("✓ ", "good") : span("✗ ", "bad"),
+      ok ? "The policy holds" : "The policy is refused",
+      `; ${counted(tests.passed, "test")} passed, ${tests.failed.length} failed`,
+    ),
+  ];
+}
+
+export interface ExplainOptions {
+  readonly exec?: string;
+  readonly read?: string;
+  readonly write?: string;
+  readonly http?: string;
+}
+
+/** `caisson policy explain FILE --exec CMD | --read P | --write P | --http "METHOD URL"` */
+export async function explain(command: Command, file: string, options: ExplainOptions): Promise<ExitStatus> {
+  const { exec, read, write, http } = options;
+  const given = Object.entries({ exec, read, write, http }).filter(([, value]) => value !== undefined);
+  if (given.length !== 1)
+    throw badInput('Give exactly one of --exec CMD, --read PATH, --write PATH and --http "METHOD URL".');
+  const text = await readDocument(resolve(command.settings.folder, file), "policy");
+  const verdict = await (await connect(command)).explainPolicy({ text, ...Object.fromEntries(given) });
+  if (command.json) await writeJson(command, verdict);
+  else command.terminal.say(explanationLines(verdict));
+  return EXIT.done;
+}
+
+export function explanationLines({ verdict, rule, reason, layer, matched }: PolicyExplanation): Line[] {
+  const matches = matched.map((one) =>
+    line(2, `${one.decision.padEnd(5)} ${one.rule}`, span(` (${one.layer})`, "dim")),
+  );
+  return [
+    { ...verdictLine(verdict, rule, ""), indent: 0 },
+    line(0, reason),
+    line(0, span(matches.length === 0 ? `no rule matched (${layer})` : "rules that matched:", "dim")),
+    ...matches,
+  ];
+}

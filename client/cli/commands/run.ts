@@ -1,0 +1,194 @@
+import { randomUUID } from "node:crypto";
+import { existsSync } from "node:fs";
+import { readFile, stat } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import type { z } from "zod";
+import type { SubmitRun } from "../../../daemon/protocol/commands.ts";
+import { LimitsInput } from "../../../daemon/protocol/limits.ts";
+import type { CaissonClient } from "../../api/client.ts";
+import { type Command, writeJson } from "../command.ts";
+import { ensureDaemon } from "../ensure-daemon.ts";
+import { badInput, EXIT, type ExitStatus } from "../exit.ts";
+import { follow } from "../follow.ts";
+import { runNamed } from "../names.ts";
+import { type Line, line, span } from "../render/line.ts";
+import { bytes, counted, shortRun } from "../render/quantities.ts";
+import { readDefaults } from "../settings.ts";
+
+/** Largest policy or script that is read, in bytes. */
+const DOCUMENT_BYTES = 1_000_000;
+const DEFAULT_POLICY = "coding";
+
+export interface RunOptions {
+  readonly workspace?: string;
+  readonly policy?: string;
+  readonly image?: string;
+  readonly model?: string;
+  readonly accept: readonly string[];
+  readonly limit: readonly string[];
+  readonly yesTo: readonly string[];
+  readonly continue?: string;
+  readonly detach?: boolean;
+}
+
+type Submission = z.input<typeof SubmitRun>;
+
+/** `caisson run TASK`. Everything a person wrote is checked before a daemon is started or anything is sent. */
+export async function run(command: Command, task: string, options: RunOptions): Promise<ExitStatus> {
+  if (task.trim() === "")
+    throw badInput('The task is empty. Say what is to be done: caisson run "fix the failing test"');
+  const body = await submissionOf(command, task, options);
+  const workspace = await workspaceOf(command, options.workspace);
+  const client = await ensureDaemon(command);
+  const continues =
+    options.continue === undefined ? {} : { continues: await runNamed(client, options.continue) };
+  const uploaded = await upload(command, client, workspace);
+  const accepted = await client.submit({ requestId: randomUUID(), ...body, ...continues, ...uploaded });
+  if (!options.detach) return follow(command, client, accepted.run, { after: 0, unanswerable: "leave" });
+  if (command.json) await writeJson(command, accepted);
+  else command.terminal.say(submittedLines(accepted.run));
+  return EXIT.done;
+}
+
+function submittedLines(run: string): Line[] {
+  return [
+    line(0, `Run ${run} goes on in the daemon.`),
+    line(2, `caisson watch ${shortRun(run)}`, span("   see it live", "dim")),
+  ];
+}
+
+async function submissionOf({ settings }: Command, task: string, options: RunOptions): Promise<Submission> {
+  const defaults = await readDefaults(settings.env);
+  const model = options.model ?? defaults.model;
+  const image = options.image ?? defaults.image;
+  const limits = limitsOf(options.limit);
+  return {
+    task,
+    policy: await policyText(settings.folder, options.policy ?? defaults.policy ?? DEFAULT_POLICY),
+    ...(model !== undefined && { model: await modelChoice(settings.folder, model) }),
+    ...(image !== undefined && { image }),
+    ...(options.accept.length > 0 && { accept: [...options.accept] }),
+    ...(options.yesTo.length > 0 && { yesTo: [...options.yesTo] }),
+    ...(limits !== undefined && { limits }),
+  };
+}
+
+/** `KEY=VALUE` words as the protocol has them. @throws CliError that names the key, or what to write */
+export function limitsOf(words: readonly string[]): z.input<typeof LimitsInput> | undefined {
+  if (words.length === 0) return undefined;
+  const given: Record<string, string> = {};
+  const keys = Object.keys(LimitsInput.shape);
+  for (const word of words) {
+    const equals = word.indexOf("=");
+    const key = word.slice(0, equals);
+    if (equals < 1) throw badInput(`--limit ${word}: write KEY=VALUE, such as --limit wall=10m.`);
+    if (!keys.includes(key))
+      throw badInput(`--limit ${word}: there is no limit "${key}". There are: ${keys.join(", ")}.`);
+    if (Object.hasOwn(given, key)) throw badInput(`--limit ${key} is given twice.`);
+    given[key] = word.slice(equals + 1);
+  }
+  const result = LimitsInput.safeParse(given);
+  if (result.success) return given;
+  const issue = result.error.issues[0];
+  const key = String(issue?.path[0] ?? "");
+  throw badInput(`--limit ${key}=${given[key] ?? ""}: ${issue?.message ?? "not a limit"}.`);
+}
+
+/** A document's text, or a ready policy's name. */
+export async function policyText(folder: string, given: string): Promise<string> {
+  const path = resolve(folder, given);
+  const looksLikePath = given.includes("/") || /\.ya?ml$/.test(given);
+  if (!looksLikePath && !existsSync(path)) return given;
+  if (!looksLikePath && (await stat(path)).isDirectory()) return given;
+  // A line feed tells the daemon that this is a document.
+  return `${await readDocument(path, "policy")}\n`;
+}
+
+async function modelChoice(folder: string, given: string): Promise<string | { script: string }> {
+  if (!given.startsWith("script:")) return given;
+  const name = given.slice("script:".length);
+  if (name === "") throw badInput("--model script: needs a file: --model script:FILE");
+  return { script: await readDocument(resolve(folder, name), "script") };
+}
+
+/** @throws CliError when there is no such file, or it can't be one */
+export async function readDocument(path: string, what: string): Promise<string> {
+  try {
+    const { size } = await stat(path);
+    if (size > DOCUMENT_BYTES)
+      throw badInput(
+        `The ${what} ${path} has ${bytes(size)}; at most ${bytes(DOCUMENT_BYTES)} are read. Nothing was submitted.`,
+      );
+    const text = await readFile(path, "utf8");
+    if (text.trim() === "") throw badInput(`The ${what} ${path} is empty. Nothing was submitted.`);
+    return text;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    const why = code === "ENOENT" ? "there is no such file" : code === "EISDIR" ? "it is a folder" : message;
+    throw badInput(`The ${what} ${path} can't be read: ${why}. Nothing was submitted.`);
+  }
+}
+
+/** The folder to copy into the sandbox; undefined: an empty workspace. */
+async function workspaceOf(
+  { settings, terminal }: Command,
+  given: string | undefined,
+): Promise<string | undefined> {
+  if (given !== undefined) {
+    const folder = resolve(settings.folder, given);
+    const found = await stat(folder).catch(() => undefined);
+    if (!found?.isDirectory())
+      throw badInput(
+        `--workspace ${given}: ${found ? "it is not a folder" : "there is no such folder"}. Nothing was submitted.`,
+      );
+    return folder;
+  }
+  if (inWorkTree(settings.folder)) {
+    terminal.remark([line(0, span(`Workspace: a copy of ${settings.folder}`, "dim"))]);
+    return settings.folder;
+  }
+  terminal.remark([
+    line(
+      0,
+      span("Workspace: empty, for this folder lies in no git work tree (--workspace DIR gives one)", "dim"),
+    ),
+  ]);
+  return undefined;
+}
+
+/** Whether the folder, or one above it, is a git work tree. */
+export function inWorkTree(start: string): boolean {
+  for (let folder = start; ; folder = dirname(folder)) {
+    if (existsSync(join(folder, ".git"))) return true;
+    if (folder === dirname(folder)) return false;
+  }
+}
+
+async function upload(
+  command: Command,
+  client: CaissonClient,
+  folder: string | undefined,
+): Promise<{ workspace?: string }> {
+  if (folder === undefined) return {};
+  const { packWorkspace } = await import("../../workspace/pack.ts");
+  let packed = "";
+  let failure: unknown;
+  const onProgress = ({ files, bytes: size }: { files: number; bytes: number }) => {
+    packed = `${counted(files, "file")}, ${bytes(size)}`;
+  };
+  // What goes wrong in reading the folder would else look like a fault of the connection.
+  const archive = async function* () {
+    try {
+      yield* packWorkspace(folder, { onProgress });
+    } catch (error) {
+      failure = error;
+      throw error;
+    }
+  };
+  const workspace = await client.uploadWorkspace(archive()).catch((error: unknown) => {
+    throw failure ?? error;
+  });
+  command.terminal.remark([line(0, span(`Packed ${packed}`, "dim"))]);
+  return { workspace };
+}

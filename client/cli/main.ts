@@ -1,0 +1,72 @@
+#!/usr/bin/env node
+import { CommanderError } from "commander";
+import { CliError, EXIT, statusOfCode } from "./exit.ts";
+import { clientVersion } from "./package.ts";
+import { createProgram } from "./program.ts";
+import { settingsOf } from "./settings.ts";
+import { openTerminal, plainMessage } from "./terminal.ts";
+
+/** Runs one command line; resolves to the exit status. Nothing is thrown: errors become messages. */
+async function main(words: readonly string[]): Promise<number> {
+  const { stdin, stdout, stderr, env } = process;
+  let status: number = EXIT.done;
+  const program = createProgram({
+    start: async (work, json) => {
+      const terminal = openTerminal({ stdin, stdout, stderr, env, json });
+      status = await work({ settings: settingsOf(env, process.cwd()), terminal, json });
+    },
+    output: {
+      writeOut: (text) => stdout.write(text),
+      writeErr: (text) => stderr.write(plainMessage(text)),
+    },
+    version: clientVersion,
+  });
+  try {
+    await program.parseAsync([...words], { from: "user" });
+    return status;
+  } catch (error) {
+    return explain(error, (text) => stderr.write(plainMessage(text)));
+  }
+}
+
+/** Says what went wrong and gives it its status. Names, not classes, tell errors of parts that may not be loaded. */
+function explain(error: unknown, say: (text: string) => void): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.badInput;
+  if (!(error instanceof Error)) {
+    say(String(error));
+    return EXIT.failed;
+  }
+  say(messageOf(error));
+  if (error instanceof CliError) return error.status;
+  if (error.name === "CaissonError" && "code" in error)
+    return statusOfCode(error.code as Parameters<typeof statusOfCode>[0]);
+  return STATUS_BY_NAME[error.name] ?? EXIT.failed;
+}
+
+const STATUS_BY_NAME: Readonly<Record<string, number>> = {
+  DaemonUnreachable: EXIT.unreachable,
+  UnexpectedAnswer: EXIT.unreachable,
+  PackError: EXIT.badInput,
+  ApplyConflict: EXIT.failed,
+  PatchRefused: EXIT.failed,
+};
+
+function messageOf(error: Error): string {
+  const parts = "errors" in error && Array.isArray(error.errors) ? error.errors : [];
+  const listed = parts.map(
+    ({ path, message }: { path?: unknown; message?: unknown }) => `\n  ${path}: ${message}`,
+  );
+  return `${error.message}${listed.join("")}`;
+}
+
+/** A reader that went away (`| head`) has what it wanted: no more is said. */
+function endQuietly(error: NodeJS.ErrnoException): void {
+  if (error.code === "EPIPE") process.exit(process.exitCode ?? EXIT.done);
+  throw error;
+}
+
+process.stdout.on("error", endQuietly);
+process.stderr.on("error", endQuietly);
+const status = await main(process.argv.slice(2));
+process.exitCode = status;
+process.stdout.write("", () => process.stderr.write("", () => process.exit(status)));

@@ -1,0 +1,216 @@
+import { CommanderError, type OutputConfiguration, Command as Program } from "commander";
+import type { Command } from "./command.ts";
+import { EXIT } from "./exit.ts";
+
+/** Carries out what a command line asks for; resolves to the exit status. */
+type Work = (command: Command) => Promise<number>;
+
+export interface Host {
+  /** Called at most once, with the work that the command line asks for. */
+  start(work: Work, json: boolean): Promise<void>;
+  readonly output: OutputConfiguration;
+  version(): string;
+}
+
+const JSON_OPTION = ["--json", "machine output on standard output, people's text on standard error"] as const;
+
+function collect(value: string, before: readonly string[]): string[] {
+  return [...before, value];
+}
+
+/**
+ * The command line of CONTRACT: every command, its arguments and options. Commands are imported when they are
+ * called, so that none waits for what only another needs.
+ */
+export function createProgram(host: Host): Program {
+  const program = new Program("caisson")
+    .description("Runs AI agents in disposable containers, behind a policy, with everything journalled.")
+    .exitOverride()
+    .configureOutput(host.output)
+    .showHelpAfterError("(caisson --help, or caisson COMMAND --help, says what there is)")
+    .helpCommand(true);
+  program.option("-V, --version", "the version of this program").on("option:version", () => {
+    host.output.writeOut?.(`${host.version()}\n`);
+    throw new CommanderError(EXIT.done, "commander.version", "");
+  });
+  const add = (words: string, description: string) =>
+    program
+      .command(words)
+      .description(description)
+      .option(...JSON_OPTION);
+  const start = (work: Work, { json }: { readonly json?: boolean }) => host.start(work, json === true);
+  addRun(add, start);
+  addRuns(add, start);
+  addApprovals(add, start);
+  addResults(add, start);
+  addPolicies(program, start);
+  addDaemon(program, add, start);
+  return program;
+}
+
+type Add = (words: string, description: string) => Program;
+type Start = (work: Work, options: { readonly json?: boolean }) => Promise<void>;
+type Json = { readonly json?: boolean };
+
+function addRun(add: Add, start: Start): void {
+  add("run <task>", "give an agent a task and watch it work")
+    .option(
+      "--workspace <dir>",
+      "the folder to copy into the sandbox (default: this one, if it lies in a git work tree)",
+    )
+    .option("--policy <name|file>", "a ready policy, or a policy file (default: coding)")
+    .option("--image <name>", "the sandbox's image (default: the policy's)")
+    .option("--model <model>", "a model's id, or script:FILE")
+    .option("--continue <run>", "take up where an earlier run ended")
+    .option(
+      "--accept <cmd>",
+      "a command that must pass before the run is complete; may be repeated",
+      collect,
+      [],
+    )
+    .option(
+      "--limit <key=value>",
+      "wall, actions, tokens, cost, bytesOut, denials or asks; may be repeated",
+      collect,
+      [],
+    )
+    .option("--yes-to <rule>", "answer this rule's asks in advance; may be repeated", collect, [])
+    .option("--detach", "leave when the task is submitted")
+    .action((task: string, options) =>
+      start(async (command) => (await import("./commands/run.ts")).run(command, task, options), options),
+    );
+}
+
+function addRuns(add: Add, start: Start): void {
+  const runs = () => import("./commands/runs.ts");
+  add("ls", "list runs, newest first")
+    .option("--status <status>", "only these, joined by commas")
+    .option("--limit <n>", "how many (default: 50)")
+    .action((options) => start(async (command) => (await runs()).list(command, options), options));
+  add("show <run>", "how a run stands, and how to go on").action((name: string, options: Json) =>
+    start(async (command) => (await runs()).show(command, name), options),
+  );
+  add("watch <run>", "tell a run from its beginning, then live")
+    .option("--after <seq>", "begin after this event")
+    .action((name: string, options) =>
+      start(async (command) => (await runs()).watch(command, name, options), options),
+    );
+  add("events <run>", "a run's journal, one event a line")
+    .option("--after <seq>", "begin after this event")
+    .action((name: string, options) =>
+      start(async (command) => (await runs()).events(command, name, options), options),
+    );
+  add("message <run> <text>", "say something to the agent; it reads it before its next turn").action(
+    (name: string, text: string, options: Json) =>
+      start(async (command) => (await runs()).message(command, name, text), options),
+  );
+  const verbs = {
+    interrupt: "stop a run where it is",
+    resume: "go on with an interrupted run",
+    cancel: "end a run for good",
+  } as const;
+  for (const verb of ["interrupt", "resume", "cancel"] as const)
+    add(`${verb} <run>`, verbs[verb]).action((name: string, options: Json) =>
+      start(async (command) => (await runs()).tell(command, verb, name), options),
+    );
+  add("rm <run>", "delete an ended run: journal, output, images").action((name: string, options: Json) =>
+    start(async (command) => (await runs()).remove(command, name), options),
+  );
+}
+
+function addApprovals(add: Add, start: Start): void {
+  const module = () => import("./commands/approvals.ts");
+  add("approvals", "what waits for an approval, and what was allowed for a run").action((options: Json) =>
+    start(async (command) => (await module()).approvals(command), options),
+  );
+  add("approve <id>", "allow what a run asks for")
+    .option("--for <once|run>", "this once, or for the rest of the run", "once")
+    .option("--reason <text>", "why")
+    .action((id: string, options) =>
+      start(async (command) => (await module()).decide(command, "allow", id, options), options),
+    );
+  add("deny <id>", "deny what a run asks for")
+    .option("--reason <text>", "why; the agent is told")
+    .action((id: string, options) =>
+      start(async (command) => (await module()).decide(command, "deny", id, options), options),
+    );
+  add("revoke <id>", "take back an approval that was given for a run").action((id: string, options: Json) =>
+    start(async (command) => (await module()).revoke(command, id), options),
+  );
+}
+
+function addResults(add: Add, start: Start): void {
+  const module = () => import("./commands/changes.ts");
+  add("diff <run>", "what a run changed in its workspace, as a patch").action((name: string, options: Json) =>
+    start(async (command) => (await module()).diff(command, name), options),
+  );
+  add("apply <run>", "bring a run's changes into a folder")
+    .option("--workspace <dir>", "the folder (default: this one, if it lies in a git work tree)")
+    .option("--branch <name>", "make this git branch first and apply there")
+    .action((name: string, options) =>
+      start(async (command) => (await module()).apply(command, name, options), options),
+    );
+  add("verify <run|file>", "check a journal: hash chain, sequence, blobs")
+    .option("--head <hash>", "the hash that its last event must have")
+    .action((name: string, options) =>
+      start(
+        async (command) => (await import("./commands/verify.ts")).verify(command, name, options),
+        options,
+      ),
+    );
+}
+
+function addPolicies(program: Program, start: Start): void {
+  const module = () => import("./commands/policy.ts");
+  const policy = program.command("policy").description("policy files: check and explain");
+  policy
+    .command("check <file>")
+    .description("check a policy file and run its tests")
+    .option(...JSON_OPTION)
+    .action((file: string, options: Json) =>
+      start(async (command) => (await module()).check(command, file), options),
+    );
+  policy
+    .command("explain <file>")
+    .description("what a policy says to one command, path or request, and which rule decides")
+    .option("--exec <cmd>", "a command")
+    .option("--read <path>", "a path that is read")
+    .option("--write <path>", "a path that is written")
+    .option("--http <method url>", 'a request, such as "GET https://example.org/"')
+    .option(...JSON_OPTION)
+    .action((file: string, options) =>
+      start(async (command) => (await module()).explain(command, file, options), options),
+    );
+}
+
+function addDaemon(program: Program, add: Add, start: Start): void {
+  const module = () => import("./commands/daemon.ts");
+  program
+    .command("up")
+    .description("the daemon, in the foreground")
+    .action(() => start(async (command) => (await module()).up(command), {}));
+  program
+    .command("down")
+    .description("stop the daemon; runs go on when it starts again")
+    .action(() => start(async (command) => (await module()).down(command), {}));
+  program
+    .command("logs")
+    .description("what the daemon in the background wrote")
+    .option("-f, --follow", "go on with what it writes from now on")
+    .action((options) => start(async (command) => (await module()).logs(command, options), {}));
+  add("doctor", "look at everything a run needs").action((options: Json) =>
+    start(async (command) => (await module()).delegated(command, ["doctor"]), options),
+  );
+  const images = program.command("images").description("the images sandboxes are made from");
+  for (const [action, description] of [
+    ["list", "what there is"],
+    ["build", "build what is missing"],
+  ] as const)
+    images
+      .command(action)
+      .description(description)
+      .option(...JSON_OPTION)
+      .action((options: Json) =>
+        start(async (command) => (await module()).delegated(command, ["images", action]), options),
+      );
+}

@@ -1,0 +1,109 @@
+import { harmlessLine } from "../harmless.ts";
+import { cut, displayWidth, splitAt } from "./width.ts";
+
+export type Style = "plain" | "dim" | "bold" | "good" | "bad" | "warn" | "accent";
+
+/** A piece of a line in one style. Its text may be anyone's: it becomes harmless when it is painted. */
+export interface Span {
+  readonly text: string;
+  readonly style: Style;
+}
+
+/** What is to stand on a line of its own. `indent` in cells; too long for the terminal, it is wrapped or cut. */
+export interface Line {
+  readonly indent: number;
+  readonly spans: readonly Span[];
+  readonly long: "wrap" | "cut";
+}
+
+export const EMPTY: Line = { indent: 0, spans: [], long: "wrap" };
+
+export function span(text: string, style: Style = "plain"): Span {
+  return { text, style };
+}
+
+export function line(indent: number, ...spans: readonly (Span | string)[]): Line {
+  return { indent, spans: spans.map((one) => (typeof one === "string" ? span(one) : one)), long: "wrap" };
+}
+
+/** One line for each line of `text`, too long ones wrapped. */
+export function paragraphs(indent: number, text: string, style: Style = "plain"): Line[] {
+  return text
+    .replace(/\s+$/, "")
+    .split("\n")
+    .map((one) => line(indent, span(one, style)));
+}
+
+export interface Paper {
+  /** Cells of a row; `Infinity` when the text goes into a pipe. */
+  readonly columns: number;
+  colour(text: string, style: Style): string;
+}
+
+/** The rows a line takes, harmless and coloured, without line feeds. */
+export function paint(one: Line, paper: Paper): string[] {
+  const indent = Math.min(one.indent, Math.max(0, paper.columns - 10));
+  const width = paper.columns - indent;
+  const spans = one.spans.map(({ text, style }) => ({ text: harmlessLine(text), style }));
+  const rows = one.long === "cut" ? [shortened(spans, width)] : wrapped(spans, width);
+  return rows.map((row) => {
+    const text = row.map((part) => paper.colour(part.text, part.style)).join("");
+    return text === "" ? "" : " ".repeat(indent) + text;
+  });
+}
+
+/** Everything in one string, each row with its line feed. */
+export function painted(lines: readonly Line[], paper: Paper): string {
+  return lines
+    .flatMap((one) => paint(one, paper))
+    .map((row) => `${row}\n`)
+    .join("");
+}
+
+function shortened(spans: readonly Span[], width: number): Span[] {
+  const row: Span[] = [];
+  let left = width;
+  for (const { text, style } of spans) {
+    const short = cut(text, left);
+    if (short !== "") row.push({ text: short, style });
+    if (short !== text) break;
+    left -= displayWidth(short);
+  }
+  return row;
+}
+
+/** Breaks at spaces; a word longer than a row is broken anywhere. */
+function wrapped(spans: readonly Span[], width: number): Span[][] {
+  if (!Number.isFinite(width)) return [[...spans]];
+  const rows: Span[][] = [];
+  let row: Span[] = [];
+  let used = 0;
+  const next = () => {
+    rows.push(row);
+    row = [];
+    used = 0;
+  };
+  for (const { text, style } of spans) {
+    for (const word of text.match(/ +|[^ ]+/g) ?? []) {
+      let rest = word;
+      const space = rest.startsWith(" ");
+      if (used > 0 && used + displayWidth(rest) > width) {
+        next();
+        if (space) continue;
+      }
+      for (
+        let [fits, more] = splitAt(rest, width);
+        more !== "" && fits !== "";
+        [fits, more] = splitAt(rest, width)
+      ) {
+        row.push({ text: fits, style });
+        next();
+        rest = more;
+      }
+      row.push({ text: rest, style });
+      used += displayWidth(rest);
+    }
+  }
+  if (row.length > 0 || rows.length === 0) rows.push(row);
+  return rows;
+}

@@ -1,0 +1,94 @@
+import type { EventData, JournalEvent } from "../../../daemon/protocol/events.ts";
+import type { LiveFrame } from "../../../daemon/protocol/frames.ts";
+import { previewOf } from "../../../daemon/protocol/text.ts";
+import { eventLines } from "./events.ts";
+import { EMPTY, type Line, paragraphs } from "./line.ts";
+import { LiveOutput, outputLines } from "./output.ts";
+
+/** Actions whose live output is kept apart at a time; more are told when they finish. */
+const LIVE_ACTIONS = 100;
+/** Characters of a model's unfinished line that wait for their line feed. */
+const LIVE_TEXT = 8_000;
+
+/**
+ * Tells a run: events as lines, and between them what comes live, so that nothing is told twice. Knows nothing of
+ * terminals or time.
+ */
+export class Narration {
+  readonly #tools = new Map<string, string>();
+  readonly #outputs = new Map<string, LiveOutput>();
+  /** What the model has said live in the present turn, and how much of it was told. */
+  #saying = "";
+  #told = 0;
+
+  event(event: JournalEvent): Line[] {
+    switch (event.type) {
+      case "action.proposed":
+        this.#tools.set(event.data.action, event.data.tool);
+        return eventLines(event);
+      case "action.finished":
+        return [...this.#outputOf(event.data), ...eventLines(event)];
+      case "action.unknown":
+      case "sandbox.lost":
+        return [...this.#unfinished(), ...eventLines(event)];
+      case "model.responded":
+        return this.#said(event);
+      case "model.failed":
+        return [...this.#brokenOff(), ...eventLines(event)];
+      default:
+        return eventLines(event);
+    }
+  }
+
+  live({ action, data }: Omit<LiveFrame, "type">): Line[] {
+    if (action === undefined) return this.#saysMore(data);
+    const output = this.#outputs.get(action) ?? new LiveOutput();
+    if (!this.#outputs.has(action) && this.#outputs.size >= LIVE_ACTIONS) return [];
+    this.#outputs.set(action, output);
+    return output.push(data);
+  }
+
+  #outputOf({ action, output }: EventData<"action.finished">): Line[] {
+    const tool = this.#tools.get(action) ?? "";
+    const live = this.#outputs.get(action);
+    this.#tools.delete(action);
+    this.#outputs.delete(action);
+    return live && !live.unseen ? live.end() : outputLines(tool, output);
+  }
+
+  #unfinished(): Line[] {
+    const lines = [...this.#outputs.values()].flatMap((output) => output.end());
+    this.#outputs.clear();
+    return lines;
+  }
+
+  #saysMore(data: string): Line[] {
+    this.#saying += data;
+    const end = this.#saying.lastIndexOf("\n") + 1;
+    const until = this.#saying.length - this.#told > LIVE_TEXT ? this.#saying.length : end;
+    if (until <= this.#told) return [];
+    const first = this.#told === 0;
+    const lines = paragraphs(0, this.#saying.slice(this.#told, until));
+    this.#told = until;
+    return first ? [EMPTY, ...lines] : lines;
+  }
+
+  #said(event: Extract<JournalEvent, { type: "model.responded" }>): Line[] {
+    const whole = event.data.content
+      .flatMap((block) => (block.type === "text" ? [previewOf(block.text)] : []))
+      .join("");
+    const told = this.#saying.slice(0, this.#told);
+    this.#saying = "";
+    this.#told = 0;
+    if (told === "" || !whole.startsWith(told)) return eventLines(event);
+    const rest = whole.slice(told.length);
+    return rest.trim() === "" ? [] : paragraphs(0, rest);
+  }
+
+  #brokenOff(): Line[] {
+    const told = this.#told > 0;
+    this.#saying = "";
+    this.#told = 0;
+    return told ? paragraphs(0, "… (the response broke off)", "dim") : [];
+  }
+}

@@ -1,0 +1,48 @@
+/** Quantities as people read them. */
+
+const UNITS = ["B", "kB", "MB", "GB", "TB"];
+
+export function bytes(count: number): string {
+  let value = count;
+  let unit = 0;
+  while (value >= 1000 && unit < UNITS.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${UNITS[unit]}`;
+}
+
+/** `0.3 s`, `12 s`, `4 m 05 s`, `2 h 10 m`, `3 d`. */
+export function duration(milliseconds: number): string {
+  const seconds = Math.max(0, milliseconds) / 1000;
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 60) return `${Math.round(seconds)} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} m ${String(Math.floor(seconds % 60)).padStart(2, "0")} s`;
+  const hours = Math.floor(minutes / 60);
+  return hours < 48 ? `${hours} h ${String(minutes % 60).padStart(2, "0")} m` : `${Math.floor(hours / 24)} d`;
+}
+
+export function dollars(amount: number): string {
+  return amount > 0 && amount < 0.01 ? "<$0.01" : `$${amount.toFixed(2)}`;
+}
+
+export function tokens(count: number): string {
+  if (count < 1000) return String(count);
+  return count < 1e6 ? `${(count / 1000).toFixed(1)}k` : `${(count / 1e6).toFixed(2)}M`;
+}
+
+export function counted(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
+/** The end of a run's id: its beginning is the time, which runs of the same minute share. */
+export function shortRun(run: string): string {
+  return run.slice(-8);
+}
+
+/** The end of an approval's id: `<end of the run's id>.<action>`. */
+export function shortApproval(id: string): string {
+  const dot = id.lastIndexOf(".");
+  return `${shortRun(id.slice(0, dot))}${id.slice(dot)}`;
+}
