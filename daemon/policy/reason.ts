@@ -48,7 +48,7 @@ function short(subject: string): string {
 }
 
 const WAY_ON =
-  "Other spellings get the same answer; if the task needs it, `ask` a person, or `give_up` and say what was missing.";
+  "Other spellings get the same answer; if the task needs it, end your turn and ask for it, or `give_up` and say what was missing.";
 
 function denial(winner: Finding): string {
   const because = winner.reason === undefined ? "" : `: ${winner.reason}`;

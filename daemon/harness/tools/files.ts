@@ -71,8 +71,8 @@ export const edit: Tool<z.infer<typeof EditInput>> = {
     const path = await context.resolve(input.path);
     return {
       policy: [
-        { kind: "read", tool: "edit", path },
         { kind: "write", tool: "edit", path },
+        { kind: "read", tool: "edit", path },
       ],
       async perform({ run }) {
         const file = await readFile(run, context, path);
