@@ -135,6 +135,9 @@ export class Collector {
         return;
       case "Assignment":
         this.#variables.add(node.name);
+        // Bash may take `a[$(…)]=1` for a command's name, when what is in the brackets confuses it.
+        if (node.index !== undefined && typeof resolveWord(node.index) !== "string")
+          this.commands.push(UNRESOLVED);
         if (node.value.type === "Word" && hidesSubstitution(resolveWord(node.value)))
           this.commands.push(UNRESOLVED);
         return;

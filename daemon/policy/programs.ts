@@ -188,7 +188,8 @@ function gitRunsItsArguments(words: readonly string[]): boolean {
 
 /** Whether this program, with these literal arguments, runs a program or code that its own words name. */
 export function runsItsArguments(program: string, words: readonly string[]): boolean {
-  if (INTERPRETER.test(program)) return words.some((word) => CODE.test(word));
+  if (INTERPRETER.test(program))
+    return words.length === 0 || words.some((word) => word === "-" || CODE.test(word));
   if (/^[gmn]?awk$/.test(program))
     return words.some((word) => /system|\||getline|>|@load|^-[flei]/.test(word));
   if (program === "sed")
