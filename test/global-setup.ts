@@ -8,13 +8,18 @@ export default function setUp(): () => void {
   const before = new Set(containers());
   return () => {
     const left = containers().filter((id) => !before.has(id));
-    if (left.length > 0) throw new Error(`the tests left ${left.length} container(s) behind: ${left.join(" ")}`);
+    if (left.length > 0)
+      throw new Error(`the tests left ${left.length} container(s) behind: ${left.join(" ")}`);
   };
 }
 
 function containers(): string[] {
   try {
-    const listed = execFileSync("docker", ["ps", "--all", "--quiet", ...OURS], { encoding: "utf8", timeout: 20_000, stdio: ["ignore", "pipe", "ignore"] });
+    const listed = execFileSync("docker", ["ps", "--all", "--quiet", ...OURS], {
+      encoding: "utf8",
+      timeout: 20_000,
+      stdio: ["ignore", "pipe", "ignore"],
+    });
     return listed.split("\n").filter((line) => line !== "");
   } catch {
     return [];

@@ -1,5 +1,6 @@
 import { isAbsolute, posix } from "node:path";
 import type { GatedSandbox, HousekeepingSpec } from "../sandbox/gate.ts";
+import { savedDirectory } from "../sandbox/shell.ts";
 import { SHELL_STATE } from "./tools/bash.ts";
 import { ToolRefusal, WORKSPACE } from "./tools/tool.ts";
 
@@ -33,12 +34,11 @@ export async function resolvePath(sandbox: GatedSandbox, path: string): Promise<
   return answer.endsWith("\n") ? answer.slice(0, -1) : answer;
 }
 
-/** The words of the shell's saved state that set its directory: enough to tell one directory from another. */
+/** The shell's directory as its saved state quotes it: enough to tell one directory from another. */
 export async function shellDirectory(sandbox: GatedSandbox): Promise<string> {
   const { answer, outcome } = await ask(sandbox, {
     program: "runner",
     arguments: ["file", "read", SHELL_STATE],
   });
-  if (outcome.exitCode !== 0) return WORKSPACE;
-  return answer.split("\n").findLast((line) => line.startsWith("builtin cd -- ")) ?? WORKSPACE;
+  return outcome.exitCode === 0 ? (savedDirectory(answer) ?? WORKSPACE) : WORKSPACE;
 }

@@ -17,25 +17,21 @@ const DEADLINE_MS = 300_000;
 interface Diff {
   readonly patch: string;
   readonly ignored: number;
+  /** Paths that may have changed and can't stand in a patch, and why. */
+  readonly omitted: WorkspacePatch["omitted"];
 }
 
 /** What a run that has its sandbox changed in the workspace so far. */
 export async function patchOf(run: LiveRun): Promise<Diff> {
   const { sandbox } = run;
-  if (!sandbox || !run.state.ingested) return { patch: "", ignored: 0 };
-  const patch = await workspacePatch({
+  if (!sandbox || !run.state.ingested) return { patch: "", ignored: 0, omitted: [] };
+  const { patch, ignored, omitted } = await workspacePatch({
     base: await baseOf(run),
     run: (argv, stdin) => running(sandbox, argv, stdin),
     root: WORKSPACE,
     unchangedBefore: Math.floor(Date.parse(run.state.ingested.at) / 1_000),
   });
-  noteOmitted(run, patch);
-  return { patch: patch.patch, ignored: patch.ignored };
-}
-
-function noteOmitted(run: LiveRun, { omitted }: WorkspacePatch): void {
-  if (omitted.length > 0)
-    run.deps.log.warn({ run: run.run, omitted }, "changed paths that can't stand in a patch");
+  return { patch, ignored, omitted };
 }
 
 /** The archive that went into the sandbox, made anew from what was uploaded by the same rules. */
@@ -85,7 +81,7 @@ export async function patchOfEnded(deps: Dependencies, state: RunState): Promise
     );
   }
   const patch = await hydrate(stopped?.diff ?? "", deps.blobs);
-  return { patch, ignored: stopped?.ignored ?? 0 };
+  return { patch, ignored: stopped?.ignored ?? 0, omitted: stopped?.omitted ?? [] };
 }
 
 /** The workspace of a run that has its sandbox, without what the policy's export rules hold back. */

@@ -59,6 +59,10 @@ const Outcome = {
   ignored: count
     .optional()
     .describe("Changed paths that the workspace's .gitignore ignores, left out of the patch."),
+  omitted: z
+    .array(z.object({ path: z.string(), reason: z.string() }))
+    .optional()
+    .describe("Paths that may have changed and can't stand in a patch, the first hundred."),
 };
 
 /** The data of every event type. Later parts of the daemon add behaviour, not shapes. */

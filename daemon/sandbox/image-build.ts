@@ -1,8 +1,10 @@
 /** Building, importing and looking up images through the engine, each step within a deadline (S6). */
 import { createReadStream } from "node:fs";
-import type { Readable } from "node:stream";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
-import { pack } from "tar-stream";
+import { type Headers, pack } from "tar-fs";
 import { type Engine, statusOf } from "./engine.ts";
 import { EngineError } from "./host.ts";
 import type { ContextFile } from "./image-folder.ts";
@@ -56,12 +58,14 @@ export async function buildImage(engine: Engine, build: ImageBuild, onProgress: 
     rm: true,
     forcerm: true,
   };
-  await engine.call(name, BUILD_MS, async (docker, abortSignal) => {
-    const output = await docker.buildImage(packContext(build), { ...options, abortSignal });
-    await follow(name, output, (line) => {
-      if (/^Step \d/.test(line)) onProgress(`${build.tag}: ${shorten(line)}`);
-    });
-  });
+  await withContext(build, (archive) =>
+    engine.call(name, BUILD_MS, async (docker, abortSignal) => {
+      const output = await docker.buildImage(archive, { ...options, abortSignal });
+      await follow(name, output, (line) => {
+        if (/^Step \d/.test(line)) onProgress(`${build.tag}: ${shorten(line)}`);
+      });
+    }),
+  );
 }
 
 /**
@@ -136,16 +140,25 @@ function shorten(line: string): string {
   return text.length > 80 ? `${text.slice(0, 79)}…` : text;
 }
 
-function packContext(build: ImageBuild): Readable {
-  const archive = pack();
-  const entry = (name: string, mode: number, bytes: Buffer | string): void => {
-    // Fixed times and owners: the engine's own build cache then sees the same content as we do.
-    archive.entry({ name, mode, mtime: new Date(0), uid: 0, gid: 0 }, bytes);
-  };
-  entry("Dockerfile", 0o644, build.dockerfile);
-  for (const file of build.files) entry(file.path, file.executable ? 0o755 : 0o644, file.bytes);
-  archive.finalize();
-  return archive as unknown as Readable;
+/** Lays the context out in a folder of its own, hands its archive to `use`, and removes the folder. */
+async function withContext<T>(build: ImageBuild, use: (archive: NodeJS.ReadableStream) => Promise<T>): Promise<T> {
+  const folder = await mkdtemp(join(tmpdir(), "caisson-context-"));
+  try {
+    await writeFile(join(folder, "Dockerfile"), build.dockerfile);
+    for (const file of build.files) {
+      await mkdir(dirname(join(folder, file.path)), { recursive: true });
+      await writeFile(join(folder, file.path), file.bytes, { mode: file.executable ? 0o755 : 0o644 });
+    }
+    return await use(pack(folder, { map: settled }));
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Fixed times, owners and modes: the engine's own build cache then sees the same content as we do. */
+function settled(header: Headers): Headers {
+  const mode = header.type === "directory" || ((header.mode ?? 0) & 0o100) !== 0 ? 0o755 : 0o644;
+  return { ...header, mode, mtime: new Date(0), uid: 0, gid: 0 };
 }
 
 function proxyArguments(env: NodeJS.ProcessEnv): Record<string, string> {

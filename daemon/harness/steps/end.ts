@@ -3,6 +3,9 @@ import { type GatedSandbox, SandboxLost } from "../../sandbox/gate.ts";
 import type { LiveRun } from "../live-run.ts";
 import { patchOf } from "../workspace.ts";
 
+/** Paths of the omitted that are journalled. */
+const OMITTED_SHOWN = 100;
+
 /** The run's attached sandbox. @throws SandboxLost when there is none */
 export function sandboxOf(run: LiveRun): GatedSandbox {
   if (!run.sandbox) throw new SandboxLost("the sandbox is not attached");
@@ -41,10 +44,14 @@ function endEvent(ending: Ending) {
   return { type, data } as { type: "run.cancelled"; data: EventData<"run.cancelled"> };
 }
 
-async function outcomeOf(run: LiveRun): Promise<{ diff?: string; diffError?: string; ignored?: number }> {
+async function outcomeOf(run: LiveRun): Promise<Partial<EventData<"sandbox.stopped">>> {
   try {
-    const { patch, ignored } = await patchOf(run);
-    return { diff: patch, ignored };
+    const { patch, ignored, omitted } = await patchOf(run);
+    return {
+      diff: patch,
+      ignored,
+      ...(omitted.length > 0 ? { omitted: omitted.slice(0, OMITTED_SHOWN) } : {}),
+    };
   } catch (error) {
     return { diffError: error instanceof Error ? error.message : String(error) };
   }
