@@ -3,6 +3,7 @@ import { createReadStream } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { Readable } from "node:stream";
 import { stripVTControlCharacters } from "node:util";
 import { type Headers, pack } from "tar-fs";
 import { type Engine, statusOf } from "./engine.ts";
@@ -141,7 +142,7 @@ function shorten(line: string): string {
 }
 
 /** Lays the context out in a folder of its own, hands its archive to `use`, and removes the folder. */
-async function withContext<T>(build: ImageBuild, use: (archive: NodeJS.ReadableStream) => Promise<T>): Promise<T> {
+async function withContext<T>(build: ImageBuild, use: (archive: Readable) => Promise<T>): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), "caisson-context-"));
   try {
     await writeFile(join(folder, "Dockerfile"), build.dockerfile);
@@ -149,7 +150,7 @@ async function withContext<T>(build: ImageBuild, use: (archive: NodeJS.ReadableS
       await mkdir(dirname(join(folder, file.path)), { recursive: true });
       await writeFile(join(folder, file.path), file.bytes, { mode: file.executable ? 0o755 : 0o644 });
     }
-    return await use(pack(folder, { map: settled }));
+    return await use(Readable.from(pack(folder, { map: settled }), { objectMode: false }));
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
