@@ -52,6 +52,10 @@ const STATUS_BY_NAME: Readonly<Record<string, number>> = {
 };
 
 function messageOf(error: Error): string {
+  if ("code" in error && error.code === "unauthorised") {
+    const token = process.env.CAISSON_TOKEN ? "the one in CAISSON_TOKEN" : "the one in the home's token file";
+    return `The daemon refused the token, ${token}. Use the token of the daemon that listens there: unset CAISSON_TOKEN, or set CAISSON_HOME or CAISSON_ADDRESS to match.`;
+  }
   const parts = "errors" in error && Array.isArray(error.errors) ? error.errors : [];
   const listed = parts.map(
     ({ path, message }: { path?: unknown; message?: unknown }) => `\n  ${path}: ${message}`,

@@ -20,17 +20,19 @@ async function daemonProgram({ settings }: Command, words: readonly string[]): P
     cwd: settings.folder,
     stdio: "inherit",
   });
-  // The terminal signals both of us; whoever signals only us means the daemon too.
-  const pass = (signal: NodeJS.Signals) => void child.kill(signal);
-  const ignore = () => undefined;
+  // A terminal's Ctrl-C reaches both of us; whoever signals only us means the daemon too.
+  const pass = () => void child.kill("SIGTERM");
+  const interrupted = () => {
+    if (process.stdin.isTTY !== true) pass();
+  };
   process.on("SIGTERM", pass);
-  process.on("SIGINT", ignore);
+  process.on("SIGINT", interrupted);
   try {
     const [status] = (await once(child, "close")) as [number | null];
     return status ?? EXIT.failed;
   } finally {
     process.off("SIGTERM", pass);
-    process.off("SIGINT", ignore);
+    process.off("SIGINT", interrupted);
   }
 }
 

@@ -44,6 +44,8 @@ export async function run(command: Command, task: string, options: RunOptions): 
     options.continue === undefined ? {} : { continues: await runNamed(client, options.continue) };
   const uploaded = await upload(command, client, workspace);
   const accepted = await client.submit({ requestId: randomUUID(), ...body, ...continues, ...uploaded });
+  // Should whoever reads our output leave early, the run's success is not known.
+  process.exitCode = EXIT.failed;
   if (!options.detach) return follow(command, client, accepted.run, { after: 0, unanswerable: "leave" });
   if (command.json) await writeJson(command, accepted);
   else command.terminal.say(submittedLines(accepted.run));

@@ -21,14 +21,18 @@ export function usageText({ usage, createdAt, endedAt }: RunView, now: number): 
 /** The last words on an ended run: cost, time, and what to do next. */
 export function closingLines(view: RunView): Line[] {
   const run = shortRun(view.run);
-  const style = view.status === "completed" ? "good" : "bad";
+  const done = view.status === "completed";
   const next: (readonly [string, string])[] = [
     [`caisson diff ${run}`, "what changed"],
     [`caisson apply ${run}`, "bring it into your folder"],
   ];
-  if (view.status !== "completed") next.push([`caisson events ${run}`, "everything that happened"]);
+  if (!done) next.push([`caisson events ${run}`, "everything that happened"]);
   return [
-    line(0, span(view.status, style), span(` · run ${run} · ${usageText(view, Date.now())}`, "dim")),
+    line(
+      0,
+      span(`${done ? "✓" : "✗"} ${view.status}`, done ? "good" : "bad"),
+      span(` · run ${run} · ${usageText(view, Date.now())}`, "dim"),
+    ),
     ...commands(next),
   ];
 }

@@ -2,7 +2,7 @@ import type { EventData, JournalEvent } from "../../../daemon/protocol/events.ts
 import type { LiveFrame } from "../../../daemon/protocol/frames.ts";
 import { previewOf } from "../../../daemon/protocol/text.ts";
 import { eventLines } from "./events.ts";
-import { EMPTY, type Line, paragraphs } from "./line.ts";
+import { EMPTY, type Line, line, paragraphs, span } from "./line.ts";
 import { LiveOutput, outputLines } from "./output.ts";
 
 /** Actions whose live output is kept apart at a time; more are told when they finish. */
@@ -15,17 +15,22 @@ const LIVE_TEXT = 8_000;
  * terminals or time.
  */
 export class Narration {
-  readonly #tools = new Map<string, string>();
+  /** Proposed actions: a turn proposes several before the first is judged, so each is told with its verdict. */
+  readonly #proposed = new Map<string, Extract<JournalEvent, { type: "action.proposed" }>>();
   readonly #outputs = new Map<string, LiveOutput>();
   /** What the model has said live in the present turn, and how much of it was told. */
   #saying = "";
   #told = 0;
+  /** The model's last words, which a run's summary may repeat. */
+  #lastWords = "";
 
   event(event: JournalEvent): Line[] {
     switch (event.type) {
       case "action.proposed":
-        this.#tools.set(event.data.action, event.data.tool);
-        return eventLines(event);
+        this.#proposed.set(event.data.action, event);
+        return [];
+      case "action.judged":
+        return [...this.#heading(event.data.action), ...eventLines(event)];
       case "action.finished":
         return [...this.#outputOf(event.data), ...eventLines(event)];
       case "action.unknown":
@@ -33,6 +38,8 @@ export class Narration {
         return [...this.#unfinished(), ...eventLines(event)];
       case "model.responded":
         return this.#said(event);
+      case "run.completed":
+        return this.#summary(event);
       case "model.failed":
         return [...this.#brokenOff(), ...eventLines(event)];
       default:
@@ -48,10 +55,21 @@ export class Narration {
     return output.push(data);
   }
 
+  #heading(action: string): Line[] {
+    const proposed = this.#proposed.get(action);
+    return proposed ? eventLines(proposed) : [EMPTY, line(0, span(`▸ action ${action}`, "accent"))];
+  }
+
+  /** That the run is completed stands in the last words of whoever follows it. */
+  #summary({ data }: Extract<JournalEvent, { type: "run.completed" }>): Line[] {
+    const summary = previewOf(data.summary);
+    return summary.trim() === this.#lastWords.trim() ? [] : [EMPTY, ...paragraphs(0, summary)];
+  }
+
   #outputOf({ action, output }: EventData<"action.finished">): Line[] {
-    const tool = this.#tools.get(action) ?? "";
+    const tool = this.#proposed.get(action)?.data.tool ?? "";
     const live = this.#outputs.get(action);
-    this.#tools.delete(action);
+    this.#proposed.delete(action);
     this.#outputs.delete(action);
     return live && !live.unseen ? live.end() : outputLines(tool, output);
   }
@@ -77,11 +95,12 @@ export class Narration {
     const whole = event.data.content
       .flatMap((block) => (block.type === "text" ? [previewOf(block.text)] : []))
       .join("");
-    const told = this.#saying.slice(0, this.#told);
+    const told = this.#saying.slice(0, this.#told).trimEnd();
+    this.#lastWords = whole;
     this.#saying = "";
     this.#told = 0;
     if (told === "" || !whole.startsWith(told)) return eventLines(event);
-    const rest = whole.slice(told.length);
+    const rest = whole.slice(told.length).replace(/^\n/, "");
     return rest.trim() === "" ? [] : paragraphs(0, rest);
   }
 
