@@ -7,6 +7,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { packageRoot } from "../package-root.ts";
 import type { Engine } from "./engine.ts";
+import { EngineError } from "./host.ts";
 import { buildImage, inspectImage, type OnProgress, removeStages, untagImage } from "./image-build.ts";
 import { contentTag, type ImageFolder, imageNames, pinParents, readImageFolder } from "./image-folder.ts";
 import { writeKit } from "./kit.ts";
@@ -86,8 +87,8 @@ export class Images {
   /**
    * Builds an image of ours unless it is there, its parents first, and resolves to its tag. A user's own
    * image is only looked up.
-   * @throws {EngineError} when a build fails, with its last lines
-   * @throws {Error} when the engine has no image of a user's name, or a folder is incomplete
+   * @throws {EngineError} when a build fails, with its last lines, or the engine has no image of a user's name
+   * @throws {Error} when a folder is incomplete
    */
   ensureImage(name: string, onProgress: OnProgress): Promise<string> {
     const known = this.#ensured.get(name);
@@ -112,7 +113,11 @@ export class Images {
   async #ensure(name: string, onProgress: OnProgress): Promise<string> {
     const tag = this.resolveImage(name);
     if (await inspectImage(this.#engine, tag)) return tag;
-    if (tag === name) throw new Error(`The engine has no image ${name}. Pull or build it, then try again.`);
+    if (tag === name)
+      throw new EngineError(
+        `image ${name}`,
+        "the engine has none of this name; pull or build it, then try again",
+      );
     const recipe = this.#recipe(name);
     for (const parent of recipe.parentTags.keys()) {
       if (parent !== ROOTFS_SOURCE_NAME) await this.ensureImage(parent, onProgress);

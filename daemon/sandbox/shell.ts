@@ -74,6 +74,11 @@ __caisson_save
 exit $__caisson_status
 `;
 
+/** The directory that a saved state leads to, as the shell quotes it; undefined when there is none in it. */
+export function savedDirectory(state: string): string | undefined {
+  return [...state.matchAll(/^builtin cd -- (.+) \|\| __caisson_gone=1$/gm)].at(-1)?.[1];
+}
+
 /**
  * One call of the shell as a process.
  * @throws RangeError when the command holds a zero byte: bash would read it only up to there

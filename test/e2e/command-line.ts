@@ -1,0 +1,127 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { homedir, tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const MAIN = fileURLToPath(new URL("../../client/cli/main.ts", import.meta.url));
+const LOADER = import.meta.resolve("tsx");
+const DEADLINE_MS = 90_000;
+
+export interface Ended {
+  readonly status: number | null;
+  readonly out: string;
+  readonly error: string;
+}
+
+/** One command that runs: what it says can be waited for, and it can be signalled. */
+export class RunningCommand {
+  readonly child: ChildProcess;
+  readonly ended: Promise<Ended>;
+  #out = "";
+  #error = "";
+  readonly #waiting = new Set<() => void>();
+
+  constructor(child: ChildProcess) {
+    this.child = child;
+    child.stdout?.on("data", (chunk: Buffer) => this.#add(() => (this.#out += chunk.toString())));
+    child.stderr?.on("data", (chunk: Buffer) => this.#add(() => (this.#error += chunk.toString())));
+    this.ended = once(child, "close").then(([status]) => {
+      for (const check of this.#waiting) check();
+      return { status: status as number | null, out: this.#out, error: this.#error };
+    });
+  }
+
+  #add(append: () => void): void {
+    append();
+    for (const check of this.#waiting) check();
+  }
+
+  get said(): string {
+    return this.#out + this.#error;
+  }
+
+  /** Resolves when it has said so; rejects when it ends before. */
+  says(form: RegExp): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const check = () => {
+        if (form.test(this.said)) resolve();
+        else if (this.child.exitCode === null && this.child.signalCode === null) return;
+        else reject(new Error(`it ended without saying ${form}:\n${this.said}`));
+        this.#waiting.delete(check);
+      };
+      this.#waiting.add(check);
+      check();
+    });
+  }
+}
+
+/** The `caisson` command in a process of its own, with a home, an address and a working folder of its own. */
+export class CommandLine {
+  readonly folder: string;
+  readonly env: NodeJS.ProcessEnv;
+
+  private constructor(folder: string, env: NodeJS.ProcessEnv) {
+    this.folder = folder;
+    this.env = env;
+  }
+
+  static async open(): Promise<CommandLine> {
+    const folder = await mkdtemp(join(tmpdir(), "caisson-cli-"));
+    const { PATH, DOCKER_HOST, XDG_CACHE_HOME = join(homedir(), ".cache") } = process.env;
+    await mkdir(join(folder, "work"));
+    return new CommandLine(folder, {
+      PATH,
+      ...(DOCKER_HOST === undefined ? {} : { DOCKER_HOST }),
+      HOME: folder,
+      XDG_CACHE_HOME,
+      XDG_CONFIG_HOME: join(folder, "config"),
+      CAISSON_HOME: join(folder, "home"),
+      CAISSON_ADDRESS: `127.0.0.1:${await freePort()}`,
+      CAISSON_POOL: "0",
+    });
+  }
+
+  get work(): string {
+    return join(this.folder, "work");
+  }
+
+  /** Writes a file below the working folder; its path there. */
+  async file(name: string, text: string): Promise<string> {
+    await mkdir(dirname(join(this.work, name)), { recursive: true });
+    await writeFile(join(this.work, name), text);
+    return name;
+  }
+
+  start(words: readonly string[], env: NodeJS.ProcessEnv = {}): RunningCommand {
+    const child = spawn(process.execPath, ["--import", LOADER, MAIN, ...words], {
+      cwd: this.work,
+      env: { ...this.env, ...env },
+      stdio: ["ignore", "pipe", "pipe"],
+      timeout: DEADLINE_MS,
+      killSignal: "SIGKILL",
+    });
+    return new RunningCommand(child);
+  }
+
+  run(words: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> {
+    return this.start(words, env).ended;
+  }
+
+  async close(): Promise<void> {
+    const { status, error } = await this.run(["down"]);
+    await rm(this.folder, { recursive: true, force: true });
+    if (status !== 0) throw new Error(`caisson down ended with ${status}: ${error}`);
+  }
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  if (address === null || typeof address === "string") throw new Error("no port");
+  return address.port;
+}
