@@ -95,7 +95,7 @@ export function judge(layers: readonly Policy[], action: PolicyAction, _history:
   } catch {
     return denied(
       [],
-      "The action could not be judged, so it is denied. Try something simpler, or `ask` a person.",
+      "The action could not be judged, so it is denied. Try something simpler, or `give_up` and say what was missing.",
     );
   }
 }

@@ -64,7 +64,7 @@ describe("a verdict", () => {
     const { reason } = judged(git, "git push --force");
     expect(reason).toContain("`force`");
     expect(reason).toContain("`git (status|diff|log) …");
-    expect(reason).toContain("`ask`");
+    expect(reason).toContain("`give_up`");
     expect(judged(git, "git push").reason).toContain("Publishing needs a person.");
   });
 
