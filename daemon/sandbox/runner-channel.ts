@@ -4,7 +4,6 @@
  * crash the daemon, and it can't make it remember more than a window a stream (S4).
  */
 import { randomBytes } from "node:crypto";
-import type { Readable, Writable } from "node:stream";
 import { type ProcessSpec, type ProcessStatus, SandboxLost, type SandboxProcess } from "./host.ts";
 import {
   encodeFrame,
@@ -27,40 +26,13 @@ import {
   signalNumber,
   u64,
 } from "./runner-messages.ts";
+import type { RunnerChannel, RunnerChannelOptions } from "./runner-port.ts";
 import { type ProcessLink, RunnerProcess } from "./runner-process.ts";
 import { listen } from "./runner-reader.ts";
 import { RunnerRequests } from "./runner-requests.ts";
 import { FrameWriter } from "./runner-writer.ts";
 
-export interface RunnerChannelOptions {
-  /** What the runner writes. */
-  readonly input: Readable | AsyncIterable<Buffer>;
-  /** What the runner reads. Not ended by the channel: the stream is the caller's. */
-  readonly output: Writable;
-  /** Milliseconds for each answer of the runner; beyond, the channel is closed. */
-  readonly deadlineMs: number;
-  /** Frames of the reserved connection types, for the gateway. */
-  readonly onConnectionFrame?: (frame: Frame) => void;
-}
-
-export interface RunnerChannel {
-  readonly runnerVersion: string;
-  /** The runner's process id, as it sees itself: 1 in a sandbox. */
-  readonly runnerPid: number;
-  readonly facts: { readonly landlock: number };
-  /** As in Sandbox. Rejects with Error when the runner refuses (nothing ran), with SandboxLost when the channel closes. */
-  start(spec: ProcessSpec): Promise<SandboxProcess>;
-  resume(id: string, from: { stdout: number; stderr: number }): Promise<SandboxProcess | undefined>;
-  processes(): Promise<readonly ProcessStatus[]>;
-  forget(id: string): void;
-  /** Resolves when the runner has answered: its event loop is alive. */
-  ping(): Promise<void>;
-  sendConnectionFrame(type: number, channel: number, flags: number, payload: Uint8Array): void;
-  /** Lets go of the streams; processes in the sandbox run on. */
-  close(reason?: string): void;
-  /** Resolves with the reason, once. */
-  readonly closed: Promise<string>;
-}
+export type { RunnerChannel, RunnerChannelOptions };
 
 /** Rejects with SandboxLost when no runner answers within the deadline. */
 export async function openRunnerChannel(options: RunnerChannelOptions): Promise<RunnerChannel> {

@@ -66,7 +66,7 @@ void report_lost(struct runner *runner, struct action *action, int wait_status) 
   outcome_set(runner, action, wait_status);
 }
 
-static void supervisor_ended(struct runner *runner, struct action *action) {
+static void supervisor_ended(struct runner *runner, struct action *action, int wait_status) {
   report_readable(runner, action);
   watch_close(runner, &action->report);
   action->supervisor = 0;
@@ -75,7 +75,8 @@ static void supervisor_ended(struct runner *runner, struct action *action) {
   for (int i = 0; i < 2; i++) output_readable(runner, action, &action->out[i]);
   /* What it left has become ours, and nobody can tell any more whose it was. */
   if (action->state == ACTION_RUNNING) action->lost = true;
-  strays_sweep_soon(runner);
+  /* By itself it ends only when nothing is left below it, and looking through /proc takes its time. */
+  if (wait_status != 0) strays_sweep_soon(runner);
 }
 
 static struct action *supervised_by(struct runner *runner, pid_t pid) {
@@ -101,7 +102,7 @@ void children_reap(struct runner *runner) {
       if (action) kill(pid, SIGKILL);
       continue;
     }
-    if (action) supervisor_ended(runner, action);
+    if (action) supervisor_ended(runner, action, status);
     else if ((action = lost_with_leader(runner, pid)) != NULL) report_lost(runner, action, status);
   }
 }

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -45,24 +46,43 @@ static size_t window(const struct runner *runner) {
   return runner->buffered > BUFFERED_MAX ? SMALL_WINDOW : OUTPUT_WINDOW;
 }
 
-/* One read; false when there is nothing more to be had now. */
-static bool read_some(struct runner *runner, struct action *action, struct output *output) {
+/*
+ * Most streams end without a byte, and need no memory then: so ask before making room. 1: there is something;
+ * else as read(2) for nothing.
+ */
+static ssize_t readable(int fd) {
+  struct pollfd asked = {.fd = fd, .events = POLLIN};
+  poll(&asked, 1, 0);
+  if (asked.revents & POLLIN) return 1;
+  errno = EAGAIN;
+  return asked.revents ? 0 : -1;
+}
+
+/* As read(2). Without room it is ENOBUFS, and the watch sleeps until something is acknowledged. */
+static ssize_t read_kept(struct runner *runner, struct output *output) {
   struct iovec pieces[2];
+  uint64_t left = output->stop - output_end(output);
   size_t before = output->kept.capacity;
+  ssize_t length = before == 0 ? readable(output->watch.fd) : 1;
+  if (length <= 0) return length;
   bool room = ring_grow(&output->kept, window(runner));
   runner->buffered += output->kept.capacity - before;
   if (!room) {
     watch_set(runner, &output->watch, 0);
-    return false;
+    errno = ENOBUFS;
+    return -1;
   }
-  uint64_t left = output->stop - output_end(output);
   int count = ring_space(&output->kept, pieces, left < TURN_MAX ? (size_t)left : TURN_MAX);
-  ssize_t length = readv(output->watch.fd, pieces, count);
-  if (length > 0) {
-    ring_filled(&output->kept, (size_t)length);
-    return true;
-  }
-  if (length < 0 && errno == EINTR) return true;
+  length = readv(output->watch.fd, pieces, count);
+  if (length > 0) ring_filled(&output->kept, (size_t)length);
+  return length;
+}
+
+/* One read; false when there is nothing more to be had now. */
+static bool read_some(struct runner *runner, struct action *action, struct output *output) {
+  ssize_t length = read_kept(runner, output);
+  if (length > 0 || (length < 0 && errno == EINTR)) return true;
+  if (length < 0 && errno == ENOBUFS) return false;
   if (length < 0 && errno == EAGAIN) {
     /* Someone else took what we had counted: there is nothing left to wait for. */
     if (action->state == ACTION_DRAINING) output->stop = output_end(output);

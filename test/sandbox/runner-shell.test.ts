@@ -42,6 +42,7 @@ async function bash(command: string, more: { cwd?: string; deadlineMs?: number }
 }
 
 describe("the shell", () => {
+  // biome-ignore-start lint/suspicious/noTemplateCurlyInString: these are bash, not templates
   it("keeps directory and exported variables, and nothing else", async () => {
     await bash(
       "cd /usr; export A='with \"quotes\"\nand $lines'; B=not; f() { :; }; alias l=ls; declare -ax LIST=(1 2)",
