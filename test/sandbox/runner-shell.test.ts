@@ -129,4 +129,5 @@ describe("the shell", () => {
   it("refuses a zero byte, after which bash would read no further (A2)", () => {
     expect(() => shellProcess({ id: "a", command: "true\0rm", statePath, env: {} })).toThrow(RangeError);
   });
+  // biome-ignore-end lint/suspicious/noTemplateCurlyInString: see above
 });
