@@ -1,0 +1,69 @@
+import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { describe, expect, test } from "vitest";
+import { packageRoot } from "../../daemon/package-root.ts";
+
+const run = promisify(execFile);
+const cli = join(packageRoot, "client", "cli", "main.ts");
+
+async function page(name: string): Promise<string> {
+  return readFile(join(packageRoot, name), "utf8");
+}
+
+/** The commands of a page's shell blocks, without comments. */
+async function commandsOf(name: string): Promise<string[]> {
+  const blocks = [...(await page(name)).matchAll(/```sh\n([\s\S]*?)```/g)].map((match) => match[1] ?? "");
+  return blocks
+    .flatMap((block) => block.split("\n").map((line) => line.replace(/\s+#.*$/, "").trim()))
+    .filter(Boolean);
+}
+
+async function helpOf(...words: string[]): Promise<string> {
+  const { stdout } = await run(process.execPath, ["--import", "tsx", cli, ...words, "--help"], {
+    cwd: packageRoot,
+  });
+  return stdout;
+}
+
+describe("what the README shows", () => {
+  test("its npm commands are scripts of the package", async () => {
+    const { scripts } = JSON.parse(await page("package.json")) as { scripts: Record<string, string> };
+    const named = (await commandsOf("README.md")).flatMap(
+      (line) => /^npm (?:run )?([\w:-]+)/.exec(line)?.[1] ?? [],
+    );
+    expect(named).toEqual(expect.arrayContaining(["demo", "test", "verify", "bench"]));
+    for (const name of named) expect(scripts).toHaveProperty([name]);
+  });
+
+  test("its caisson commands and their options are the command line's", async () => {
+    const lines = (await commandsOf("README.md")).filter((line) => line.startsWith("npx caisson "));
+    expect(lines.length).toBeGreaterThan(2);
+    for (const line of lines) {
+      const [, , command = "", ...rest] = line.split(" ");
+      const help = await helpOf(command);
+      for (const option of rest.filter((word) => word.startsWith("--"))) expect(help).toContain(option);
+    }
+  });
+
+  test("its table names no command and no option that is not there", async () => {
+    const rows = (await page("README.md"))
+      .split("\n")
+      .filter((line) => /^\| .* \| `/.test(line) && line.includes("`caisson "));
+    const all = await helpOf();
+    const named = rows.flatMap((row) =>
+      [...row.matchAll(/`(?:caisson )?([a-z]+)/g)].map((match) => match[1] ?? ""),
+    );
+    expect(named.length).toBeGreaterThan(15);
+    for (const name of named) expect(all).toMatch(new RegExp(`^  ${name}\\b`, "m"));
+    const help = await helpOf("run");
+    for (const [option] of rows.join("\n").matchAll(/--[a-z-]+/g)) expect(help).toContain(option);
+  });
+
+  test("the files it points to are there", async () => {
+    for (const [, path = ""] of (await page("README.md")).matchAll(/\]\(([^)#:]+)\)/g)) {
+      await expect(page(path)).resolves.not.toBe("");
+    }
+  });
+});
