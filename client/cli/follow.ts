@@ -136,7 +136,7 @@ class Following {
   /** What the state asks of whoever watches: to leave, or to answer. */
   #stateNow(): ExitStatus | undefined {
     if (this.#interrupted) {
-      if (!this.#interrupting) this.#remark(interruptedLines(this.#run));
+      this.#leaveInterrupted();
       return EXIT.interrupted;
     }
     const asked = this.#pending.values().next().value;

@@ -1,4 +1,4 @@
-import { appendFile, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { CommandLine, type Ended } from "./command-line.ts";
@@ -29,7 +29,12 @@ beforeAll(async () => {
   await cli.file("slow.yaml", SLOW);
   await cli.file("project/notes.txt", "old\n");
 });
-afterAll(() => cli.close());
+afterAll(async () => {
+  const { out } = await cli.run(["ls", "--json", "--status", "queued,starting,running,waiting,interrupted"]);
+  for (const { run } of (JSON.parse(out) as { items: { run: string }[] }).items)
+    await cli.run(["cancel", run]);
+  await cli.close();
+});
 
 function scripted(name: string, ...more: string[]): string[] {
   return ["run", "Do it.", "--workspace", "project", "--model", `script:${name}.yaml`, ...more];
@@ -155,7 +160,6 @@ describe("a task, start to end", () => {
       ok: false,
       damage: [{ reason: expect.stringContaining("hash") }],
     });
-    await appendFile(join(cli.work, "copy.ndjson"), "");
   });
 
   test.each<[string, string[], number, RegExp]>([
@@ -202,7 +206,8 @@ describe("people", () => {
     const watched = await watching.ended;
     expect(watched.out).toContain("denied by a person — Not today.");
     expect(watched.status).toBe(0);
-    expect(await cli.run(["approve", id])).toMatchObject({ status: 1 });
+    const late = await cli.run(["approve", asked.error.match(/approve (\S+)/)?.[1] ?? ""]);
+    expect(late.status).toBe(2);
   });
 
   test("--yes-to answers in advance", async () => {
