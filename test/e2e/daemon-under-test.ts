@@ -229,6 +229,10 @@ export class DaemonUnderTest {
     return stdout.split("\n").filter((id) => id !== "");
   }
 
+  async removeContainer(id: string): Promise<void> {
+    await run("docker", ["rm", "--force", "--volumes", id]);
+  }
+
   /** Runs a command in a run's sandbox, as its user, past the daemon: what the outside world may do meanwhile. */
   async inSandbox(id: string, ...argv: string[]): Promise<string> {
     const started = await this.#journalled(id, "sandbox.started");
