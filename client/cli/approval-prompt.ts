@@ -13,14 +13,17 @@ export type Answer =
   /** Somebody else has answered, or the time is over. */
   | "obsolete";
 
-/** What a person must know to answer: the exact action, the rule that asks, and how long there is time. */
-export function askedLines(asked: Asked, now: number): Line[] {
+/**
+ * What a person must know to answer: the exact action, and how long there is time. Also the rule that asks,
+ * unless the verdict stands right above.
+ */
+export function askedLines(asked: Asked, now: number, above: "verdict" | "nothing"): Line[] {
   const left = Math.max(0, Date.parse(asked.expiresAt) - now);
   return [
     EMPTY,
     line(0, span("? The agent asks for approval", "warn")),
     ...actionInFull(asked.tool, asked.input),
-    line(2, span("rule ", "dim"), asked.rule, span(` — ${asked.reason}`)),
+    ...(above === "verdict" ? [] : [line(2, span("rule ", "dim"), `${asked.rule} — ${asked.reason}`)]),
     line(2, span(`without an answer it is denied in ${duration(left)}`, "dim")),
   ];
 }

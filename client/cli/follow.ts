@@ -150,7 +150,7 @@ class Following {
 
   #tellHowToAnswer(): ExitStatus | undefined {
     for (const asked of this.#pending.values())
-      this.#remark([...askedLines(asked, Date.now()), ...answerLines(asked)]);
+      this.#remark([...askedLines(asked, Date.now(), "nothing"), ...answerLines(asked)]);
     this.#pending.clear();
     if (this.#options.unanswerable === "stay") return undefined;
     this.#remark(waitingLines(this.#run));
@@ -159,7 +159,7 @@ class Following {
 
   async #ask(asked: Asked): Promise<void> {
     const obsolete = new AbortController();
-    this.#command.terminal.say(askedLines(asked, Date.now()));
+    this.#command.terminal.say(askedLines(asked, Date.now(), "verdict"));
     this.#question = { approval: asked.approval, obsolete };
     const answer = await askPerson(obsolete.signal).catch((): Answer => "obsolete");
     this.#question = undefined;

@@ -47,9 +47,29 @@ export function paint(one: Line, paper: Paper): string[] {
   const spans = one.spans.map(({ text, style }) => ({ text: harmlessLine(text), style }));
   const rows = one.long === "cut" ? [shortened(spans, width)] : wrapped(spans, width);
   return rows.map((row) => {
-    const text = row.map((part) => paper.colour(part.text, part.style)).join("");
+    const text = joined(row)
+      .map((part) => (part.text.trim() === "" ? part.text : paper.colour(part.text, part.style)))
+      .join("");
     return text === "" ? "" : " ".repeat(indent) + text;
   });
+}
+
+/** Neighbours of one style as one span, so that colours are switched once; no spaces at the end. */
+function joined(row: readonly Span[]): Span[] {
+  const parts: Span[] = [];
+  for (const part of row) {
+    const last = parts.at(-1);
+    if (last?.style === part.style) parts[parts.length - 1] = span(last.text + part.text, part.style);
+    else parts.push(part);
+  }
+  for (let last = parts.at(-1); last !== undefined; last = parts.at(-1)) {
+    const text = last.text.replace(/ +$/, "");
+    parts.pop();
+    if (text === "") continue;
+    parts.push(span(text, last.style));
+    break;
+  }
+  return parts;
 }
 
 /** Everything in one string, each row with its line feed. */
