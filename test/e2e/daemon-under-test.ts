@@ -106,18 +106,32 @@ export class DaemonUnderTest {
 
   /** Starts the daemon's process over the home as it is; resolves when it answers. */
   async startAgain(): Promise<void> {
-    const child = spawn(process.execPath, ["--import", "tsx", "daemon/main.ts", "serve"], {
-      cwd: packageRoot,
-      env: { ...this.#env, CAISSON_ADDRESS: this.#address },
-      stdio: ["ignore", "pipe", "pipe"],
+    const child = this.#spawn(this.#address, (text) => {
+      this.#log += text;
     });
     this.#child = child;
-    const note = (text: Buffer) => {
-      this.#log += String(text);
-    };
-    child.stdout.on("data", note);
-    child.stderr.on("data", note);
     await eventually("the daemon answers", () => this.#answers(child), START_MS);
+  }
+
+  /** Starts one more daemon over the same home; resolves when it has ended, as it should. */
+  async second(): Promise<{ code: number | null; text: string }> {
+    let said = "";
+    const child = this.#spawn("127.0.0.1:0", (text) => {
+      said += text;
+    });
+    const [code] = (await once(child, "close", { signal: AbortSignal.timeout(START_MS) })) as [number | null];
+    return { code, text: said };
+  }
+
+  #spawn(address: string, note: (text: string) => void): ChildProcess {
+    const child = spawn(process.execPath, ["--import", "tsx", "daemon/main.ts", "serve"], {
+      cwd: packageRoot,
+      env: { ...this.#env, CAISSON_ADDRESS: address },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    child.stdout.on("data", (bytes) => note(String(bytes)));
+    child.stderr.on("data", (bytes) => note(String(bytes)));
+    return child;
   }
 
   async #answers(child: ChildProcess): Promise<boolean> {
