@@ -118,7 +118,7 @@ export interface Policy {
   readonly layer: Layer;
   readonly limits: Limits;
   readonly rules: Rules;
-  /** The fields below have defaults where the document leaves them out; `settingsOf` combines layers. */
+  /** The fields below have defaults where the document leaves them out. */
   readonly shell: Shell;
   readonly execLimits: ExecLimits;
   readonly approvals: { readonly timeoutMs: number; readonly onTimeout: "deny" };

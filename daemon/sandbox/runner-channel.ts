@@ -142,7 +142,7 @@ class Channel implements RunnerChannel {
   }
 
   forget(id: string): void {
-    this.#writer.send(encodeFrame(FrameType.forget, 0, 0, [Buffer.from(id)]));
+    this.#writer.sendLater(encodeFrame(FrameType.forget, 0, 0, [Buffer.from(id)]));
   }
 
   async ping(): Promise<void> {

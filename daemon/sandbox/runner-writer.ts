@@ -4,6 +4,9 @@ import type { Writable } from "node:stream";
 /** So much unwritten means that nobody reads on the other side. */
 const UNWRITTEN_MAX = 32 * 1024 * 1024;
 
+/** Milliseconds that a frame nobody waits for may wait for company. */
+const LATER_MS = 10;
+
 export interface FrameWriterEvents {
   drained(): void;
   failed(reason: string): void;
@@ -14,6 +17,7 @@ export class FrameWriter {
   readonly #events: FrameWriterEvents;
   #frames: Buffer[] = [];
   #scheduled = false;
+  #later: NodeJS.Timeout | undefined;
   #blocked = false;
   #closed = false;
   readonly #onDrain = () => {
@@ -42,6 +46,13 @@ export class FrameWriter {
     queueMicrotask(() => this.#flush());
   }
 
+  /** For a frame that nobody waits for: it goes out with the next that somebody does, or a moment later. */
+  sendLater(frame: Buffer): void {
+    if (this.#closed) return;
+    this.#frames.push(frame);
+    this.#later ??= setTimeout(() => this.#flush(), LATER_MS).unref();
+  }
+
   close(): void {
     this.#flush();
     this.#closed = true;
@@ -51,6 +62,8 @@ export class FrameWriter {
 
   #flush(): void {
     this.#scheduled = false;
+    clearTimeout(this.#later);
+    this.#later = undefined;
     const [first] = this.#frames;
     if (first === undefined || this.#closed || !this.#output.writable) return;
     const bytes = this.#frames.length === 1 ? first : Buffer.concat(this.#frames);
