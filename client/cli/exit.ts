@@ -1,5 +1,3 @@
-import { ERROR_STATUS, type ErrorCode } from "../../daemon/protocol/errors.ts";
-
 /** Exit statuses, as docs promise them to scripts. */
 export const EXIT = {
   done: 0,
@@ -25,12 +23,4 @@ export class CliError extends Error {
 /** What a person wrote can't be used. */
 export function badInput(message: string): CliError {
   return new CliError(EXIT.badInput, message);
-}
-
-/** What the daemon's answer means for a script. */
-export function statusOfCode(code: ErrorCode): ExitStatus {
-  if (code === "engine_unreachable" || code === "stopping") return EXIT.unreachable;
-  if (code === "not_supported") return EXIT.badInput;
-  const status = ERROR_STATUS[code];
-  return status >= 500 || status === 409 || status === 429 ? EXIT.failed : EXIT.badInput;
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { CommanderError } from "commander";
-import { CliError, EXIT, statusOfCode } from "./exit.ts";
+import type { ErrorCode } from "../../daemon/protocol/errors.ts";
+import { CliError, EXIT } from "./exit.ts";
 import { clientVersion } from "./package.ts";
 import { createProgram } from "./program.ts";
 import { settingsOf } from "./settings.ts";
@@ -25,12 +26,12 @@ async function main(words: readonly string[]): Promise<number> {
     await program.parseAsync([...words], { from: "user" });
     return status;
   } catch (error) {
-    return explain(error, (text) => stderr.write(plainMessage(text)));
+    return await explain(error, (text) => stderr.write(plainMessage(text)));
   }
 }
 
 /** Says what went wrong and gives it its status. Names, not classes, tell errors of parts that may not be loaded. */
-function explain(error: unknown, say: (text: string) => void): number {
+async function explain(error: unknown, say: (text: string) => void): Promise<number> {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.badInput;
   if (!(error instanceof Error)) {
     say(String(error));
@@ -38,8 +39,10 @@ function explain(error: unknown, say: (text: string) => void): number {
   }
   say(messageOf(error));
   if (error instanceof CliError) return error.status;
-  if (error.name === "CaissonError" && "code" in error)
-    return statusOfCode(error.code as Parameters<typeof statusOfCode>[0]);
+  if (error.name === "CaissonError" && "code" in error) {
+    const { statusOfCode } = await import("./code-status.ts");
+    return statusOfCode(error.code as ErrorCode);
+  }
   return STATUS_BY_NAME[error.name] ?? EXIT.failed;
 }
 

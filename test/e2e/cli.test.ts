@@ -31,8 +31,8 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   const { out } = await cli.run(["ls", "--json", "--status", "queued,starting,running,waiting,interrupted"]);
-  for (const { run } of (JSON.parse(out) as { items: { run: string }[] }).items)
-    await cli.run(["cancel", run]);
+  const { items } = JSON.parse(out || '{"items":[]}') as { items: { run: string }[] };
+  for (const { run } of items) await cli.run(["cancel", run]);
   await cli.close();
 });
 
@@ -256,5 +256,33 @@ describe("people", () => {
     expect(JSON.parse(ended.out)).toEqual({ run: expect.any(String), seq: 1 });
     const watched = await cli.run(["watch", "last"]);
     expect(watched.status).toBe(0);
+  });
+});
+
+describe("the daemon itself", () => {
+  test("up runs it in the foreground until down, with an exit status of 0; runs and log are kept", async () => {
+    expect(await cli.run(["down"])).toMatchObject({ status: 0, out: expect.stringContaining("has stopped") });
+    const up = cli.start(["up"]);
+    await up.says(/listening/);
+    expect(await cli.run(["up"])).toMatchObject({ status: 1, out: expect.stringContaining("runs already") });
+    expect((await cli.run(["ls", "--json"])).out).toContain('"status":"completed"');
+    expect(await cli.run(["down"])).toMatchObject({ status: 0 });
+    expect(await up.ended).toMatchObject({ status: 0 });
+    expect((await cli.run(["logs"])).out).toMatch(/"listening"/);
+  });
+
+  test("doctor and images list speak for people and machines", async () => {
+    const { out, status } = await cli.run(["doctor", "--json"]);
+    expect(JSON.parse(out)).toMatchObject({
+      ok: status === 0,
+      findings: expect.arrayContaining([expect.objectContaining({ check: "engine", state: "ok" })]),
+    });
+    expect((await cli.run(["doctor"])).out).toMatch(/ok {6}engine: Docker/);
+    expect(JSON.parse((await cli.run(["images", "list", "--json"])).out)).toMatchObject({
+      items: expect.arrayContaining([expect.objectContaining({ name: "base" })]),
+    });
+    expect(await cli.run(["doctor", "--json"], { DOCKER_HOST: "tcp://127.0.0.1:1" })).toMatchObject({
+      status: 4,
+    });
   });
 });

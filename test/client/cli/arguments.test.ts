@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { statusOfCode } from "../../../client/cli/code-status.ts";
 import { limitsOf } from "../../../client/cli/commands/run.ts";
-import { EXIT, statusOfCode } from "../../../client/cli/exit.ts";
+import { EXIT } from "../../../client/cli/exit.ts";
 import { chosen, matching } from "../../../client/cli/names.ts";
 import { duration } from "../../../client/cli/render/quantities.ts";
 import { ERROR_STATUS, type ErrorCode } from "../../../daemon/protocol/errors.ts";
