@@ -48,7 +48,7 @@ export interface Config {
 const LogLevel = z.enum(["debug", "info", "warn", "error", "silent"]);
 type LogLevel = z.infer<typeof LogLevel>;
 
-export const DEFAULT_MODEL = "claude-sonnet-5-5";
+const DEFAULT_MODEL = "claude-sonnet-5-5";
 const DEFAULT_ADDRESS = "127.0.0.1:7433";
 
 export class ConfigError extends Error {

@@ -1,7 +1,7 @@
 /** Running git over files that an agent may have written (THREATS 13): nothing in them may make git run a program. */
 
 /** Configuration that outranks any file: no hooks, no file system monitor, no helpers, no signing. */
-export const HARMLESS_CONFIGURATION: readonly string[] = [
+const HARMLESS_CONFIGURATION: readonly string[] = [
   "core.hooksPath=/dev/null",
   "core.fsmonitor=false",
   "core.pager=cat",

@@ -22,7 +22,7 @@ export interface Change {
 const MAX_TEXT = 4 * 2 ** 20;
 const NO_BLOB = "0".repeat(40);
 
-export function gitMode(state: FileState): string {
+function gitMode(state: FileState): string {
   if (state.type === "symlink") return "120000";
   return state.executable ? "100755" : "100644";
 }

@@ -31,7 +31,7 @@ interface WellFormed {
 }
 
 /** The string with every lone surrogate replaced by U+FFFD, so that its UTF-8 bytes say the same. */
-export function wellFormed(text: string): string {
+function wellFormed(text: string): string {
   const checked = text as unknown as WellFormed;
   return checked.isWellFormed() ? text : checked.toWellFormed();
 }

@@ -7,7 +7,7 @@ const NO_KEY =
   "the service refused the credentials. Set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN) to a valid one where the daemon starts, restart it, and resume the run";
 
 /** Milliseconds that `retry-after-ms` or `retry-after` (seconds, or a date) asks to wait. */
-export function retryAfterOf(headers: Headers, now: number): number | undefined {
+function retryAfterOf(headers: Headers, now: number): number | undefined {
   const milliseconds = Number.parseFloat(headers.get("retry-after-ms") ?? "");
   if (milliseconds >= 0) return Math.min(milliseconds, LONGEST_WAIT_MS);
   const value = headers.get("retry-after")?.trim();

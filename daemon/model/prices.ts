@@ -19,7 +19,7 @@ export const ModelPrice = z.strictObject({
 export type ModelPrice = z.infer<typeof ModelPrice>;
 
 /** Format of `prices.json`: ours in this folder, and a person's in `$XDG_CONFIG_HOME/caisson/`. */
-export const PriceFile = z.strictObject({
+const PriceFile = z.strictObject({
   $comment: z.string().optional(),
   models: z.record(z.string(), ModelPrice),
 });

@@ -31,7 +31,7 @@ export function resolveWord(word: Word): CommandWord {
 }
 
 /** A redirect's path and how it is used; undefined: it copies a descriptor or opens what is harmless. */
-export function redirectOf(redirection: Redirection): readonly CommandRedirect[] {
+function redirectOf(redirection: Redirection): readonly CommandRedirect[] {
   if (redirection.type !== "Redirect") return [];
   const operator = redirection.operator;
   const word = redirection.target === undefined ? undefined : resolveWord(redirection.target);

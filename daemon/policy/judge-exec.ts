@@ -9,7 +9,7 @@ const MAX_DIRECTORIES = 32;
 const USUAL_DIRECTORY = "/workspace";
 
 /** A command's words for people, unresolved ones as `…`. */
-export function describeCommand(command: SimpleCommand): string {
+function describeCommand(command: SimpleCommand): string {
   if (command.argv === undefined) return "a command that its text leaves open";
   if (command.argv.length === 0)
     return (

@@ -147,7 +147,7 @@ function positionIn(counter: LineCounter, offset: number): { line: number; colum
 }
 
 /** Reads the YAML, its shape and its quantities; every problem with line, column and what to write instead. */
-export function readDocument(text: string): Read {
+function readDocument(text: string): Read {
   const top = (message: string): Read => ({ problems: [{ line: 1, column: 1, message }] });
   if (text.length > MAX_TEXT) return top(`the document has over ${MAX_TEXT} characters`);
   const counter = new LineCounter();

@@ -15,16 +15,18 @@ export const CheckpointId = z.string().regex(/^c[1-9]\d{0,8}$/, "not a checkpoin
 export type CheckpointId = z.infer<typeof CheckpointId>;
 
 /** An approval or a question is named after its run and action, so that its id alone finds its run. */
-export const ApprovalId = z
+const OfAction = z
   .string()
   .regex(
     /^[0-9a-f-]{36}\.a[1-9]\d{0,8}$/,
-    "not an approval id (<run>.<action>, as `caisson approvals` shows it)",
+    "not an id of the form <run>.<action>, as `caisson approvals` shows it",
   );
+
+export const ApprovalId = OfAction.describe("An approval's id: its run and action.");
 export type ApprovalId = z.infer<typeof ApprovalId>;
 
-export const QuestionId = ApprovalId;
-export type QuestionId = ApprovalId;
+export const QuestionId = OfAction.describe("A question's id: its run and action.");
+export type QuestionId = z.infer<typeof QuestionId>;
 
 /** Lower-case hexadecimal SHA-256: of a blob, a workspace, a policy, a journal line. */
 export const Sha256 = z.string().regex(/^[0-9a-f]{64}$/, "not a SHA-256 in lower-case hexadecimal");

@@ -115,7 +115,7 @@ export function wallTime(state: RunState, now: number): number {
 }
 
 /** The first limit that is reached, if any (L1). A count is reached when it is spent and more is wanted. */
-export function limitReached(state: RunState, now: number): EventData<"limit.reached"> | undefined {
+function limitReached(state: RunState, now: number): EventData<"limit.reached"> | undefined {
   const limits = state.policy?.limits ?? {};
   const used: Readonly<Record<LimitName, number>> = { ...state.used, wall: wallTime(state, now) };
   for (const limit of Object.keys(limits) as LimitName[]) {

@@ -100,7 +100,7 @@ export interface RunState {
   readonly branches: Chain<{ readonly seq: number; readonly branch: Branch }>;
 }
 
-export const initialBranch: Branch = {
+const initialBranch: Branch = {
   turn: 0,
   stage: "between-turns",
   actions: [],

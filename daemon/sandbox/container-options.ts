@@ -3,7 +3,7 @@ import type { SandboxLimits } from "./host.ts";
 
 /** Whom a container belongs to. Labels can't be changed once set, so the run stands in the name. */
 export const OWNER_LABEL = "caisson.owner";
-export const KIND_LABEL = "caisson.kind";
+const KIND_LABEL = "caisson.kind";
 /** Which kit a container, and an image committed from it, has under `/.caisson`. */
 export const KIT_LABEL = "caisson.kit";
 
@@ -11,7 +11,7 @@ export const KIT_LABEL = "caisson.kit";
 export const SANDBOX_UID = 10_001;
 export const WORKSPACE = "/workspace";
 export const HOME = "/home/agent";
-export const RUNNER = "/.caisson/runner";
+const RUNNER = "/.caisson/runner";
 export const BUSYBOX = "/.caisson/busybox";
 
 const OPEN_FILES = 16_384;

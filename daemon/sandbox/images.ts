@@ -37,7 +37,7 @@ export interface ImagesOptions {
 }
 
 /** `$CAISSON_CACHE`, else `$XDG_CACHE_HOME/caisson`, else `~/.cache/caisson`. Everything in it can be deleted. */
-export function defaultCacheFolder(env: NodeJS.ProcessEnv = process.env): string {
+function defaultCacheFolder(env: NodeJS.ProcessEnv = process.env): string {
   return env.CAISSON_CACHE || join(env.XDG_CACHE_HOME || join(homedir(), ".cache"), "caisson");
 }
 

@@ -7,7 +7,7 @@
 import * as zlib from "node:zlib";
 
 export const PROTOCOL_VERSION = 1;
-export const HEADER_LENGTH = 16;
+const HEADER_LENGTH = 16;
 /** Bytes of output or input in one frame. */
 export const CHUNK_MAX = 32 * 1024;
 export const PAYLOAD_MAX = CHUNK_MAX + 64;

@@ -30,7 +30,7 @@ function signalName(number: number): string {
   return SIGNALS[number - 1] ?? `SIG${number}`;
 }
 
-export function u32(value: number): Buffer {
+function u32(value: number): Buffer {
   const bytes = Buffer.allocUnsafe(4);
   bytes.writeUInt32LE(value);
   return bytes;
@@ -71,7 +71,7 @@ function rules(landlock: ProcessSpec["landlock"]): Buffer[] {
 }
 
 /** Throws RangeError for what can't be said: a bad id, zero bytes in text, more than START_MAX in all. */
-export function encodeStartBody(spec: ProcessSpec): Buffer {
+function encodeStartBody(spec: ProcessSpec): Buffer {
   if (!ID.test(spec.id))
     throw new RangeError(`A process id is 1 to 64 of A-Z a-z 0-9 . _ : - and not "${spec.id}".`);
   const input = spec.inputFd;

@@ -30,7 +30,7 @@ export interface ShellOptions {
 }
 
 /** The kit's static bash, in every sandbox whatever its image. */
-export const SHELL = "/.caisson/bash";
+const SHELL = "/.caisson/bash";
 const FIRST_CWD = "/workspace";
 /** High, because low ones are used by scripts (`flock 9`). */
 const COMMAND_FD = 198;

@@ -94,7 +94,7 @@ function treeFrom(entries: readonly (readonly [string, FileState])[]): Tree {
   }
   return tree;
 }
-export const tree = fc.array(fc.tuple(path, state), { maxLength: 8 }).map(treeFrom);
+const tree = fc.array(fc.tuple(path, state), { maxLength: 8 }).map(treeFrom);
 /** The second tree keeps, edits, renames and drops parts of the first. */
 export const pair = tree.chain((before) =>
   fc

@@ -66,7 +66,6 @@ exec:
   shell: contained
   rules:
     - { id: shell, argv: ["..."], decision: allow }
-limits: { tokens: 5M }
 sandbox: { image: base, memory: 2GiB, cpus: 2, pids: 256, disk: 4GiB }
 `;
 
@@ -74,7 +73,8 @@ test(
   "watchers that stop reading are cut off; the run completes, and the daemon's memory stays bounded (W2)",
   async () => {
     const use = { tool: "bash", input: { command: "head -c 11000 /dev/urandom | base64 -w 100" } };
-    const model = scripted([{ use: Array.from({ length: ACTIONS }, () => use) }, { say: "Done." }]);
+    const turn = { use: Array.from({ length: 100 }, () => use) };
+    const model = scripted([...Array.from({ length: ACTIONS / 100 }, () => turn), { say: "Done." }]);
     const { run } = await (await daemon.client()).submit({ task: "Print.", policy: PRINTING, model });
     await daemon.untilType(run, "action.started");
     const stuck = await Promise.all(Array.from({ length: STUCK }, () => stuckWatcher(run)));
@@ -85,7 +85,15 @@ test(
       for await (const _ of every(50, sampling.signal)) most = Math.max(most, await residentKilobytes());
     })();
     const events = await daemon.untilEnded(run);
+    console.log(
+      "ended",
+      events.length,
+      most,
+      JSON.stringify(events.at(-1)).slice(0, 300),
+      await connections(stuck),
+    );
     await eventually("the watchers are cut off", async () => (await connections(stuck)) === 0);
+    console.log("cut");
     sampling.abort();
     await sampled;
     expect(events.at(-1)).toMatchObject({ type: "run.completed" });
@@ -94,6 +102,7 @@ test(
     expect(most - before).toBeLessThan(GROWTH);
     for (const { socket, closed } of stuck) {
       socket.resume();
+      console.log("resumed");
       expect([4408, 1006]).toContain(await closed);
     }
   },

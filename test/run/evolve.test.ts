@@ -119,10 +119,8 @@ property.prop([fc.array(anyEvent, { maxLength: 40 })])(
   "evolve is total, never changes an earlier state, and A1: act comes only after an allow",
   (events) => {
     const journal = sealed(events);
-    const states = journal.reduce(
-      (all, one) => [...all, evolve(all.at(-1) ?? initialState, one)],
-      [initialState],
-    );
+    const states = [initialState];
+    for (const one of journal) states.push(evolve(states.at(-1) ?? initialState, one));
     const frozen = JSON.stringify(
       states.map((state) => [state.seq, state.branch.actions, toArray(state.branch.conversation).length]),
     );

@@ -7,7 +7,7 @@ import { PassThrough, type Readable, Writable } from "node:stream";
 import type { ProcessOutcome, ProcessSpec, SandboxProcess } from "../../daemon/sandbox/host.ts";
 import { openRunnerChannel, type RunnerChannel } from "../../daemon/sandbox/runner-channel.ts";
 
-export const SOURCE = join(import.meta.dirname, "../../sandbox-images/runner");
+const SOURCE = join(import.meta.dirname, "../../sandbox-images/runner");
 export const ENV = { PATH: process.env.PATH ?? "/usr/bin:/bin" };
 
 /** Compiles it afresh. `folder` is for the test's own files too. */

@@ -41,7 +41,7 @@ export interface Paper {
 }
 
 /** The rows a line takes, harmless and coloured, without line feeds. */
-export function paint(one: Line, paper: Paper): string[] {
+function paint(one: Line, paper: Paper): string[] {
   const indent = Math.min(one.indent, Math.max(0, paper.columns - 10));
   const width = paper.columns - indent;
   const spans = one.spans.map(({ text, style }) => ({ text: harmlessLine(text), style }));

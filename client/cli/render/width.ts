@@ -35,8 +35,3 @@ export function cut(text: string, width: number): string {
   if (displayWidth(text) <= width) return text;
   return width < 1 ? "" : `${splitAt(text, width - 1)[0]}…`;
 }
-
-/** The text with spaces up to `width` cells. */
-export function padded(text: string, width: number): string {
-  return text + " ".repeat(Math.max(0, width - displayWidth(text)));
-}

@@ -1,0 +1,108 @@
+import { request } from "node:http";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { WebSocket } from "ws";
+import { bashScript, DaemonUnderTest, dataOf } from "./daemon-under-test.ts";
+
+const API_KEY = "sk-ant-test-0c5e9d1f7a3b4862";
+
+let daemon: DaemonUnderTest;
+let token: string;
+
+beforeAll(async () => {
+  daemon = await DaemonUnderTest.start({ env: { ANTHROPIC_API_KEY: API_KEY } });
+  token = await daemon.token();
+});
+afterAll(async () => daemon?.cleanUp());
+
+type Headers = Readonly<Record<string, string>>;
+
+/** The status and body of a raw request; `fetch` would not let a test forge Host. */
+function get(path: string, headers: Headers): Promise<{ status: number | undefined; body: string }> {
+  const [hostname, port] = daemon.address.split(":");
+  return new Promise((resolve, reject) => {
+    const sent = request({ hostname, port, path, headers }, (response) => {
+      let body = "";
+      response.on("data", (part) => {
+        body += part;
+      });
+      response.on("end", () => resolve({ status: response.statusCode, body }));
+    });
+    sent.on("error", reject);
+    sent.end();
+  });
+}
+
+/** How an upgrade ends: the status that refused it, or the code that closed it; `"open"` when it is let in. */
+function upgrade(
+  headers: Headers,
+  protocols: string[] = ["caisson.v1"],
+): Promise<number | "open" | undefined> {
+  return new Promise((resolve) => {
+    const socket = new WebSocket(`ws://${daemon.address}/v1/stream`, protocols, { headers });
+    socket.once("unexpected-response", (_request, response) => {
+      resolve(response.statusCode);
+      socket.terminate();
+    });
+    socket.once("close", resolve);
+    socket.once("error", () => undefined);
+    socket.once("message", () => {
+      resolve("open");
+      socket.terminate();
+    });
+  });
+}
+
+const own = () => ({ authorization: `Bearer ${token}` });
+
+test("without the token or with a wrong one: 401 over HTTP, 4401 over WebSocket; with it, both let in (H1)", async () => {
+  expect((await get("/v1/runs", {})).status).toBe(401);
+  expect((await get("/v1/runs", { authorization: `Bearer ${token}x` })).status).toBe(401);
+  expect((await get("/v1/runs?token=1", { cookie: `token=${token}` })).status).toBe(401);
+  expect((await get("/v1/runs", own())).status).toBe(200);
+  expect((await get("/healthz", {})).status).toBe(200);
+  expect(await upgrade({})).toBe(4401);
+  expect(await upgrade({ authorization: "Bearer wrong" })).toBe(4401);
+  expect(await upgrade(own())).toBe("open");
+  expect(await upgrade({ origin: `http://${daemon.address}` }, ["caisson.v1", `bearer.${token}`])).toBe(
+    "open",
+  );
+});
+
+test("from a foreign Origin or Host even the token does not help: 403, HTTP and WebSocket alike (H1)", async () => {
+  const port = daemon.address.split(":").at(-1);
+  const foreign: Headers[] = [
+    { origin: "https://evil.example" },
+    { origin: "null" },
+    { origin: `http://127.0.0.1.evil.example:${port}` },
+    { host: "evil.example" },
+    { host: `evil.example:${port}` },
+    { host: "127.0.0.1:1" },
+  ];
+  for (const headers of foreign) {
+    const { status, body } = await get("/v1/runs", { ...own(), ...headers });
+    expect([status, JSON.parse(body).code], JSON.stringify(headers)).toEqual([
+      403,
+      headers.host ? "forbidden_host" : "forbidden_origin",
+    ]);
+    expect((await get("/healthz", headers)).status).toBe(403);
+    expect(await upgrade({ ...own(), ...headers }), JSON.stringify(headers)).toBe(403);
+  }
+});
+
+test("an action finds neither the daemon's token nor its API key anywhere in its sandbox, nor the daemon (S3, H1)", async () => {
+  const port = daemon.address.split(":").at(-1);
+  // In two halves, so that the command itself is not what it finds.
+  const needles = [token, API_KEY].map((secret) => `"${secret.slice(0, 8)}""${secret.slice(8)}"`);
+  const commands = needles.flatMap((needle) => [
+    `env | grep -cF ${needle}`,
+    `cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | grep -cF ${needle}`,
+    `grep -rlF --exclude-dir=proc --exclude-dir=sys --devices=skip ${needle} / 2>/dev/null | grep -v caisson-shell | wc -l`,
+  ]);
+  const reach = `(exec 3<>/dev/tcp/127.0.0.1/${port}) 2>/dev/null && echo reached || echo unreachable`;
+  const { run, events } = await daemon.ended({ task: "Search.", model: bashScript(...commands, reach) });
+  expect(events.at(-1)).toMatchObject({ type: "run.completed" });
+  const outputs = await Promise.all(
+    dataOf(events, "action.started").map(({ action }) => daemon.outputOf(run, action)),
+  );
+  expect(outputs.map((output) => output.trim())).toEqual([...commands.map(() => "0"), "unreachable"]);
+});
