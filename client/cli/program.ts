@@ -147,6 +147,7 @@ function addResults(add: Add, start: Start): void {
   add("apply <run>", "bring a run's changes into a folder")
     .option("--workspace <dir>", "the folder (default: this one, if it lies in a git work tree)")
     .option("--branch <name>", "make this git branch first and apply there")
+    .option("--yes-to <rule>", "agree to this export rule's asks; may be repeated", collect, [])
     .action((name: string, options) =>
       start(async (command) => (await module()).apply(command, name, options), options),
     );

@@ -1,3 +1,5 @@
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -21,12 +23,21 @@ const SLOW = `turns:
   - say: Done.
 `;
 
+const EXPORTS = `turns:
+  - use:
+      - { tool: write, input: { path: package.json, content: "{}" } }
+      - { tool: write, input: { path: .github/workflows/ci.yml, content: "on: push" } }
+      - { tool: write, input: { path: a.txt, content: two } }
+  - say: Done.
+`;
+
 let cli: CommandLine;
 beforeAll(async () => {
   cli = await CommandLine.open();
   await cli.file("edits.yaml", EDITS);
   await cli.file("asks.yaml", ASKS);
   await cli.file("slow.yaml", SLOW);
+  await cli.file("exports.yaml", EXPORTS);
   await cli.file("project/notes.txt", "old\n");
 });
 afterAll(async () => {
@@ -149,11 +160,43 @@ describe("a task, start to end", () => {
     await cli.file("project/notes.txt", "old\n");
   });
 
+  test("apply holds the policy's export rules, asks who applies, and makes a branch", async () => {
+    execFileSync("git", ["init", "-q", join(cli.work, "repository")]);
+    await cli.file("repository/a.txt", "one\n");
+    const ended = await cli.run([
+      "run",
+      "Do it.",
+      "--workspace",
+      "repository",
+      "--model",
+      "script:exports.yaml",
+    ]);
+    expect(ended.status).toBe(0);
+    const back = ["apply", "last", "--workspace", "repository", "--branch", "agent"];
+    const refused = await cli.run(back);
+    expect(refused).toMatchObject({
+      status: 3,
+      error: expect.stringMatching(/package\.json · files\.export\.ask\[0\][\s\S]*--yes-to/),
+    });
+    const applied = await cli.run([...back, "--yes-to", "files.export.ask[0]"]);
+    expect(applied.error).toMatch(/Left out[\s\S]*\.github\/workflows\/ci\.yml · files\.export\.deny\[0\]/);
+    expect(applied.status).toBe(0);
+    const folder = join(cli.work, "repository");
+    expect(existsSync(join(folder, "package.json"))).toBe(true);
+    expect(existsSync(join(folder, ".github"))).toBe(false);
+    expect(execFileSync("git", ["-C", folder, "symbolic-ref", "HEAD"], { encoding: "utf8" })).toContain(
+      "refs/heads/agent",
+    );
+    expect(await cli.run(["apply", "last", "--workspace", "repository", "--branch", "-x"])).toMatchObject({
+      status: 2,
+    });
+  });
+
   test("verify passes, and finds one changed byte", async () => {
     const { run } = JSON.parse((await cli.run(["show", "last", "--json"])).out) as { run: string };
     expect(await cli.run(["verify", run])).toMatchObject({ status: 0 });
     const journal = await readFile(join(cli.folder, "home", "runs", run, "journal.ndjson"), "utf8");
-    await cli.file("copy.ndjson", journal.replace("I write.", "I wrote."));
+    await cli.file("copy.ndjson", journal.replace("Do it.", "Did it"));
     const found = await cli.run(["verify", "copy.ndjson", "--json"]);
     expect(found.status).toBe(1);
     expect(JSON.parse(found.out)).toMatchObject({

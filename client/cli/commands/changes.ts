@@ -3,6 +3,7 @@ import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { type Command, connect, writeJson } from "../command.ts";
 import { badInput, CliError, EXIT, type ExitStatus } from "../exit.ts";
+import { exportRulesOf, type RuledPath, sortPatch } from "../export-rules.ts";
 import { runNamed } from "../names.ts";
 import { diffLines } from "../render/diff.ts";
 import { type Line, line, span } from "../render/line.ts";
@@ -33,6 +34,8 @@ export async function diff(command: Command, name: string): Promise<ExitStatus> 
 export interface ApplyOptions {
   readonly workspace?: string;
   readonly branch?: string;
+  /** Export rules whose asks are answered in advance. */
+  readonly yesTo: readonly string[];
 }
 
 /** `caisson apply RUN`: all of the run's changes, or none. */
@@ -41,16 +44,54 @@ export async function apply(command: Command, name: string, options: ApplyOption
   if (options.branch !== undefined) await checkBranch(folder, options.branch);
   const client = await connect(command);
   const run = await runNamed(client, name);
-  const { patch, ignored } = await client.diff(run);
+  const { patch: whole, ignored } = await client.diff(run);
+  const { patch, denied, asked } = await sortPatch(whole, await exportRulesOf(client, run));
+  await askForExport(
+    command,
+    asked.filter(({ rule }) => !options.yesTo.includes(rule)),
+  );
   const { applyPatch } = await import("../../workspace/apply.ts");
   await applyPatch(folder, patch, { check: true });
   if (options.branch !== undefined) await git(folder, ["switch", "--quiet", "--create", options.branch]);
   const { paths } = await applyPatch(folder, patch);
   const branch = options.branch === undefined ? {} : { branch: options.branch };
-  if (command.json) await writeJson(command, { run, folder, paths, ignored, ...branch });
+  if (command.json) await writeJson(command, { run, folder, paths, ignored, denied, ...branch });
   else command.terminal.say(appliedLines(run, folder, paths, options.branch));
-  command.terminal.remark(ignoredLines(ignored));
+  command.terminal.remark([...deniedLines(denied), ...ignoredLines(ignored)]);
   return EXIT.done;
+}
+
+function deniedLines(denied: readonly RuledPath[]): Line[] {
+  if (denied.length === 0) return [];
+  const head = `Left out, for the policy denies ${denied.length === 1 ? "its" : "their"} export (caisson diff shows it):`;
+  return [line(0, span(head, "warn")), ...ruledLines(denied)];
+}
+
+function ruledLines(paths: readonly RuledPath[]): Line[] {
+  const more = paths.length > LISTED ? [line(2, `… and ${paths.length - LISTED} more`)] : [];
+  return [
+    ...paths.slice(0, LISTED).map(({ path, rule }) => line(2, path, span(` · ${rule}`, "dim"))),
+    ...more,
+  ];
+}
+
+/** Some files may come back only when the one who brings them agrees. @throws CliError when they don't, or can't */
+async function askForExport({ terminal }: Command, asked: readonly RuledPath[]): Promise<void> {
+  if (asked.length === 0) return;
+  terminal.remark([
+    line(0, span("The policy asks before these files are brought back:", "warn")),
+    ...ruledLines(asked),
+  ]);
+  if (!terminal.interactive) {
+    const rules = [...new Set(asked.map(({ rule }) => rule))].map((rule) => ` --yes-to '${rule}'`).join("");
+    throw new CliError(
+      EXIT.policy,
+      `Nobody can be asked here, so nothing was changed. Look at them with \`caisson diff\`, then agree:${rules}`,
+    );
+  }
+  const { confirm } = await import("@clack/prompts");
+  const agreed = await confirm({ message: "Bring them back?", initialValue: false });
+  if (agreed !== true) throw new CliError(EXIT.policy, "Nothing was changed.");
 }
 
 function appliedLines(
