@@ -243,6 +243,13 @@ export class DaemonUnderTest {
     return stdout.split("\n").filter((id) => id !== "");
   }
 
+  /** Stops the runner of a run's sandbox without ending it: it answers nothing any more. */
+  async freeze(id: string): Promise<void> {
+    const { data } = await this.#journalled(id, "sandbox.started");
+    const { stdout } = await run("docker", ["inspect", "--format", "{{.State.Pid}}", data.sandbox]);
+    process.kill(Number(stdout), "SIGSTOP");
+  }
+
   async removeContainer(id: string): Promise<void> {
     await run("docker", ["rm", "--force", "--volumes", id]);
   }

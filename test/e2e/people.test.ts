@@ -52,6 +52,38 @@ test("a message to a running run reaches the model with its next request", async
   expect(events.at(-1)).toMatchObject({ type: "run.completed", data: { summary: "With tabs." } });
 });
 
+test("a run that waits for a person is interrupted, told something and cancelled like any other", async () => {
+  const client = await daemon.client();
+  const asking = { task: "Push.", model: bashScript("git push") };
+  const { run } = await client.submit(asking);
+  await daemon.untilType(run, "approval.requested");
+  await client.interrupt(run);
+  expect((await client.run(run)).status).toBe("interrupted");
+  await client.message(run, "Go on.");
+  expect((await client.run(run)).status).toBe("waiting");
+  await client.cancel(run);
+  expect((await daemon.untilEnded(run)).at(-1)?.type).toBe("run.cancelled");
+  expect((await client.approvals()).items.filter(({ decision }) => decision === undefined)).toEqual([]);
+  await expect(client.decideApproval(`${run}.a1`, { decision: "allow" })).rejects.toMatchObject({
+    code: "run_ended",
+  });
+});
+
+test("a model that thinks is stopped by an interrupt, and asked again when the run is resumed", async () => {
+  const client = await daemon.client();
+  const { run } = await client.submit({
+    task: "Think.",
+    model: scripted([{ delayMs: 2_000, say: "Thought." }]),
+  });
+  const { seq } = await daemon.untilType(run, "model.requested");
+  await client.interrupt(run);
+  await client.resume(run);
+  await daemon.untilType(run, "model.requested", { after: seq });
+  const events = await daemon.untilEnded(run);
+  expect(dataOf(events, "model.responded").length).toBe(1);
+  expect(events.at(-1)).toMatchObject({ type: "run.completed", data: { summary: "Thought." } });
+});
+
 test("a run that is cancelled while it acts ends at once: process tree and container are gone (S6)", async () => {
   const client = await daemon.client();
   const command = `setsid sleep 3599 & nohup sleep 3598 >/dev/null 2>&1 & ${UNTIL_TOLD}`;

@@ -156,6 +156,48 @@ test("a sandbox that dies with the daemon ends its run with code sandbox, and no
   expect(events.at(-1)).toMatchObject({ type: "run.failed", data: { code: "sandbox" } });
 });
 
+test(
+  "a sandbox whose runner hangs harms its own run only: the daemon starts, and the other runs go on (S6)",
+  async () => {
+    const client = await daemon.client();
+    const hung = await client.submit({ task: "Hang.", model: bashScript("sleep 3596") });
+    const other = await client.submit({
+      task: "Go on.",
+      model: scripted([{ delayMs: 2_000, say: "Done." }]),
+    });
+    await daemon.untilType(hung.run, "action.started");
+    await daemon.untilType(other.run, "sandbox.started");
+    await daemon.kill();
+    await daemon.freeze(hung.run);
+    await daemon.startAgain();
+    expect((await daemon.untilEnded(other.run)).at(-1)?.type).toBe("run.completed");
+    const events = await daemon.untilEnded(hung.run);
+    expect(events.at(-1)).toMatchObject({ type: "run.failed", data: { code: "sandbox" } });
+    const { sandbox } = dataOf(events, "sandbox.started")[0] ?? {};
+    await eventually(
+      "its container is gone",
+      async () => !(await daemon.containers()).includes(sandbox ?? ""),
+    );
+  },
+  PATIENCE_MS,
+);
+
+test("an interrupted run is still interrupted after a kill, and goes on only when it is told to", async () => {
+  const client = await daemon.client();
+  const { run } = await client.submit({
+    task: "Think.",
+    model: scripted([{ delayMs: 1_000, say: "Done." }]),
+  });
+  await daemon.untilType(run, "model.requested");
+  await client.interrupt(run);
+  await daemon.restart();
+  expect((await client.run(run)).status).toBe("interrupted");
+  await client.resume(run);
+  const events = await daemon.untilEnded(run);
+  expect(events.at(-1)).toMatchObject({ type: "run.completed" });
+  expect(dataOf(events, "model.failed")).toEqual([]);
+});
+
 test("a killed daemon's pool is removed by the next one; the containers of its runs stay (S5)", async () => {
   const client = await daemon.client();
   const { run } = await client.submit({
