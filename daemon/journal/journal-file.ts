@@ -5,6 +5,9 @@ import { JournalUnwritable } from "./port.ts";
 /** Linux: a write is on disk when it returns, one round trip instead of two. Elsewhere it promises less. */
 const O_DSYNC = process.platform === "linux" ? fs.constants.O_DSYNC : undefined;
 
+/** Most unsynced bytes that are written again with a synced append, instead of a sync of their own. */
+const WRITTEN_AGAIN_BYTES = 64 * 1024;
+
 /** Bounds how many journals' files are open at once: the one used longest ago is closed first. */
 export class OpenFiles {
   readonly #maximum: number;
@@ -83,13 +86,15 @@ export class JournalFile {
       this.#checkIdentity();
       if (this.#ragged) await this.#cut();
       if (this.#doubtful) await this.#rewrite();
-      // A write through O_DSYNC confirms its own bytes only, so none may be unsynced before it.
-      const direct = sync && this.synced && O_DSYNC !== undefined;
+      const direct = this.writesThrough(sync);
+      // A write through O_DSYNC confirms its own bytes only, so what is unsynced is written again with it.
+      const again = direct ? this.#unsyncedBytes : 0;
+      const bytes = again > 0 ? Buffer.concat([...this.#unsynced, lines]) : lines;
       try {
-        const flags = direct ? O_DSYNC : 0;
+        const flags = direct && O_DSYNC !== undefined ? O_DSYNC : 0;
         // Every await costs on this path, so none where nothing is to be waited for.
         const fd = this.#descriptors.get(flags) ?? (await this.#descriptor(flags));
-        await writeAll(fd, lines, this.size);
+        await writeAll(fd, bytes, this.size - again);
         if (confirm) await confirm();
       } catch (error) {
         this.#ragged = true;
@@ -97,10 +102,14 @@ export class JournalFile {
         throw error;
       }
       this.size += lines.length;
-      if (direct) return;
-      this.#unsynced.push(lines);
-      this.#unsyncedBytes += lines.length;
+      this.#unsynced = direct ? [] : [...this.#unsynced, lines];
+      this.#unsyncedBytes = direct ? 0 : this.#unsyncedBytes + lines.length;
     });
+  }
+
+  /** Whether an append that is to be synced would be on disk when its write returns, in one round trip. */
+  writesThrough(sync: boolean): boolean {
+    return sync && O_DSYNC !== undefined && this.#unsyncedBytes <= WRITTEN_AGAIN_BYTES;
   }
 
   /** Puts on disk what was appended before the call. `before` runs first; what it throws counts as a failed sync. */
@@ -108,7 +117,7 @@ export class JournalFile {
     if (this.synced) return;
     await this.#using(async () => {
       if (this.#doubtful) await this.#rewrite();
-      const count = this.#unsynced.length;
+      const covered = new Set(this.#unsynced);
       const fd = await this.#descriptor(0);
       try {
         await before?.();
@@ -117,7 +126,9 @@ export class JournalFile {
         this.#doubtful = true;
         throw error;
       }
-      for (const lines of this.#unsynced.splice(0, count)) this.#unsyncedBytes -= lines.length;
+      // Others may have come meanwhile, or these may have been written through.
+      this.#unsynced = this.#unsynced.filter((lines) => !covered.has(lines));
+      this.#unsyncedBytes = this.#unsynced.reduce((sum, lines) => sum + lines.length, 0);
     });
   }
 

@@ -172,7 +172,7 @@ export class JournalWriter implements RunJournal {
   async #appendWithFaults(lines: Buffer, sync: boolean): Promise<void> {
     const { file } = this.#options;
     // Then the write puts the lines on disk itself, and passes the points of a sync too.
-    const direct = sync && file.synced;
+    const direct = file.writesThrough(sync);
     await this.#fault("before-write");
     if (direct) await this.#fault("before-sync");
     await file.append(lines, sync, async () => {

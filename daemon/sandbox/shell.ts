@@ -55,7 +55,7 @@ __caisson_save() {
 trap __caisson_save EXIT
 __caisson_cwd=$2
 [[ -r $1 ]] && mapfile -d '' __caisson_state <"$1"
-while [[ $__caisson_state =~ $'\\ndeclare -'([aAin]*)r ]]; do
+while [[ $__caisson_state == *$'\\ndeclare -'*([aAin])r* && $__caisson_state =~ $'\\ndeclare -'([aAin]*)r ]]; do
   __caisson_state=\${__caisson_state//"\${BASH_REMATCH[0]}"/$'\\ndeclare -'"\${BASH_REMATCH[1]}"}
 done
 builtin eval "$__caisson_state" 2>/dev/null

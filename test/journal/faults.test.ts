@@ -104,12 +104,25 @@ describe("a disk that refuses", () => {
 
   test("J3: when only the sync fails, the events stay, the waiter hears so, and the next append makes up for it", async () => {
     faults.on("journal.append.before-sync", refuse("EIO"));
-    await writer.append(1, [message("unsynced")], "written");
-    await expect(writer.append(2, [message("x")], "synced")).rejects.toMatchObject({ appended: true });
-    expect(writer.seq).toBe(3);
+    // So much that it is not written again with the synced event: a sync of its own follows.
+    const much = Array.from({ length: 10 }, () => message("unsynced".repeat(1_000)));
+    await writer.append(1, much, "written");
+    await expect(writer.append(11, [message("x")], "synced")).rejects.toMatchObject({ appended: true });
+    expect(writer.seq).toBe(12);
     faults.off();
-    await writer.append(3, [message("y")], "synced");
-    expect(await collect(journal.read(run, 0))).toHaveLength(4);
+    await writer.append(12, [message("y")], "synced");
+    expect(await collect(journal.read(run, 0))).toHaveLength(13);
+  });
+
+  test("J3: a synced event takes what is unsynced before it along, and when that fails only it is not there", async () => {
+    faults.on("journal.append.before-sync", refuse("EIO"));
+    await writer.append(1, [message("unsynced")], "written");
+    await expect(writer.append(2, [message("x")], "synced")).rejects.toMatchObject({ appended: false });
+    expect(writer.seq).toBe(2);
+    faults.off();
+    await writer.append(2, [message("y")], "synced");
+    const events = (await collect(journal.read(run, 0))).slice(1);
+    expect(events.map((event) => event.data)).toEqual([{ text: "unsynced" }, { text: "y" }]);
   });
 
   test("J3: `written` events are put on disk without being asked", async () => {
