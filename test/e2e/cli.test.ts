@@ -128,7 +128,7 @@ describe("a task, start to end", () => {
 
   test("ls, show and events tell the same in every form", async () => {
     const listed = await cli.run(["ls"]);
-    expect(listed.out).toMatch(/^run +status +age +cost +task\n[0-9a-f]{8} +completed/);
+    expect(listed.out).toMatch(/^run +status +age +task\n[0-9a-f]{8} +completed/);
     const view = JSON.parse((await cli.run(["show", "last", "--json"])).out) as {
       run: string;
       seq: number;

@@ -9,7 +9,7 @@ import { usageText } from "../render/closing.ts";
 import { columnLines } from "../render/columns.ts";
 import { eventLines } from "../render/events.ts";
 import { EMPTY, type Line, line, paragraphs, type Style, span } from "../render/line.ts";
-import { dollars, duration, shortApproval, shortRun } from "../render/quantities.ts";
+import { age, dollars, shortApproval, shortRun } from "../render/quantities.ts";
 
 const STATUS_STYLE: Readonly<Record<RunStatus, Style>> = {
   queued: "dim",
@@ -57,8 +57,8 @@ export function runLines(items: readonly RunView[], more: boolean, now: number):
   const rows = items.map((view) => [
     span(shortRun(view.run), "bold"),
     span(view.status, STATUS_STYLE[view.status]),
-    span(duration(now - Date.parse(view.createdAt)).replace(/\.\d s$/, " s"), "dim"),
-    span(view.usage.costUsd === undefined ? "" : dollars(view.usage.costUsd), "dim"),
+    span(age(now - Date.parse(view.createdAt)), "dim"),
+    span(view.usage.costUsd ? dollars(view.usage.costUsd) : "", "dim"),
     span(previewOf(view.task).replace(/\s+/g, " ").slice(0, 300)),
   ]);
   return [

@@ -4,14 +4,15 @@ import { displayWidth } from "./width.ts";
 
 const GAP = 2;
 
-/** A table: columns as wide as their widest cell, the last one cut where the terminal ends. */
+/** A table: columns as wide as their widest cell, empty ones left out, the last one cut where the terminal ends. */
 export function columnLines(heads: readonly string[], rows: readonly (readonly Span[])[]): Line[] {
   const table = [heads.map((head) => span(head, "dim")), ...rows].map((row) =>
     row.map(({ text, style }) => ({ text: harmlessLine(text), style })),
   );
-  const widths = heads.map((_, column) =>
-    Math.max(...table.map((row) => displayWidth(row[column]?.text ?? ""))),
-  );
+  const widths = heads.map((_, column) => {
+    const cells = table.map((row) => displayWidth(row[column]?.text ?? ""));
+    return cells.slice(1).some((width) => width > 0) ? Math.max(...cells) : 0;
+  });
   return table.map((row) => ({
     indent: 0,
     long: "cut",
