@@ -42,11 +42,26 @@ static bool content_copy(int from, int to, off_t size) {
   return true;
 }
 
+/* Most commands leave the shell as it was: then the file is left too, which costs a tenth of making it anew. */
+static bool stands_already(int fd, off_t size, const char *path) {
+  static char new[8192], old[sizeof new];
+  struct stat status;
+  if (size > (off_t)sizeof new) return false;
+  int before = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  if (before < 0) return false;
+  bool same = fstat(before, &status) == 0 && S_ISREG(status.st_mode) && status.st_size == size &&
+              pread(before, old, sizeof old, 0) == size && pread(fd, new, sizeof new, 0) == size &&
+              memcmp(old, new, (size_t)size) == 0;
+  close(before);
+  return same;
+}
+
 bool state_save(int fd, const struct start *start) {
   struct stat status;
   char temporary[PATH_MAX];
   if (fstat(fd, &status) < 0 || status.st_size > STATE_MAX) return false;
   if (!ends_as_it_should(fd, status.st_size, start->state_ending)) return false;
+  if (stands_already(fd, status.st_size, start->state_path)) return true;
   int length = snprintf(temporary, sizeof temporary, "%s.%s", start->state_path, start->id);
   if (length < 0 || (size_t)length >= sizeof temporary) return false;
   unlink(temporary);
