@@ -1,4 +1,4 @@
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Logger, pino } from "pino";
 import { v7 as uuid } from "uuid";
@@ -102,9 +102,7 @@ export async function serve(config: Config, env: NodeJS.ProcessEnv): Promise<Run
   const address = `${config.host.includes(":") ? `[${config.host}]` : config.host}:${listening.port}`;
   const announcement = join(home.path, "daemon.json");
   const startedAt = new Date().toISOString();
-  await writeFile(announcement, JSON.stringify({ pid: process.pid, address, version, startedAt }), {
-    mode: 0o600,
-  });
+  await announce(announcement, { pid: process.pid, address, version, startedAt });
   log.info({ address, version, home: home.path }, "listening");
   const warm = () => warmPool(host, policies, log);
   void warm();
@@ -123,6 +121,12 @@ export async function serve(config: Config, env: NodeJS.ProcessEnv): Promise<Run
       await home.release();
     },
   };
+}
+
+/** In one step, so that whoever waits for the file never reads half of it. */
+async function announce(file: string, content: Readonly<Record<string, unknown>>): Promise<void> {
+  await writeFile(`${file}.new`, JSON.stringify(content), { mode: 0o600 });
+  await rename(`${file}.new`, file);
 }
 
 /** Oldest first: the order in which they get their turn again. */

@@ -14,7 +14,11 @@ import { LiveRun } from "./live-run.ts";
 import { live } from "./loop.ts";
 import type { Harness } from "./port.ts";
 import { submission } from "./submission.ts";
+import { takeUp } from "./take-up.ts";
 import { patchOf, patchOfEnded, workspaceOf } from "./workspace.ts";
+
+/** Runs whose journals are read and sandboxes attached side by side at start: one that hangs must not hold up the others. */
+const TAKEN_UP_AT_ONCE = 16;
 
 /** Carries every run that has not ended, and answers what clients ask of it. */
 export class RunHarness implements Harness {
@@ -85,31 +89,26 @@ export class RunHarness implements Harness {
   /** Takes up every run that has not ended, and removes sandboxes that no run needs (S5). Call once, before serving. */
   async recover(): Promise<void> {
     const { lookup, log, sandboxes } = this.#deps;
-    for (const id of lookup.unended()) {
-      await this.#takeUp(id).catch((error: unknown) => {
-        if (!(error instanceof JournalDamaged || error instanceof JournalMissing)) throw error;
-        log.error({ run: id, error: error.message }, "the run can't go on; its journal was left as it is");
-      });
-    }
+    const slots = pLimit(TAKEN_UP_AT_ONCE);
+    const taken = await Promise.all(lookup.unended().map((id) => slots(() => this.#takenUp(id))));
+    for (const run of taken) if (run) this.#carry(run);
     const { removed, failed } = await sandboxes.reconcile(new Set(this.#runs.keys()));
     if (removed.length > 0) log.info({ removed }, "removed sandboxes that no run needs");
     if (failed.length > 0)
       log.warn({ failed }, "some sandboxes could not be removed; the next start tries again");
   }
 
-  async #takeUp(id: RunId): Promise<void> {
-    const { journal, events } = await this.#deps.journal.open(id);
-    const state = events.reduce(evolve, initialState);
-    const run = new LiveRun(this.#deps, journal, state);
-    const sandbox = state.sandbox?.sandbox;
-    if (sandbox !== undefined && !state.ended) {
-      run.sandbox = await this.#deps.sandboxes.reattach(sandbox);
-      if (!run.sandbox) {
-        const data = { sandbox, reason: "it did not outlive the daemon" };
-        await run.commit("synced", () => [{ type: "sandbox.lost", data }]);
-      }
+  async #takenUp(id: RunId): Promise<LiveRun | undefined> {
+    try {
+      return await takeUp(this.#deps, id);
+    } catch (error) {
+      if (!(error instanceof JournalDamaged || error instanceof JournalMissing)) throw error;
+      this.#deps.log.error(
+        { run: id, error: error.message },
+        "the run can't go on; its journal was left as it is",
+      );
+      return undefined;
     }
-    this.#carry(run);
   }
 
   /** Leaves every run where it is: the next daemon goes on with it. */
