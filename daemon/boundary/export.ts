@@ -10,6 +10,7 @@ import {
   inGit,
   isIgnoreFile,
 } from "./export-base.ts";
+import { judgeExport } from "./export-rules.ts";
 import { ignoredBy, ignoreFilesAmong } from "./gitignore.ts";
 import { WORKSPACE } from "./globs.ts";
 import { type Change, type FileState, writePatch } from "./patch.ts";
@@ -35,6 +36,8 @@ export interface WorkspacePatchInput {
    * second, is taken as unchanged. Absent: every file is compared by content.
    */
   readonly unchangedBefore?: number;
+  /** The policy's `files.export.deny`: what it holds back is omitted. */
+  readonly deny?: readonly string[];
   readonly limits?: ExportLimits;
 }
 
@@ -103,7 +106,9 @@ class Export {
     const fetched = await this.#fetch(candidates);
     const changes = await this.#changes(candidates, fetched);
     changes.sort((one, two) => Buffer.compare(Buffer.from(one.path), Buffer.from(two.path)));
-    return { patch: writePatch(changes), ignored: this.#ignored, omitted: this.#omitted, changes };
+    const { allowed, denied } = judgeExport(changes, { deny: this.#input.deny ?? [], ask: [] });
+    for (const { path, rule } of denied) this.#omit(path, `denied by ${rule}`);
+    return { patch: writePatch(allowed), ignored: this.#ignored, omitted: this.#omitted, changes: allowed };
   }
 
   #omit(path: string, reason: string): void {

@@ -1,4 +1,5 @@
 import { type WorkspacePatch, workspacePatch } from "../boundary/export.ts";
+import { filterExport } from "../boundary/export-rules.ts";
 import { filterWorkspace } from "../boundary/ingest.ts";
 import { archiveCommand, WorkspaceUnreadable } from "../boundary/sandbox-listing.ts";
 import { hydrate } from "../journal/hydrate.ts";
@@ -21,14 +22,16 @@ interface Diff {
   readonly omitted: WorkspacePatch["omitted"];
 }
 
-/** What a run that has its sandbox changed in the workspace so far. */
+/** What a run that has its sandbox changed in the workspace so far, without what no policy lets out. */
 export async function patchOf(run: LiveRun): Promise<Diff> {
   const { sandbox } = run;
   if (!sandbox || !run.state.ingested) return { patch: "", ignored: 0, omitted: [] };
+  const deny = (await policiesOf(run)).flatMap((policy) => policy.exportRules.deny);
   const { patch, ignored, omitted } = await workspacePatch({
     base: await baseOf(run),
     run: (argv, stdin) => running(sandbox, argv, stdin),
     root: WORKSPACE,
+    deny,
     unchangedBefore: Math.floor(Date.parse(run.state.ingested.at) / 1_000),
   });
   return { patch, ignored, omitted };
@@ -94,5 +97,5 @@ export async function workspaceOf(run: LiveRun | undefined): Promise<AsyncIterab
     );
   }
   const deny = (await policiesOf(run)).flatMap((policy) => policy.exportRules.deny);
-  return filterWorkspace(running(sandbox, archiveCommand(WORKSPACE)), { deny, git: "none" }).tar;
+  return filterExport(running(sandbox, archiveCommand(WORKSPACE)), { deny });
 }

@@ -91,18 +91,22 @@ test("from a foreign Origin or Host even the token does not help: 403, HTTP and 
 
 test("an action finds neither the daemon's token nor its API key anywhere in its sandbox, nor the daemon (S3, H1)", async () => {
   const port = daemon.address.split(":").at(-1);
-  // In two halves, so that the command itself is not what it finds.
-  const needles = [token, API_KEY].map((secret) => `"${secret.slice(0, 8)}""${secret.slice(8)}"`);
-  const commands = needles.flatMap((needle) => [
-    `env | grep -cF ${needle}`,
-    `cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | grep -cF ${needle}`,
-    `grep -rlF --exclude-dir=proc --exclude-dir=sys --devices=skip ${needle} / 2>/dev/null | grep -v caisson-shell | wc -l`,
+  // The pattern does not match itself, so that the search does not find the search.
+  const patterns = [token, API_KEY].map((secret) => `'[${secret[0]}]${secret.slice(1)}'`);
+  const commands = patterns.flatMap((pattern) => [
+    `env | grep -c ${pattern}`,
+    `cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | grep -ac ${pattern}`,
+    `grep -rl --exclude-dir=proc --exclude-dir=sys --devices=skip ${pattern} / 2>/dev/null | wc -l`,
   ]);
+  const planted = `echo '${API_KEY.slice(0, 9)}''${API_KEY.slice(9)}' > /tmp/planted; ${commands.at(-1)}`;
   const reach = `(exec 3<>/dev/tcp/127.0.0.1/${port}) 2>/dev/null && echo reached || echo unreachable`;
-  const { run, events } = await daemon.ended({ task: "Search.", model: bashScript(...commands, reach) });
+  const { run, events } = await daemon.ended({
+    task: "Search.",
+    model: bashScript(...commands, reach, planted),
+  });
   expect(events.at(-1)).toMatchObject({ type: "run.completed" });
   const outputs = await Promise.all(
     dataOf(events, "action.started").map(({ action }) => daemon.outputOf(run, action)),
   );
-  expect(outputs.map((output) => output.trim())).toEqual([...commands.map(() => "0"), "unreachable"]);
+  expect(outputs.map((output) => output.trim())).toEqual([...commands.map(() => "0"), "unreachable", "1"]);
 });
