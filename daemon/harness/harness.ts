@@ -88,14 +88,31 @@ export class RunHarness implements Harness {
 
   /** Takes up every run that has not ended, and removes sandboxes that no run needs (S5). Call once, before serving. */
   async recover(): Promise<void> {
-    const { lookup, log, sandboxes } = this.#deps;
     const slots = pLimit(TAKEN_UP_AT_ONCE);
-    const taken = await Promise.all(lookup.unended().map((id) => slots(() => this.#takenUp(id))));
-    for (const run of taken) if (run) this.#carry(run);
-    const { removed, failed } = await sandboxes.reconcile(new Set(this.#runs.keys()));
-    if (removed.length > 0) log.info({ removed }, "removed sandboxes that no run needs");
-    if (failed.length > 0)
-      log.warn({ failed }, "some sandboxes could not be removed; the next start tries again");
+    const unended = this.#deps.lookup.unended();
+    const taken = await Promise.all(unended.map((id) => slots(() => this.#takenUp(id))));
+    const runs = taken.filter((run) => run !== undefined);
+    await this.#removeLeftovers(runs);
+    for (const run of runs) this.#carry(run);
+  }
+
+  /** Before any run goes on, so that no sandbox that is being made is taken for a leftover. */
+  async #removeLeftovers(runs: readonly LiveRun[]): Promise<void> {
+    const { log, sandboxes } = this.#deps;
+    const { removed, kept, failed } = await sandboxes.reconcile(new Set(runs.map(({ run }) => run)));
+    // Made by a daemon that died before it could journal them: no run knows of them.
+    const strays = runs.flatMap(({ run, sandbox }) =>
+      (kept.get(run) ?? []).filter((id) => id !== sandbox?.id),
+    );
+    const outcomes = await Promise.allSettled(strays.map((id) => sandboxes.remove(id)));
+    const refused = outcomes.flatMap((one) =>
+      one.status === "rejected" ? [{ reason: String(one.reason) }] : [],
+    );
+    const left = [...failed, ...refused];
+    if (removed.length + strays.length > 0)
+      log.info({ removed: [...removed, ...strays] }, "removed sandboxes that no run needs");
+    if (left.length > 0)
+      log.warn({ failed: left }, "some sandboxes could not be removed; the next start tries again");
   }
 
   async #takenUp(id: RunId): Promise<LiveRun | undefined> {

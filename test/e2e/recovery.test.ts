@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { JournalEvent } from "../../daemon/protocol/events.ts";
 import { bashScript, DaemonUnderTest, dataOf, eventually, scripted } from "./daemon-under-test.ts";
@@ -181,6 +181,18 @@ test(
   },
   PATIENCE_MS,
 );
+
+test("a sandbox that was made but not yet journalled when the daemon was killed is removed; the run gets another (S5)", async () => {
+  const client = await daemon.client();
+  const { run } = await client.submit({ task: "Start.", model: bashScript("echo here") });
+  const { seq, data } = await daemon.untilType(run, "sandbox.started");
+  await daemon.kill();
+  const lines = (await readFile(daemon.journalOf(run), "utf8")).split("\n");
+  await writeFile(daemon.journalOf(run), `${lines.slice(0, seq - 1).join("\n")}\n`);
+  await daemon.startAgain();
+  expect(await daemon.containers()).not.toContain(data.sandbox);
+  expect((await daemon.untilEnded(run)).at(-1)?.type).toBe("run.completed");
+});
 
 test("an interrupted run is still interrupted after a kill, and goes on only when it is told to", async () => {
   const client = await daemon.client();
