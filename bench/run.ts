@@ -2,82 +2,114 @@
  * Whole runs through a whole daemon, against plain Docker on the same engine in the same run: one action with
  * its journal on disk, and the time from submission to the first output.
  */
-import { execFile } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { performance } from "node:perf_hooks";
+import { createInterface } from "node:readline";
+import { setTimeout as wait } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { CaissonClient } from "../client/api/client.ts";
-import type { Config } from "../daemon/config.ts";
 import type { JournalEvent } from "../daemon/protocol/events.ts";
+import { OWNER_LABEL } from "../daemon/sandbox/container-options.ts";
 import { Engine } from "../daemon/sandbox/engine.ts";
 import { Images } from "../daemon/sandbox/images.ts";
-import { type RunningDaemon, serve } from "../daemon/serve.ts";
 import { type BenchRow, timesRow } from "./row.ts";
 
 const CALL_MS = 60_000;
 const ACTIONS = 100;
+const TOGETHER = 10;
 const EXECS = 40;
 const SUBMISSIONS = 10;
+const WARM_UPS = 2;
 const PLAIN_RUNS = 8;
 /** The first few warm up caches and the compiler. */
 const UNCOUNTED = 5;
+const POLL_MS = 100;
+/** What a filled pool's last container still does after its start must not fall into the measurement. */
+const SETTLED_MS = 300;
+const DAEMON = join(dirname(fileURLToPath(import.meta.url)), "..", "daemon", "main.js");
 const execute = promisify(execFile);
+
+/** A daemon in a process of its own, as people run it; the bench is its client. */
+interface Daemon {
+  readonly client: CaissonClient;
+  readonly process: ChildProcess;
+  readonly owner: string;
+}
 
 export async function benchRun(): Promise<{ rows: BenchRow[] }> {
   const home = await mkdtemp(join(tmpdir(), "caisson-bench-"));
-  const daemon = await serve(configOf(home), process.env);
+  const daemon = await start(home);
   try {
-    const token = (await readFile(join(home, "token"), "utf8")).trim();
-    const client = new CaissonClient({ address: daemon.address, token });
     const engine = await Engine.connect();
     const tag = await new Images(engine).ensureImage("base", () => undefined);
-    return { rows: [await actionRow(client, engine, tag), await submissionRow(daemon, client, tag)] };
+    return { rows: [await actionRow(daemon, engine, tag), await submissionRow(daemon, engine, tag)] };
   } finally {
-    await stopped(daemon, home);
+    daemon.process.kill("SIGTERM");
+    await once(daemon.process, "exit");
+    await rm(home, { recursive: true, force: true });
   }
 }
 
-async function stopped(daemon: RunningDaemon, home: string): Promise<void> {
-  await daemon.stop();
-  await rm(home, { recursive: true, force: true });
+async function start(home: string): Promise<Daemon> {
+  const child = spawn(process.execPath, [DAEMON, "serve"], {
+    env: {
+      ...process.env,
+      CAISSON_HOME: home,
+      CAISSON_ADDRESS: "127.0.0.1:0",
+      CAISSON_POOL: "2",
+      CAISSON_LOG: "info",
+    },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  for await (const line of createInterface({ input: child.stdout })) {
+    if ((JSON.parse(line) as { msg: string }).msg === "listening") break;
+  }
+  child.stdout.resume();
+  const { address } = JSON.parse(await readFile(join(home, "daemon.json"), "utf8")) as { address: string };
+  const token = (await readFile(join(home, "token"), "utf8")).trim();
+  const owner = (await readFile(join(home, "owner"), "utf8")).trim();
+  return { client: new CaissonClient({ address, token }), process: child, owner };
 }
 
-function configOf(home: string): Config {
-  return {
-    home,
-    host: "127.0.0.1",
-    port: 0,
-    token: undefined,
-    model: "unused",
-    runsAtOnce: 4,
-    pool: 2,
-    acceptUnenforced: [],
-    modelIdleMs: 60_000,
-    logLevel: "error",
-    pricesFile: join(home, "prices.json"),
-  };
+/** Until the daemon's pool holds a sandbox that has started. */
+async function poolIsWarm(engine: Engine, owner: string): Promise<void> {
+  const filters = { label: [`${OWNER_LABEL}=${owner}`], name: ["caisson-pool"], status: ["running"] };
+  for (let left = CALL_MS; left > 0; left -= POLL_MS) {
+    const pooled = await engine.call("bench: list", CALL_MS, (docker) => docker.listContainers({ filters }));
+    if (pooled.length >= 2) return;
+    await wait(POLL_MS);
+  }
+  throw new Error("the daemon's pool did not fill");
 }
 
-/** From one action's journalled result to the next one's: proposal, verdict, start on disk, process, result. */
-async function actionRow(client: CaissonClient, engine: Engine, tag: string): Promise<BenchRow> {
+/**
+ * From one action's journalled result to the next one's: proposal, verdict, start on disk, process, result. Read
+ * from the journal's own times; they are whole milliseconds, so each measurement is the mean of ten actions.
+ */
+async function actionRow({ client }: Daemon, engine: Engine, tag: string): Promise<BenchRow> {
   const use = Array.from({ length: ACTIONS }, () => "{ tool: bash, input: { command: ':' } }").join(", ");
   const script = `turns: [{ use: [${use}] }, { say: done }]`;
-  const limits = { actions: ACTIONS };
-  const ours: number[] = [];
-  let last = Number.NaN;
-  await follow(client, { task: "Act.", model: { script }, limits }, (event) => {
-    if (event.type !== "action.finished") return;
-    const now = performance.now();
-    if (event.data.action !== "a1") ours.push(now - last);
-    last = now;
-  });
-  return timesRow(
-    "one action, journal included: docker exec, ours",
-    await execTimes(engine, tag),
-    ours.slice(UNCOUNTED),
-  );
+  await completed(client, script);
+  const run = await completed(client, script);
+  const finished: number[] = [];
+  for await (const event of client.events(run)) {
+    if (event.type === "action.finished") finished.push(Date.parse(event.at));
+  }
+  const counted = finished.slice(UNCOUNTED);
+  const ours = counted.slice(TOGETHER).map((at, index) => (at - (counted[index] ?? at)) / TOGETHER);
+  return timesRow("one action, journal included: docker exec, ours", await execTimes(engine, tag), ours);
+}
+
+/** A run to its end, without anybody watching it. The first of two warms up caches and the compiler. */
+async function completed(client: CaissonClient, script: string): Promise<string> {
+  const { run } = await client.submit({ task: "Act.", model: { script } });
+  while ((await client.run(run)).status !== "completed") await wait(POLL_MS);
+  return run;
 }
 
 /** Follows a run over the WebSocket to its end. */
@@ -123,17 +155,18 @@ async function execTimes(engine: Engine, tag: string): Promise<number[]> {
 }
 
 /** From the submission over HTTP to the first action's output over the WebSocket, the pool warm each time. */
-async function submissionRow(daemon: RunningDaemon, client: CaissonClient, tag: string): Promise<BenchRow> {
+async function submissionRow({ client, owner }: Daemon, engine: Engine, tag: string): Promise<BenchRow> {
   const script = "turns: [{ use: [{ tool: bash, input: { command: echo ready } }] }, { say: done }]";
   const ours: number[] = [];
-  for (let round = 0; round < SUBMISSIONS; round += 1) {
-    await daemon.warm();
+  for (let round = -WARM_UPS; round < SUBMISSIONS; round += 1) {
+    await poolIsWarm(engine, owner);
+    await wait(SETTLED_MS);
     const start = performance.now();
     let first: number | undefined;
     await follow(client, { task: "Say ready.", model: { script } }, (event) => {
       if (event.type === "action.finished") first ??= performance.now() - start;
     });
-    ours.push(first ?? Number.NaN);
+    if (round >= 0) ours.push(first ?? Number.NaN);
   }
   const plain: number[] = [];
   for (let round = 0; round < PLAIN_RUNS; round += 1) {

@@ -7,6 +7,7 @@ import type { Config } from "./config.ts";
 import type { PolicyLibrary } from "./harness/dependencies.ts";
 import { RunHarness } from "./harness/harness.ts";
 import { LiveFeed } from "./harness/live-feed.ts";
+import { PolicyCache } from "./harness/policies.ts";
 import { DEFAULT_POLICY } from "./harness/submission.ts";
 import { createToolbox } from "./harness/tools/registry.ts";
 import { type Home, openHome } from "./home.ts";
@@ -19,7 +20,6 @@ import { createFileOutputStore } from "./journal/file-output-store.ts";
 import { openModel } from "./model/open-model.ts";
 import { loadPrices } from "./model/prices.ts";
 import { packageRoot } from "./package-root.ts";
-import { parsePolicy } from "./policy/parse-policy.ts";
 import { createPolicyLibrary } from "./policy-library.ts";
 import { ENDED, RunStatus } from "./protocol/views.ts";
 import { createDockerHost } from "./sandbox/docker-host.ts";
@@ -41,8 +41,6 @@ const GRACE_MS = 3_000;
 
 export interface RunningDaemon {
   readonly address: string;
-  /** Resolves when the pool holds what most runs ask for, or can't be filled. */
-  warm(): Promise<void>;
   /** Leaves every run where it is, removes the pool, gives the home free. */
   stop(): Promise<void>;
 }
@@ -60,6 +58,7 @@ export async function serve(config: Config, env: NodeJS.ProcessEnv): Promise<Run
   const { host, sandboxes } = await openSandboxes(config, home, log);
   const prices = await loadPrices(await personsPrices(config.pricesFile));
   const live = new LiveFeed();
+  const policyCache = new PolicyCache();
   const policies = createPolicyLibrary(join(packageRoot, "policies"));
   const harness = new RunHarness({
     journal,
@@ -68,6 +67,7 @@ export async function serve(config: Config, env: NodeJS.ProcessEnv): Promise<Run
     sandboxes,
     openModel: (choice) => openModel(choice, { prices, env, idleTimeoutMs: config.modelIdleMs }),
     policies,
+    policyCache,
     organisationPolicy: undefined,
     toolbox: createToolbox(),
     redactor,
@@ -104,11 +104,9 @@ export async function serve(config: Config, env: NodeJS.ProcessEnv): Promise<Run
   const startedAt = new Date().toISOString();
   await announce(announcement, { pid: process.pid, address, version, startedAt });
   log.info({ address, version, home: home.path }, "listening");
-  const warm = () => warmPool(host, policies, log);
-  void warm();
+  void warmPool(host, policies, policyCache, log);
   return {
     address,
-    warm,
     stop: async () => {
       log.info({}, "stopping; runs go on when a daemon starts again");
       await stream.close();
@@ -137,15 +135,21 @@ function unendedRuns(views: Views) {
 }
 
 /** The pool begins with what most runs ask for; what else they ask for is kept warm from then on. */
-async function warmPool(host: SandboxHost, policies: PolicyLibrary, log: Logger): Promise<void> {
+async function warmPool(
+  host: SandboxHost,
+  policies: PolicyLibrary,
+  policyCache: PolicyCache,
+  log: Logger,
+): Promise<void> {
   const text = await policies.text(DEFAULT_POLICY);
-  const parsed = text === undefined ? undefined : parsePolicy(text, "run");
-  if (!parsed?.ok)
+  if (text === undefined)
     return log.warn({ policy: DEFAULT_POLICY }, "there is no default policy; the pool starts empty");
-  const { image, memoryBytes, cpus, pids, diskBytes } = parsed.policy.sandbox;
-  await host.warm(image, { memoryBytes, cpus, pids, diskBytes }).catch((error: unknown) => {
+  try {
+    const { image, memoryBytes, cpus, pids, diskBytes } = policyCache.parsed(text, "run").sandbox;
+    await host.warm(image, { memoryBytes, cpus, pids, diskBytes });
+  } catch (error) {
     log.warn({ error: String(error) }, "the pool could not be filled; sandboxes are made when asked for");
-  });
+  }
 }
 
 async function openSandboxes(config: Config, home: Home, log: Logger) {

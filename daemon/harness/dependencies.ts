@@ -7,6 +7,7 @@ import type { RunId, Sha256 } from "../protocol/ids.ts";
 import type { PolicyView } from "../protocol/views.ts";
 import type { GatedSandboxHost } from "../sandbox/gate.ts";
 import type { LiveFeed } from "./live-feed.ts";
+import type { PolicyCache } from "./policies.ts";
 import type { Toolbox } from "./tools/registry.ts";
 
 /** The ready policies of this daemon, by name. */
@@ -42,6 +43,7 @@ export interface Dependencies {
   /** @throws CaissonError `script_invalid`, `model_unconfigured` */
   readonly openModel: (choice: string | { readonly script: string }) => Promise<Model>;
   readonly policies: PolicyLibrary;
+  readonly policyCache: PolicyCache;
   /** The organisation's policy, if there is one; it narrows every run's. */
   readonly organisationPolicy: Policy | undefined;
   readonly toolbox: Toolbox;

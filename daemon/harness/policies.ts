@@ -6,6 +6,9 @@ import type { Layer } from "../protocol/verdicts.ts";
 import type { PolicyCheck } from "../protocol/views.ts";
 import type { LiveRun } from "./live-run.ts";
 
+/** Parsed documents that are kept. */
+const CACHED = 20;
+
 /**
  * A run's policies, organisation's first, its own last: those that were bound, whatever the library says by now.
  */
@@ -19,15 +22,30 @@ async function loadPolicies(run: LiveRun): Promise<readonly Policy[]> {
   const layers = state.policy?.layers;
   if (layers) {
     const texts = (await hydrate(layers, deps.blobs)) as { layer: Layer; text: string }[];
-    return texts.map(({ layer, text }) => parsed(text, layer));
+    return texts.map(({ layer, text }) => deps.policyCache.parsed(text, layer));
   }
   const { text } = (await hydrate(state.submitted?.data.policy, deps.blobs)) as { text: string };
-  const own = parsed(text, "run");
+  const own = deps.policyCache.parsed(text, "run");
   return deps.organisationPolicy ? [deps.organisationPolicy, own] : [own];
 }
 
-/** @throws CaissonError `policy_invalid` with every error's line and column */
-export function parsed(text: string, layer: Layer): Policy {
+/** Documents parsed before: parsing one runs its tests, which costs more than a small run's first action. */
+export class PolicyCache {
+  readonly #policies = new Map<string, Policy>();
+
+  /** @throws CaissonError `policy_invalid` with every error's line and column */
+  parsed(text: string, layer: Layer): Policy {
+    const key = `${layer}\n${text}`;
+    const policy = this.#policies.get(key) ?? parsed(text, layer);
+    this.#policies.delete(key);
+    this.#policies.set(key, policy);
+    const [oldest] = this.#policies.keys();
+    if (this.#policies.size > CACHED && oldest !== undefined) this.#policies.delete(oldest);
+    return policy;
+  }
+}
+
+function parsed(text: string, layer: Layer): Policy {
   const result = parsePolicy(text, layer);
   if (result.ok) return result.policy;
   const errors = problems(result.check);

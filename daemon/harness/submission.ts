@@ -8,7 +8,6 @@ import type { RunId } from "../protocol/ids.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { digestOf } from "./digest.ts";
 import { openModel } from "./models.ts";
-import { parsed } from "./policies.ts";
 import { imageOf } from "./steps/set-up.ts";
 
 export const DEFAULT_POLICY = "coding";
@@ -37,7 +36,7 @@ export async function submission(deps: Dependencies, body: SubmitRun): Promise<S
     );
   }
   const policy = await policyOf(deps, body.policy ?? DEFAULT_POLICY);
-  const own = parsed(policy.text, "run");
+  const own = deps.policyCache.parsed(policy.text, "run");
   const layers = deps.organisationPolicy ? [deps.organisationPolicy, own] : [own];
   const limits = narrowLimits(layers, body.limits ?? {});
   imageOf(own, body.image);

@@ -1,7 +1,8 @@
 import { request } from "node:http";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { bashScript, DaemonUnderTest, dataOf } from "./daemon-under-test.ts";
+import { DaemonUnderTest } from "./daemon-under-test.ts";
+import { bashScript, dataOf } from "./runs.ts";
 
 const API_KEY = "sk-ant-test-0c5e9d1f7a3b4862";
 

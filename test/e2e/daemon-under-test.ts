@@ -7,14 +7,9 @@ import { setTimeout as pause } from "node:timers/promises";
 import { promisify } from "node:util";
 import { CaissonClient } from "../../client/api/client.ts";
 import { packageRoot } from "../../daemon/package-root.ts";
-import {
-  END_TYPES,
-  type EventData,
-  type EventOf,
-  type EventType,
-  type JournalEvent,
-} from "../../daemon/protocol/events.ts";
+import type { EventOf, EventType, JournalEvent } from "../../daemon/protocol/events.ts";
 import { OWNER_LABEL } from "../../daemon/sandbox/container-options.ts";
+import { isEnd } from "./runs.ts";
 
 const run = promisify(execFile);
 
@@ -304,29 +299,6 @@ export async function eventually(
     if (performance.now() > until) throw new Error(`not within ${ms} ms: ${what}`);
     await pause(POLL_MS);
   }
-}
-
-export function isEnd(event: JournalEvent): boolean {
-  return (END_TYPES as readonly string[]).includes(event.type);
-}
-
-/** The data of every event of one type. */
-export function dataOf<T extends EventType>(events: readonly JournalEvent[], type: T): EventData<T>[] {
-  return events.flatMap((event) => (event.type === type ? [event.data as EventData<T>] : []));
-}
-
-/** A script of one bash action a turn, then a last word. */
-export function bashScript(...commands: readonly string[]): { script: string } {
-  const turns = commands.map((command) => ({ use: [{ tool: "bash", input: { command } }] }));
-  return scripted([...turns, { say: "Done." }]);
-}
-
-/** An action that starts with a file `/tmp/begun` and lasts until somebody makes `/tmp/go`. */
-export const UNTIL_TOLD = "touch /tmp/begun; until [ -e /tmp/go ]; do sleep 0.02; done";
-
-/** JSON is YAML. */
-export function scripted(turns: readonly unknown[]): { script: string } {
-  return { script: JSON.stringify({ turns }) };
 }
 
 function hasExited(child: ChildProcess): boolean {

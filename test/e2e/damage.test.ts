@@ -1,6 +1,7 @@
 import { appendFile, readFile, truncate, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { bashScript, DaemonUnderTest, dataOf, scripted } from "./daemon-under-test.ts";
+import { DaemonUnderTest } from "./daemon-under-test.ts";
+import { bashScript, dataOf, scripted } from "./runs.ts";
 
 let daemon: DaemonUnderTest;
 

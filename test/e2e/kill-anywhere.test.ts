@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { DaemonUnderTest, dataOf, isEnd, scripted } from "./daemon-under-test.ts";
+import { DaemonUnderTest } from "./daemon-under-test.ts";
+import { dataOf, isEnd, scripted } from "./runs.ts";
 
 let daemon: DaemonUnderTest;
 

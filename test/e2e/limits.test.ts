@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type MessagesServer, startMessagesServer } from "../servers/messages-server.ts";
-import { bashScript, DaemonUnderTest, dataOf, UNTIL_TOLD } from "./daemon-under-test.ts";
+import { DaemonUnderTest } from "./daemon-under-test.ts";
+import { bashScript, dataOf, UNTIL_TOLD } from "./runs.ts";
 
 let daemon: DaemonUnderTest;
 let server: MessagesServer;

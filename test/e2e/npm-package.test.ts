@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { packWorkspace } from "../../client/workspace/pack.ts";
-import { bashScript, DaemonUnderTest, dataOf, scripted } from "./daemon-under-test.ts";
+import { DaemonUnderTest } from "./daemon-under-test.ts";
+import { bashScript, dataOf, scripted } from "./runs.ts";
 
 /** Small, pure JavaScript, without dependencies. */
 const PACKAGE = "ms@2.1.3";

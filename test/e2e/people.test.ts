@@ -1,13 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import {
-  bashScript,
-  DaemonUnderTest,
-  dataOf,
-  eventually,
-  scripted,
-  UNTIL_TOLD,
-} from "./daemon-under-test.ts";
+import { DaemonUnderTest, eventually } from "./daemon-under-test.ts";
+import { bashScript, dataOf, scripted, UNTIL_TOLD } from "./runs.ts";
 
 let daemon: DaemonUnderTest;
 

@@ -7,7 +7,8 @@ import {
   type ServedBlock,
   startMessagesServer,
 } from "../servers/messages-server.ts";
-import { DaemonUnderTest, dataOf } from "./daemon-under-test.ts";
+import { DaemonUnderTest } from "./daemon-under-test.ts";
+import { dataOf } from "./runs.ts";
 
 const API_KEY = "sk-ant-test-4f9c1e7ab2d84c60";
 

@@ -6,6 +6,7 @@ import { createRedactor } from "../../daemon/boundary/redaction.ts";
 import type { Dependencies } from "../../daemon/harness/dependencies.ts";
 import { RunHarness } from "../../daemon/harness/harness.ts";
 import { LiveFeed } from "../../daemon/harness/live-feed.ts";
+import { PolicyCache } from "../../daemon/harness/policies.ts";
 import { createToolbox } from "../../daemon/harness/tools/registry.ts";
 import { openFileBlobs } from "../../daemon/journal/blobs.ts";
 import { openFileJournal } from "../../daemon/journal/file-journal.ts";
@@ -64,6 +65,7 @@ export async function harnessUnderTest(
     sandboxes: gateSandboxes(host, uuid),
     openModel: (choice) => openModel(choice, { prices: new Map() }),
     policies: createPolicyLibrary(join(packageRoot, "policies")),
+    policyCache: new PolicyCache(),
     organisationPolicy: undefined,
     toolbox: createToolbox(),
     redactor: createRedactor([{ name: "key", value: SECRET }]),
