@@ -3,12 +3,12 @@ import { once } from "node:events";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as pause } from "node:timers/promises";
 import { promisify } from "node:util";
 import { CaissonClient } from "../../client/api/client.ts";
 import { packageRoot } from "../../daemon/package-root.ts";
 import type { EventOf, EventType, JournalEvent } from "../../daemon/protocol/events.ts";
 import { OWNER_LABEL } from "../../daemon/sandbox/container-options.ts";
+import { eventually } from "./eventually.ts";
 import { isEnd } from "./runs.ts";
 
 const run = promisify(execFile);
@@ -18,7 +18,6 @@ const START_MS = 40_000;
 const STOP_MS = 20_000;
 /** Milliseconds until an awaited event must have come. */
 const EVENT_MS = 45_000;
-const POLL_MS = 20;
 
 export interface DaemonOptions {
   /** Put over the environment of the daemon. */
@@ -285,19 +284,6 @@ export class DaemonUnderTest {
     const left = await this.containers();
     if (left.length > 0) await run("docker", ["rm", "--force", "--volumes", ...left]);
     await rm(this.home, { recursive: true, force: true });
-  }
-}
-
-/** Asks until the answer is yes. */
-export async function eventually(
-  what: string,
-  holds: () => Promise<boolean> | boolean,
-  ms = EVENT_MS,
-): Promise<void> {
-  const until = performance.now() + ms;
-  while (!(await holds())) {
-    if (performance.now() > until) throw new Error(`not within ${ms} ms: ${what}`);
-    await pause(POLL_MS);
   }
 }
 

@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { DaemonUnderTest, eventually } from "./daemon-under-test.ts";
+import { DaemonUnderTest } from "./daemon-under-test.ts";
+import { eventually } from "./eventually.ts";
 import { bashScript, dataOf, scripted, UNTIL_TOLD } from "./runs.ts";
 
 let daemon: DaemonUnderTest;

@@ -1,7 +1,8 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { JournalEvent } from "../../daemon/protocol/events.ts";
-import { DaemonUnderTest, eventually } from "./daemon-under-test.ts";
+import { DaemonUnderTest } from "./daemon-under-test.ts";
+import { eventually } from "./eventually.ts";
 import { bashScript, dataOf, scripted } from "./runs.ts";
 
 let daemon: DaemonUnderTest;

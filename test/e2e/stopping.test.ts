@@ -2,7 +2,8 @@ import { access, readFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { DaemonUnderTest, eventually } from "./daemon-under-test.ts";
+import { DaemonUnderTest } from "./daemon-under-test.ts";
+import { eventually } from "./eventually.ts";
 import { bashScript, isEnd, UNTIL_TOLD } from "./runs.ts";
 
 let daemon: DaemonUnderTest;

@@ -4,7 +4,8 @@ import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import type { JournalEvent } from "../../daemon/protocol/events.ts";
-import { DaemonUnderTest, eventually } from "./daemon-under-test.ts";
+import { DaemonUnderTest } from "./daemon-under-test.ts";
+import { eventually } from "./eventually.ts";
 import { bashScript, isEnd, scripted } from "./runs.ts";
 
 let daemon: DaemonUnderTest;
