@@ -30,10 +30,13 @@ static void bind(struct runner *runner, struct action *action, uint32_t channel)
   for (int i = 0; i < 2; i++) action->out[i].sent = action->out[i].base;
 }
 
+/* The four offsets of a START_ACK or RESUME_ACK; a refusal's text follows. */
+#define ACK_LENGTH 32
+
 /* action: NULL when there is none to tell of. */
 static void acknowledge(struct runner *runner, const struct frame *frame, uint8_t type, uint8_t result,
                         const struct action *action, const char *text) {
-  uint8_t payload[32 + 128] = {0};
+  uint8_t payload[ACK_LENGTH + 128] = {0};
   size_t length = strnlen(text, 128);
   if (action) {
     put_u64(payload, action->out[0].base);
@@ -41,8 +44,8 @@ static void acknowledge(struct runner *runner, const struct frame *frame, uint8_
     put_u64(payload + 16, action->in.taken);
     put_u64(payload + 24, action->in.granted);
   }
-  memcpy(payload + 32, text, length);
-  link_reply(runner, type, result, frame->channel, payload, 32 + length);
+  memcpy(payload + ACK_LENGTH, text, length);
+  link_reply(runner, type, result, frame->channel, payload, ACK_LENGTH + length);
 }
 
 static void start_begin(struct link *link, const struct frame *frame) {
@@ -77,6 +80,8 @@ static void start_run(struct runner *runner, const struct frame *frame, uint8_t 
   start_free(&start);
   if (action) bind(runner, action, frame->channel);
   acknowledge(runner, frame, FRAME_START_ACK, result, action, refusal ? refusal : "");
+  /* Who is to write to it waits for the reply. */
+  if (result == START_STARTED && !start.stdin_pipe) link_hold(runner, FRAME_HEADER + ACK_LENGTH);
 }
 
 static void start_commit(struct runner *runner, const struct frame *frame) {

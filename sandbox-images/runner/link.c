@@ -14,6 +14,7 @@
 #include "runner.h"
 
 #define READS_A_TURN 8
+#define HOLD_MS 3
 
 void link_open(struct runner *runner) {
   struct link *link = &runner->link;
@@ -30,6 +31,7 @@ void link_reset(struct runner *runner) {
   link->control_length = link->pending_from = link->pending_to = 0;
   link->output_sent = link->output_received = 0;
   link->turn = NULL;
+  link->held = link->held_until = 0;
   free(link->start_body);
   link->start_body = NULL;
   for (struct action *action = runner->first; action; action = action->next) action->channel = 0;
@@ -53,6 +55,25 @@ void link_reply(struct runner *runner, uint8_t type, uint8_t flags, uint32_t cha
   if (!frame) return; /* the daemon does not read; its request runs into its deadline */
   if (length) memcpy(frame + FRAME_HEADER, payload, length);
   runner->link.control_length += frame_seal(frame, type, flags, channel, length);
+}
+
+/*
+ * The reply just made may wait a moment: most actions end within it, and then reply and outcome wake the
+ * daemon once instead of twice.
+ */
+void link_hold(struct runner *runner, size_t length) {
+  struct link *link = &runner->link;
+  if (link->held_until == 0) link->held_until = now_ms() + HOLD_MS;
+  link->held += length;
+}
+
+/* How long to wait for events when something is held: no longer than it may be. */
+int link_wait(const struct runner *runner, int wait) {
+  const struct link *link = &runner->link;
+  if (link->held_until == 0) return wait;
+  uint64_t now = now_ms();
+  int left = link->held_until > now ? (int)(link->held_until - now) : 0;
+  return wait < 0 || left < wait ? left : wait;
 }
 
 /* Satisfies whatever length a frame before it claims. */
@@ -153,12 +174,14 @@ static void link_broken(struct runner *runner) {
 void link_flush(struct runner *runner) {
   struct link *link = &runner->link;
   while (link->greeted) {
-    if (link->pending_from == link->pending_to) {
-      link->pending_from = link->pending_to = 0;
+    if (link->pending_from == link->pending_to) link->pending_from = link->pending_to = 0;
+    if (link->pending_from == 0) {
       fill_control(link);
       if (link->control_length == 0) fill_output(runner);
     }
     if (link->pending_to == 0) break;
+    if (link->pending_to <= link->held && now_ms() < link->held_until) return;
+    link->held = link->held_until = 0;
     ssize_t length = write(1, link->pending + link->pending_from, link->pending_to - link->pending_from);
     if (length >= 0) link->pending_from += (size_t)length;
     else if (errno == EAGAIN) return watch_set(runner, &link->out, EPOLLOUT);

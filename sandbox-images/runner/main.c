@@ -130,7 +130,7 @@ static _Noreturn void loop(struct runner *runner) {
     int wait = deadlines_run(runner);
     link_flush(runner);
     actions_trim(runner);
-    int count = epoll_wait(runner->epoll, events, EVENTS_A_TURN, wait);
+    int count = epoll_wait(runner->epoll, events, EVENTS_A_TURN, link_wait(runner, wait));
     for (int i = 0; i < count; i++) dispatch(runner, events[i].data.ptr);
     if (runner->leave_on_eof && runner->link.in.fd < 0) leave(runner);
   }

@@ -87,6 +87,8 @@ struct link {
   size_t start_length, start_total;
   uint32_t start_channel;
   struct action *turn; /* whose output goes next */
+  size_t held;         /* bytes that may wait for company until then, in ms */
+  uint64_t held_until;
   size_t pending_from, pending_to;
   uint8_t pending[2 * FRAME_MAX]; /* what is being written: whole frames, then a tail of them */
 };
@@ -156,6 +158,8 @@ void strays_sweep_soon(struct runner *runner);
 void link_open(struct runner *runner);
 void link_readable(struct runner *runner);
 void link_flush(struct runner *runner);
+void link_hold(struct runner *runner, size_t length);
+int link_wait(const struct runner *runner, int wait);
 void link_reply(struct runner *runner, uint8_t type, uint8_t flags, uint32_t channel, const void *payload,
                 size_t length);
 void link_pad(struct runner *runner);
