@@ -205,8 +205,11 @@ export class JournalWriter implements RunJournal {
       if (pending.durability === "written" || synced) pending.resolve(pending.events);
       else this.#waiters.push(pending);
     }
-    if (this.#waiters.length > 0) this.#syncing ??= this.#sync();
-    else if (!synced) this.#timer ??= setTimeout(() => this.#syncLate(), SYNC_AFTER_MS);
+    if (synced) {
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
+    } else if (this.#waiters.length > 0) this.#syncing ??= this.#sync();
+    else this.#timer ??= setTimeout(() => this.#syncLate(), SYNC_AFTER_MS);
   }
 
   #syncLate(): void {
