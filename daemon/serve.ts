@@ -7,7 +7,7 @@ import type { Config } from "./config.ts";
 import type { PolicyLibrary } from "./harness/dependencies.ts";
 import { RunHarness } from "./harness/harness.ts";
 import { LiveFeed } from "./harness/live-feed.ts";
-import { PolicyCache } from "./harness/policies.ts";
+import { PolicyCache } from "./harness/policy-cache.ts";
 import { DEFAULT_POLICY } from "./harness/submission.ts";
 import { createToolbox } from "./harness/tools/registry.ts";
 import { type Home, openHome } from "./home.ts";

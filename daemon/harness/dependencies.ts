@@ -7,7 +7,7 @@ import type { RunId, Sha256 } from "../protocol/ids.ts";
 import type { PolicyView } from "../protocol/views.ts";
 import type { GatedSandboxHost } from "../sandbox/gate.ts";
 import type { LiveFeed } from "./live-feed.ts";
-import type { PolicyCache } from "./policies.ts";
+import type { PolicyCache } from "./policy-cache.ts";
 import type { Toolbox } from "./tools/registry.ts";
 
 /** The ready policies of this daemon, by name. */

@@ -6,7 +6,7 @@ import { createRedactor } from "../../daemon/boundary/redaction.ts";
 import type { Dependencies } from "../../daemon/harness/dependencies.ts";
 import { RunHarness } from "../../daemon/harness/harness.ts";
 import { LiveFeed } from "../../daemon/harness/live-feed.ts";
-import { PolicyCache } from "../../daemon/harness/policies.ts";
+import { PolicyCache } from "../../daemon/harness/policy-cache.ts";
 import { createToolbox } from "../../daemon/harness/tools/registry.ts";
 import { openFileBlobs } from "../../daemon/journal/blobs.ts";
 import { openFileJournal } from "../../daemon/journal/file-journal.ts";

@@ -1,0 +1,44 @@
+import { parsePolicy } from "../policy/parse-policy.ts";
+import type { Policy } from "../policy/port.ts";
+import { CaissonError } from "../protocol/errors.ts";
+import type { Layer } from "../protocol/verdicts.ts";
+import type { PolicyCheck } from "../protocol/views.ts";
+
+/** Parsed documents that are kept. */
+const CACHED = 20;
+
+/** Documents parsed before: parsing one runs its tests, which costs more than a small run's first action. */
+export class PolicyCache {
+  readonly #policies = new Map<string, Policy>();
+
+  /** @throws CaissonError `policy_invalid` with every error's line and column */
+  parsed(text: string, layer: Layer): Policy {
+    const key = `${layer}\n${text}`;
+    const policy = this.#policies.get(key) ?? parsed(text, layer);
+    this.#policies.delete(key);
+    this.#policies.set(key, policy);
+    const [oldest] = this.#policies.keys();
+    if (this.#policies.size > CACHED && oldest !== undefined) this.#policies.delete(oldest);
+    return policy;
+  }
+}
+
+function parsed(text: string, layer: Layer): Policy {
+  const result = parsePolicy(text, layer);
+  if (result.ok) return result.policy;
+  const errors = problems(result.check);
+  throw new CaissonError(
+    "policy_invalid",
+    `The policy has errors: ${errors.map((one) => one.message).join("; ")}`,
+    { errors },
+  );
+}
+
+function problems(check: PolicyCheck): { path: string; message: string }[] {
+  return check.errors.map(({ line, column, message, hint }) => ({
+    path: `${line}:${column}`,
+    message: hint
+      ? `line ${line}, column ${column}: ${message} (${hint})`
+      : `line ${line}, column ${column}: ${message}`,
+  }));
+}
