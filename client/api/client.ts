@@ -26,6 +26,15 @@ const Events = z.object({
   next: z.string().optional(),
 });
 
+const Omitted = z.array(z.object({ path: z.string(), reason: z.string() }));
+
+/** What a run changed in its workspace, and what is not in the patch. */
+export interface RunDiff {
+  readonly patch: string;
+  readonly ignored: number;
+  readonly omitted: { readonly count: number; readonly first: z.infer<typeof Omitted> };
+}
+
 export type Health = z.infer<typeof Health>;
 export type Acknowledged = z.infer<typeof Acknowledged>;
 
@@ -130,11 +139,19 @@ export class CaissonClient {
     return this.#http.json(Submitted, "POST", of(run, "fork"), { json: body });
   }
 
-  /** The git-style patch relative to the workspace; `ignored` counts changed paths left out by .gitignore. */
-  async diff(run: RunId): Promise<{ readonly patch: string; readonly ignored: number }> {
+  /**
+   * The git-style patch relative to the workspace; `ignored` counts changed paths left out by .gitignore,
+   * `omitted` those the policy holds back or a patch can't hold, the first of which are named.
+   */
+  async diff(run: RunId): Promise<RunDiff> {
     const response = await this.#http.send("GET", of(run, "diff"), { transfer: true });
-    const ignored = Number(response.headers.get("x-caisson-ignored") ?? 0);
-    return { patch: await this.#http.textOf(response), ignored };
+    const count = (name: string) => Number(response.headers.get(name) ?? 0);
+    const named = decodeURIComponent(response.headers.get("x-caisson-omitted-paths") ?? "%5B%5D");
+    return {
+      patch: await this.#http.textOf(response),
+      ignored: count("x-caisson-ignored"),
+      omitted: { count: count("x-caisson-omitted"), first: Omitted.parse(JSON.parse(named)) },
+    };
   }
 
   /** The workspace as a tar archive; what the agent made of it is untrusted. */

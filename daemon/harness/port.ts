@@ -10,6 +10,15 @@ export interface Acknowledged {
   readonly seq: Seq;
 }
 
+/** A git-style patch relative to the workspace, and what is not in it. */
+export interface WorkspaceDiff {
+  readonly patch: string;
+  /** Counts changed paths left out by .gitignore. */
+  readonly ignored: number;
+  /** Paths that the policy holds back, or that can't stand in a patch, and why. */
+  readonly omitted: readonly { readonly path: string; readonly reason: string }[];
+}
+
 /**
  * The harness's public face: what HTTP and sockets may ask of it. Every method rejects with CaissonError
  * (`unknown_run`, `run_ended`, …), and resolves when what it did is on disk (J1, J3).
@@ -24,8 +33,8 @@ export interface Harness {
   remove(run: RunId): Promise<void>;
   decideApproval(id: ApprovalId, decision: DecideApproval): Promise<ApprovalView>;
   revokeApproval(id: ApprovalId): Promise<ApprovalView>;
-  /** The git-style patch relative to the workspace; `ignored` counts changed paths left out by .gitignore. */
-  diff(run: RunId): Promise<{ readonly patch: string; readonly ignored: number }>;
+  /** What the run changed in its workspace, without what the policy lets nobody bring back. */
+  diff(run: RunId): Promise<WorkspaceDiff>;
   /** The workspace as a tar stream, export rules enforced. */
   workspace(run: RunId): Promise<AsyncIterable<Uint8Array>>;
   policies(): Promise<readonly PolicyView[]>;

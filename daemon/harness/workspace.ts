@@ -1,4 +1,4 @@
-import { type WorkspacePatch, workspacePatch } from "../boundary/export.ts";
+import { workspacePatch } from "../boundary/export.ts";
 import { filterExport } from "../boundary/export-rules.ts";
 import { filterWorkspace } from "../boundary/ingest.ts";
 import { archiveCommand, WorkspaceUnreadable } from "../boundary/sandbox-listing.ts";
@@ -9,21 +9,15 @@ import { type GatedSandbox, KIT } from "../sandbox/gate.ts";
 import type { Dependencies } from "./dependencies.ts";
 import type { LiveRun } from "./live-run.ts";
 import { policiesOf } from "./policies.ts";
+import type { WorkspaceDiff } from "./port.ts";
 import { ingestRules } from "./steps/set-up.ts";
 import { WORKSPACE } from "./tools/tool.ts";
 
 /** Milliseconds one listing or archive of a workspace may take. */
 const DEADLINE_MS = 300_000;
 
-interface Diff {
-  readonly patch: string;
-  readonly ignored: number;
-  /** Paths that may have changed and can't stand in a patch, and why. */
-  readonly omitted: WorkspacePatch["omitted"];
-}
-
 /** What a run that has its sandbox changed in the workspace so far, without what no policy lets out. */
-export async function patchOf(run: LiveRun): Promise<Diff> {
+export async function patchOf(run: LiveRun): Promise<WorkspaceDiff> {
   const { sandbox } = run;
   if (!sandbox || !run.state.ingested) return { patch: "", ignored: 0, omitted: [] };
   const deny = (await policiesOf(run)).flatMap((policy) => policy.exportRules.deny);
@@ -75,7 +69,7 @@ async function* once(bytes: Uint8Array): AsyncIterable<Uint8Array> {
 }
 
 /** What an ended run left, as its journal has it. */
-export async function patchOfEnded(deps: Dependencies, state: RunState): Promise<Diff> {
+export async function patchOfEnded(deps: Dependencies, state: RunState): Promise<WorkspaceDiff> {
   const { stopped } = state;
   if (stopped?.diffError !== undefined) {
     throw new CaissonError(

@@ -31,7 +31,8 @@ const runHere: RunInSandbox = async function* (argv, stdin) {
   const words = argv.map((word) => word.replaceAll("/.caisson/busybox", BUSYBOX ?? "env"));
   const child = spawn(words[0] ?? "", words.slice(1), {
     stdio: ["pipe", "pipe", "ignore"],
-    env: { PATH: process.env.PATH, LC_ALL: "C" },
+    // GNU tar takes a backslash in a name for an escape; busybox does not.
+    env: { PATH: process.env.PATH, LC_ALL: "C", TAR_OPTIONS: "--no-unquote" },
   });
   // A program that doesn't read its input is none of ours to complain about.
   child.stdin.on("error", () => {});

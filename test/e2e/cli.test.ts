@@ -179,7 +179,9 @@ describe("a task, start to end", () => {
       error: expect.stringMatching(/package\.json · files\.export\.ask\[0\][\s\S]*--yes-to/),
     });
     const applied = await cli.run([...back, "--yes-to", "files.export.ask[0]"]);
-    expect(applied.error).toMatch(/Left out[\s\S]*\.github\/workflows\/ci\.yml · files\.export\.deny\[0\]/);
+    expect(applied.error).toMatch(
+      /Left out[\s\S]*\.github\/workflows\/ci\.yml · denied by files\.export\.deny\[0\]/,
+    );
     expect(applied.status).toBe(0);
     const folder = join(cli.work, "repository");
     expect(existsSync(join(folder, "package.json"))).toBe(true);

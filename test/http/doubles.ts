@@ -159,7 +159,12 @@ export class CannedHarness {
       remove: async (run) => this.#answer("remove", [run], undefined),
       decideApproval: async (id, decision) => this.#answer("decideApproval", [id, decision], approval(id)),
       revokeApproval: async (id) => this.#answer("revokeApproval", [id], approval(id)),
-      diff: async (run) => this.#answer("diff", [run], { patch: "diff --git a/x b/x\n", ignored: 3 }),
+      diff: async (run) =>
+        this.#answer("diff", [run], {
+          patch: "diff --git a/x b/x\n",
+          ignored: 3,
+          omitted: [{ path: "é", reason: "held" }],
+        }),
       workspace: async (run) => this.#answer("workspace", [run], archive()),
       policies: async () => this.#answer("policies", [], [{ name: "coding", hash: "a".repeat(64) }]),
       checkPolicy: (text) =>

@@ -66,6 +66,9 @@ describe("endpoints that answer", () => {
     const diff = await daemon.call("GET", `/v1/runs/${RUN}/diff`);
     expect(diff.headers.get("content-type")).toContain("text/x-diff");
     expect(diff.headers.get("x-caisson-ignored")).toBe("3");
+    expect(diff.headers.get("x-caisson-omitted")).toBe("1");
+    const named = decodeURIComponent(diff.headers.get("x-caisson-omitted-paths") ?? "");
+    expect(JSON.parse(named)).toEqual([{ path: "é", reason: "held" }]);
     expect(await diff.text()).toBe("diff --git a/x b/x\n");
     const workspace = await daemon.call("GET", `/v1/runs/${RUN}/workspace`);
     expect(workspace.headers.get("content-type")).toBe("application/x-tar");

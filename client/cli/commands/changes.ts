@@ -1,9 +1,10 @@
 import { spawn } from "node:child_process";
 import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
+import type { RunDiff } from "../../api/client.ts";
 import { type Command, connect, writeJson } from "../command.ts";
 import { badInput, CliError, EXIT, type ExitStatus } from "../exit.ts";
-import { exportRulesOf, type RuledPath, sortPatch } from "../export-rules.ts";
+import { askedIn, exportRulesOf, type RuledPath } from "../export-rules.ts";
 import { runNamed } from "../names.ts";
 import { diffLines } from "../render/diff.ts";
 import { type Line, line, span } from "../render/line.ts";
@@ -22,12 +23,12 @@ function ignoredLines(ignored: number): Line[] {
 /** `caisson diff RUN`: the patch; coloured and harmless on a terminal, to the byte in a pipe. */
 export async function diff(command: Command, name: string): Promise<ExitStatus> {
   const client = await connect(command);
-  const { patch, ignored } = await client.diff(await runNamed(client, name));
+  const { patch, ignored, omitted } = await client.diff(await runNamed(client, name));
   const { terminal } = command;
   if (!terminal.onScreen || command.json) await terminal.write(patch);
   else if (patch === "") terminal.say([line(0, "The run changed nothing in its workspace.")]);
   else terminal.say(diffLines(patch));
-  terminal.remark(ignoredLines(ignored));
+  terminal.remark([...omittedLines(omitted), ...ignoredLines(ignored)]);
   return EXIT.done;
 }
 
@@ -44,8 +45,8 @@ export async function apply(command: Command, name: string, options: ApplyOption
   if (options.branch !== undefined) await checkBranch(folder, options.branch);
   const client = await connect(command);
   const run = await runNamed(client, name);
-  const { patch: whole, ignored } = await client.diff(run);
-  const { patch, denied, asked } = await sortPatch(whole, await exportRulesOf(client, run));
+  const { patch, ignored, omitted } = await client.diff(run);
+  const asked = await askedIn(patch, await exportRulesOf(client, run));
   await askForExport(
     command,
     asked.filter(({ rule }) => !options.yesTo.includes(rule)),
@@ -55,16 +56,20 @@ export async function apply(command: Command, name: string, options: ApplyOption
   if (options.branch !== undefined) await git(folder, ["switch", "--quiet", "--create", options.branch]);
   const { paths } = await applyPatch(folder, patch);
   const branch = options.branch === undefined ? {} : { branch: options.branch };
-  if (command.json) await writeJson(command, { run, folder, paths, ignored, denied, ...branch });
+  if (command.json) await writeJson(command, { run, folder, paths, ignored, omitted, ...branch });
   else command.terminal.say(appliedLines(run, folder, paths, options.branch));
-  command.terminal.remark([...deniedLines(denied), ...ignoredLines(ignored)]);
+  command.terminal.remark([...omittedLines(omitted), ...ignoredLines(ignored)]);
   return EXIT.done;
 }
 
-function deniedLines(denied: readonly RuledPath[]): Line[] {
-  if (denied.length === 0) return [];
-  const head = `Left out, for the policy denies ${denied.length === 1 ? "its" : "their"} export (caisson diff shows it):`;
-  return [line(0, span(head, "warn")), ...ruledLines(denied)];
+function omittedLines({ count, first }: RunDiff["omitted"]): Line[] {
+  if (count === 0) return [];
+  const more = count > first.length ? [line(2, `… and ${count - first.length} more`)] : [];
+  return [
+    line(0, span(`Left out of the patch: ${counted(count, "path")}`, "warn")),
+    ...first.map(({ path, reason }) => line(2, path, span(` · ${reason}`, "dim"))),
+    ...more,
+  ];
 }
 
 function ruledLines(paths: readonly RuledPath[]): Line[] {

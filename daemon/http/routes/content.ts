@@ -10,6 +10,8 @@ import { json, type Reply, type Route, route, type Services } from "../route.ts"
 
 /** A page of events ends after this many characters, whatever its `limit`, so that none is built large in memory. */
 const PAGE_CHARACTERS = 8 * 1024 * 1024;
+/** Omitted paths that a header names; longer ones than a header holds stand in the journal. */
+const OMITTED_SHOWN = 10;
 const TAR = "application/x-tar";
 
 const EventList = listOf(JournalEvent);
@@ -46,13 +48,17 @@ export function contentRoutes(services: Services): readonly Route[] {
       method: "GET",
       path: "/v1/runs/:run/diff",
       summary:
-        "The git-style patch relative to the workspace; `x-caisson-ignored` counts what .gitignore left out.",
+        "The git-style patch relative to the workspace; `x-caisson-ignored` counts what .gitignore left out, `x-caisson-omitted` what the policy holds back or a patch can't hold.",
       params: ["run"],
       answer: { status: 200, description: "The patch.", contentType: "text/x-diff" },
       errors: ["engine_unreachable"],
       handle: async ({ params }): Promise<Reply> => {
-        const { patch, ignored } = await harness.diff(params.run);
-        const headers = { "x-caisson-ignored": String(ignored) };
+        const { patch, ignored, omitted } = await harness.diff(params.run);
+        const headers = {
+          "x-caisson-ignored": String(ignored),
+          "x-caisson-omitted": String(omitted.length),
+          "x-caisson-omitted-paths": encodeURIComponent(JSON.stringify(omitted.slice(0, OMITTED_SHOWN))),
+        };
         return { type: "raw", contentType: "text/x-diff; charset=utf-8", body: patch, headers };
       },
     }),
