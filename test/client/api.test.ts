@@ -52,7 +52,11 @@ describe("every method asks what the harness or a view answers", () => {
 
   it("files in and out", async () => {
     const client = clientOf(daemon.port);
-    expect(await client.diff(RUN)).toEqual({ patch: "diff --git a/x b/x\n", ignored: 3, omitted: { count: 1, first: [{ path: "é", reason: "held" }] } });
+    expect(await client.diff(RUN)).toEqual({
+      patch: "diff --git a/x b/x\n",
+      ignored: 3,
+      omitted: { count: 1, first: [{ path: "é", reason: "held" }] },
+    });
     const content = await bytesOf(archive());
     expect(await bytesOf(client.workspace(RUN))).toEqual(content);
     const workspace = await client.uploadWorkspace(archive());
