@@ -101,5 +101,9 @@ test(`a published package (${PACKAGE}) is broken, repaired in a sandbox, checked
 
 test("a run that changes nothing has an empty diff, whatever it was given", async () => {
   const { run } = await daemon.ended({ task: "Look.", model: bashScript("ls -la; git status --short") });
-  expect(await (await daemon.client()).diff(run)).toEqual({ patch: "", ignored: 0 });
+  expect(await (await daemon.client()).diff(run)).toEqual({
+    patch: "",
+    ignored: 0,
+    omitted: { count: 0, first: [] },
+  });
 });

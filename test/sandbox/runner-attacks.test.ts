@@ -8,11 +8,11 @@ import { buildRunner, HeldRunner, run, shell, spec } from "./runner-fixture.ts";
 /** As in a sandbox: without privileges, runner and commands under one uid. */
 const NOBODY = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {};
 
-let built: ReturnType<typeof buildRunner>;
+let built: Awaited<ReturnType<typeof buildRunner>>;
 let runner: HeldRunner;
 let channel: RunnerChannel;
-beforeAll(() => {
-  built = buildRunner();
+beforeAll(async () => {
+  built = await buildRunner();
 });
 afterAll(() => built.remove());
 beforeEach(async () => {

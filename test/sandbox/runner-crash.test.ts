@@ -8,10 +8,10 @@ import { encodeFrame, FrameType } from "../../daemon/sandbox/runner-frames.ts";
 import { encodeStart } from "../../daemon/sandbox/runner-messages.ts";
 import { buildRunner, collect, HeldRunner, run, shell, spec } from "./runner-fixture.ts";
 
-let built: ReturnType<typeof buildRunner>;
+let built: Awaited<ReturnType<typeof buildRunner>>;
 let runner: HeldRunner;
-beforeAll(() => {
-  built = buildRunner();
+beforeAll(async () => {
+  built = await buildRunner();
 });
 afterAll(() => built.remove());
 beforeEach(() => {

@@ -13,10 +13,10 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { buildRunner } from "./runner-fixture.ts";
 
-let built: ReturnType<typeof buildRunner>;
+let built: Awaited<ReturnType<typeof buildRunner>>;
 let root = "";
-beforeAll(() => {
-  built = buildRunner();
+beforeAll(async () => {
+  built = await buildRunner();
   root = join(built.folder, "files");
   mkdirSync(join(root, "real/deep"), { recursive: true });
   writeFileSync(join(root, "real/file"), "0123456789");

@@ -1,26 +1,48 @@
 /** A compiled runner as a plain child process, and a stand-in for the engine's attached stream. */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough, type Readable, Writable } from "node:stream";
+import { Engine } from "../../daemon/sandbox/engine.ts";
 import type { ProcessOutcome, ProcessSpec, SandboxProcess } from "../../daemon/sandbox/host.ts";
+import { Images } from "../../daemon/sandbox/images.ts";
 import { openRunnerChannel, type RunnerChannel } from "../../daemon/sandbox/runner-channel.ts";
 
 const SOURCE = join(import.meta.dirname, "../../sandbox-images/runner");
 export const ENV = { PATH: process.env.PATH ?? "/usr/bin:/bin" };
 
-/** Compiles it afresh. `folder` is for the test's own files too. */
-export function buildRunner(): { folder: string; program: string; remove: () => void } {
+/**
+ * Compiles it afresh or, where there is no compiler, takes the one that set-up has compiled in a container.
+ * `folder` is for the test's own files too.
+ */
+export async function buildRunner(): Promise<{ folder: string; program: string; remove: () => void }> {
   const folder = mkdtempSync(join(tmpdir(), "caisson-runner-"));
   chmodSync(folder, 0o777);
-  const target = process.env.CAISSON_TEST_SANITIZED ? "runner-sanitized" : "runner";
-  execFileSync("make", ["-s", "-C", SOURCE, `OUT=${folder}`, `${folder}/${target}`]);
   return {
     folder,
-    program: join(folder, target),
+    program: canCompile() ? compiled(folder) : await unpacked(folder),
     remove: () => rmSync(folder, { recursive: true, force: true }),
   };
+}
+
+function canCompile(): boolean {
+  const found = ["make", "cc"].map(
+    (program) => spawnSync(program, ["--version"], { stdio: "ignore" }).status,
+  );
+  return found.every((status) => status === 0);
+}
+
+function compiled(folder: string): string {
+  const target = join(folder, process.env.CAISSON_TEST_SANITIZED ? "runner-sanitized" : "runner");
+  execFileSync("make", ["-s", "-C", SOURCE, `OUT=${folder}`, target]);
+  return target;
+}
+
+async function unpacked(folder: string): Promise<string> {
+  const kit = await new Images(await Engine.connect()).ensureKit(() => undefined);
+  execFileSync("tar", ["-xf", kit, "-C", folder]);
+  return join(folder, ".caisson", "runner");
 }
 
 /** What one daemon holds of the runner's streams. */

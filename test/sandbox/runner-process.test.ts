@@ -3,11 +3,11 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import type { RunnerChannel } from "../../daemon/sandbox/runner-channel.ts";
 import { buildRunner, collect, HeldRunner, run, shell, spec } from "./runner-fixture.ts";
 
-let built: ReturnType<typeof buildRunner>;
+let built: Awaited<ReturnType<typeof buildRunner>>;
 let runner: HeldRunner;
 let channel: RunnerChannel;
-beforeAll(() => {
-  built = buildRunner();
+beforeAll(async () => {
+  built = await buildRunner();
 });
 afterAll(() => built.remove());
 beforeEach(async () => {

@@ -7,13 +7,13 @@ import { shellProcess } from "../../daemon/sandbox/shell.ts";
 import { buildRunner, ENV, HeldRunner, run } from "./runner-fixture.ts";
 
 const BASH = existsSync("/bin/bash") ? "/bin/bash" : "/usr/bin/bash";
-let built: ReturnType<typeof buildRunner>;
+let built: Awaited<ReturnType<typeof buildRunner>>;
 let runner: HeldRunner;
 let channel: RunnerChannel;
 let statePath = "";
 let calls = 0;
 beforeAll(async () => {
-  built = buildRunner();
+  built = await buildRunner();
   runner = new HeldRunner(built.program);
   channel = await runner.open();
 });
