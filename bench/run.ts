@@ -12,6 +12,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import WebSocket from "ws";
 import { CaissonClient } from "../client/api/client.ts";
 import type { JournalEvent } from "../daemon/protocol/events.ts";
 import { OWNER_LABEL } from "../daemon/sandbox/container-options.ts";
@@ -23,7 +24,8 @@ const CALL_MS = 60_000;
 /** Actions of one turn, and the turns: all but the last warm up, while the pool fills again beside them. */
 const ACTIONS = 100;
 const TURNS = 2;
-const TOGETHER = 10;
+/** Characters of a frame in which its event's type stands. */
+const FRAME_HEAD = 300;
 const EXECS = 40;
 const SUBMISSIONS = 10;
 const WARM_UPS = 2;
@@ -38,6 +40,8 @@ const execute = promisify(execFile);
 
 /** A daemon in a process of its own, as people run it; the bench is its client. */
 interface Daemon {
+  readonly address: string;
+  readonly token: string;
   readonly client: CaissonClient;
   readonly process: ChildProcess;
   readonly owner: string;
@@ -75,7 +79,7 @@ async function start(home: string): Promise<Daemon> {
   const { address } = JSON.parse(await readFile(join(home, "daemon.json"), "utf8")) as { address: string };
   const token = (await readFile(join(home, "token"), "utf8")).trim();
   const owner = (await readFile(join(home, "owner"), "utf8")).trim();
-  return { client: new CaissonClient({ address, token }), process: child, owner };
+  return { address, token, client: new CaissonClient({ address, token }), process: child, owner };
 }
 
 /** Until the daemon's pool holds a sandbox that has started. */
@@ -90,21 +94,16 @@ async function poolIsWarm(engine: Engine, owner: string): Promise<void> {
 }
 
 /**
- * From one action's journalled result to the next one's: proposal, verdict, start on disk, process, result. Read
- * from the journal's own times; they are whole milliseconds, so each measurement is the mean of ten actions.
+ * From one action's journalled result to the next one's: proposal, verdict, start on disk, process, result. Taken
+ * where a watcher's socket gets the results, which is after they are journalled.
  */
-async function actionRows({ client }: Daemon, engine: Engine, tag: string): Promise<BenchRow[]> {
+async function actionRows(daemon: Daemon, engine: Engine, tag: string): Promise<BenchRow[]> {
   const use = Array.from({ length: ACTIONS }, () => "{ tool: bash, input: { command: ':' } }").join(", ");
   const turns = Array.from({ length: TURNS }, () => `{ use: [${use}] }`).join(", ");
   const script = `turns: [${turns}, { say: done }]`;
-  await completed(client, script);
-  const run = await completed(client, script);
-  const finished: number[] = [];
-  for await (const event of client.events(run)) {
-    if (event.type === "action.finished") finished.push(Date.parse(event.at));
-  }
-  const counted = finished.slice((TURNS - 1) * ACTIONS + UNCOUNTED);
-  const ours = counted.slice(TOGETHER).map((at, index) => (at - (counted[index] ?? at)) / TOGETHER);
+  await finishedAt(daemon, script);
+  const counted = (await finishedAt(daemon, script)).slice((TURNS - 1) * ACTIONS + UNCOUNTED);
+  const ours = counted.slice(1).map((at, index) => at - (counted[index] ?? at));
   const { api, cli } = await execTimes(engine, tag);
   return [
     timesRow("one action, journal included: docker exec, ours", cli, ours),
@@ -112,11 +111,28 @@ async function actionRows({ client }: Daemon, engine: Engine, tag: string): Prom
   ];
 }
 
-/** A run to its end, without anybody watching it. The first of two warms up caches and the compiler. */
-async function completed(client: CaissonClient, script: string): Promise<string> {
+/**
+ * When each action of a run was finished. Reads frames as text: on two cores, parsing them would be measured with
+ * the daemon. The first of two runs warms up caches and the compiler.
+ */
+async function finishedAt({ client, address, token }: Daemon, script: string): Promise<number[]> {
+  const socket = new WebSocket(`ws://${address}/v1/stream`, {
+    headers: { authorization: `Bearer ${token}` },
+  });
+  await once(socket, "message");
+  const times: number[] = [];
+  const ended = new Promise<void>((resolve) => {
+    socket.on("message", (frame: Buffer) => {
+      const head = frame.toString("latin1", 0, FRAME_HEAD);
+      if (head.includes('"action.finished"')) times.push(performance.now());
+      else if (head.includes('"run.completed"')) resolve();
+    });
+  });
   const { run } = await client.submit({ task: "Act.", model: { script } });
-  while ((await client.run(run)).status !== "completed") await wait(POLL_MS);
-  return run;
+  socket.send(JSON.stringify({ type: "subscribe", run, after: 0 }));
+  await ended;
+  socket.close();
+  return times;
 }
 
 /** Follows a run over the WebSocket to its end. */
