@@ -148,7 +148,10 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
     const stage = ({ allow: "allowed", ask: "asking", deny: "denied" } as const)[event.data.verdict];
     return {
       ...onAction(state, event.data.action, { stage, verdict: event.data }),
-      ...(stage === "denied" ? used(state, { denials: state.used.denials + 1 }) : {}),
+      // A malformed input is a mistake, not something the policy forbids: it counts against no limit.
+      ...(stage === "denied" && event.data.layer !== "builtin"
+        ? used(state, { denials: state.used.denials + 1 })
+        : {}),
     };
   },
   "approval.requested": (state, event) => {

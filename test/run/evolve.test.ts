@@ -174,3 +174,17 @@ test("an ended run takes no command", () => {
   const ended = given(...ready, event("run.failed", { code: "model", reason: "r" }));
   expect(() => decide(ended, { type: "message", text: "hello" }, START)).toThrow(/has ended/);
 });
+
+test("L1: a denial by the policy counts, a malformed input does not", () => {
+  const acting = [...ready, turn(1), responded("x", ["bash", "bash"]), proposed("a1"), proposed("a2")];
+  const malformed = event("action.judged", {
+    action: "a1",
+    verdict: "deny",
+    rule: "builtin.input",
+    reason: "not JSON",
+    layer: "builtin",
+    matched: [],
+  });
+  expect(given(...acting, malformed).used.denials).toBe(0);
+  expect(given(...acting, malformed, judged("a2", "deny")).used.denials).toBe(1);
+});
