@@ -163,7 +163,21 @@ function addResults(add: Add, start: Start): void {
 
 function addPolicies(program: Program, start: Start): void {
   const module = () => import("./commands/policy.ts");
-  const policy = program.command("policy").description("policy files: check and explain");
+  const policy = program.command("policy").description("policy files: begin, check, test and explain");
+  policy
+    .command("init [file]")
+    .description("write a commented policy to begin with (default: policy.yaml)")
+    .option(...JSON_OPTION)
+    .action((file: string | undefined, options: Json) =>
+      start(async (command) => (await module()).init(command, file), options),
+    );
+  policy
+    .command("test <file>")
+    .description("run the tests in a policy file and list those that fail")
+    .option(...JSON_OPTION)
+    .action((file: string, options: Json) =>
+      start(async (command) => (await module()).test(command, file), options),
+    );
   policy
     .command("check <file>")
     .description("check a policy file and run its tests")
