@@ -54,3 +54,64 @@ turns:
   const { patch } = await under.harness.diff(run);
   expect(patch).toContain("+hello");
 });
+
+test("every tool does what it says in a real sandbox", async () => {
+  const { run } = await under.harness.submit({
+    task: "Use them all.",
+    model: {
+      script: String.raw`
+turns:
+  - use:
+      - { tool: write, input: { path: src/deep/one.js, content: "const a = 1;\nconst b = 2;\n" } }
+      - { tool: write, input: { path: src/two.txt, content: "const c = 3;\n" } }
+      - { tool: bash, input: { command: "mkdir -p .git && echo 'const g' > .git/x && printf 'const \\0\\377\\n' > src/bin.dat" } }
+      - { tool: grep, input: { pattern: "const [abc] = [0-9]" } }
+      - { tool: grep, input: { pattern: "const", glob: "*.js" } }
+      - { tool: grep, input: { pattern: "const", path: src/two.txt } }
+      - { tool: grep, input: { pattern: "nowhere" } }
+      - { tool: grep, input: { pattern: "(" } }
+      - { tool: grep, input: { pattern: "const", path: src/bin.dat } }
+      - { tool: glob, input: { pattern: "**/*.js" } }
+      - { tool: edit, input: { path: src/two.txt, old: "3", new: "4" } }
+      - { tool: edit, input: { path: src/deep/one.js, old: "const", new: "let" } }
+      - { tool: read, input: { path: src/deep/one.js, offset: 2 } }
+      - { tool: bash, input: { command: "seq 1 20000" } }
+      - { tool: bash, input: { command: "sleep 600", background: true } }
+      - { tool: read, input: { path: src/none.js } }
+  - use:
+      - { tool: output, input: { action: a14, offset: 40000, limit: 20 } }
+      - { tool: output, input: { action: a99 } }
+  - say: done
+`,
+    },
+  });
+  const events = await under.ended(run);
+  const finished = events.flatMap((event) => (event.type === "action.finished" ? [event.data] : []));
+  const of = (action: string) => {
+    const found = finished.find((data) => data.action === action);
+    const output = typeof found?.output === "string" ? found.output : (found?.output.preview ?? "");
+    return { ok: found?.ok, output };
+  };
+  const lines = (action: string) => of(action).output.split("\n").sort();
+  expect(lines("a4")).toEqual([
+    "/workspace/src/deep/one.js:1:const a = 1;",
+    "/workspace/src/deep/one.js:2:const b = 2;",
+    "/workspace/src/two.txt:1:const c = 3;",
+  ]);
+  expect(lines("a5")).toHaveLength(2);
+  expect(of("a6")).toEqual({ ok: true, output: "/workspace/src/two.txt:1:const c = 3;" });
+  expect(of("a7")).toEqual({ ok: true, output: "No line matches." });
+  expect(of("a8").ok).toBe(false);
+  expect(of("a9")).toEqual({ ok: true, output: "/workspace/src/bin.dat: a file that is no text matches" });
+  expect(of("a10")).toEqual({ ok: true, output: "/workspace/src/deep/one.js" });
+  expect(of("a11").ok).toBe(true);
+  expect(of("a12")).toMatchObject({ ok: false, output: expect.stringContaining("occurs 2 times") });
+  expect(of("a13")).toEqual({ ok: true, output: "     2\tconst b = 2;" });
+  expect(of("a15")).toMatchObject({ ok: true, output: expect.stringContaining("started in the background") });
+  expect(of("a16")).toMatchObject({ ok: false, output: expect.stringContaining("ENOENT") });
+  expect(of("a17")).toMatchObject({
+    ok: true,
+    output: expect.stringContaining("characters 40000 to 40020 of"),
+  });
+  expect(of("a18").ok).toBe(false);
+});

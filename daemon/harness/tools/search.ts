@@ -60,20 +60,43 @@ export const grep: Tool<z.infer<typeof GrepInput>> = {
     const path = await context.resolve(input.path ?? WORKSPACE);
     if (input.glob?.includes("/"))
       throw new ToolRefusal("glob is matched against file names; give a folder in path.");
-    const only = input.glob === undefined ? [] : [`--include=${input.glob}`];
-    const words = ["grep", "-rnIE", "--exclude-dir=.git", ...only, "-e", input.pattern, "--", path];
-    const spec = search(context, words);
+    // The kit's own programs, which know few options: the sandbox's might have been replaced by what it ran.
+    const named = input.glob === undefined ? [] : ["-name", input.glob];
+    const files = ["find", path, "-name", ".git", "-prune", "-o", "-type", "f", ...named];
+    const spec = search(context, [
+      ...files,
+      "-exec",
+      KIT.busybox,
+      "grep",
+      "-HnE",
+      "-e",
+      input.pattern,
+      "--",
+      "{}",
+      "+",
+    ]);
     return {
       policy: [{ kind: "read", tool: "grep", path }],
       async perform({ run }) {
         const found = await run(spec, { quiet: true });
-        // grep's own convention: 1 is "no line matched", 2 and more an error.
-        if (found.exitCode === 1 && found.text === "") return { ok: true, output: "No line matches." };
-        return { ...resultOf(found), ok: found.exitCode === 0 || found.stdout.length > 0 };
+        const lines = readable(found.stdout.toString("utf8"));
+        if (lines !== "") return { ...resultOf(found), ok: true, output: lines };
+        // grep ends with 1 where nothing matches, and says why where something is wrong.
+        const failed = found.stderr.trim() !== "" || found.exitCode === undefined;
+        return failed ? { ...resultOf(found), ok: false } : { ok: true, output: "No line matches." };
       },
     };
   },
 };
+
+/** Lines of files that are no text are told by their path only. */
+function readable(output: string): string {
+  const lines = output.split("\n").map((line) => {
+    const binary = line.includes("\0") || line.includes("\uFFFD");
+    return binary ? `${line.split(":", 1)[0]}: a file that is no text matches` : line;
+  });
+  return [...new Set(lines)].join("\n").trimEnd();
+}
 
 function search(context: NormaliseContext, words: readonly string[]): ProcessSpec {
   return {
