@@ -4,17 +4,9 @@ import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { v7 as newRunId } from "uuid";
 import { openFileJournal } from "../daemon/journal/file-journal.ts";
-import type { Journal, RunJournal } from "../daemon/journal/port.ts";
+import type { RunJournal } from "../daemon/journal/port.ts";
 import type { NewEvent } from "../daemon/protocol/events.ts";
-
-/** One row of the speed table. `ratio` above 1: ours is better. */
-export interface BenchRow {
-  readonly name: string;
-  readonly plain: number;
-  readonly ours: number;
-  readonly unit: string;
-  readonly ratio: number;
-}
+import type { BenchRow } from "./row.ts";
 
 const RUNS = 100;
 /** A record of about 1 KB, as an ordinary action.finished is. */
@@ -81,24 +73,6 @@ function ours(home: string, seconds: number, outstanding: number): Promise<numbe
   );
 }
 
-async function recovery(home: string): Promise<number> {
-  const clock = { now: () => Date.now() };
-  const run = newRunId();
-  const first = await openFileJournal({ home, clock });
-  const writer = await first.create(run);
-  for (let seq = 0; seq < 1000; seq++) await writer.append(seq, [event], "written");
-  await first.close();
-  const times: number[] = [];
-  for (let round = 0; round < 7; round++) {
-    const journal: Journal = await openFileJournal({ home, clock });
-    const start = performance.now();
-    await journal.open(run);
-    times.push(performance.now() - start);
-    await journal.close();
-  }
-  return times.sort((a, b) => a - b)[3] ?? 0;
-}
-
 /** Both sides in one run, on one disk. Takes about six seconds; meant for UV_THREADPOOL_SIZE=16. */
 export async function benchJournal(seconds = 1.5): Promise<{ rows: readonly BenchRow[] }> {
   const folder = await mkdtemp(join(tmpdir(), "caisson-bench-"));
@@ -106,14 +80,11 @@ export async function benchJournal(seconds = 1.5): Promise<{ rows: readonly Benc
     const plain = await plainFiles(folder, seconds);
     const single = await ours(join(folder, "single"), seconds, 1);
     const grouped = await ours(join(folder, "grouped"), seconds, 16);
-    const opened = await recovery(join(folder, "recovery"));
     const unit = "events/s";
     return {
       rows: [
         { name: "100 runs, one fdatasync an event", plain, ours: single, unit, ratio: single / plain },
         { name: "100 runs, 16 outstanding a run", plain, ours: grouped, unit, ratio: grouped / plain },
-        // Published for a comparable store: 57 ms.
-        { name: "open and verify 1,000 events", plain: 57, ours: opened, unit: "ms", ratio: 57 / opened },
       ],
     };
   } finally {

@@ -8,17 +8,7 @@ import { createDockerHost } from "../daemon/sandbox/docker-host.ts";
 import { Engine } from "../daemon/sandbox/engine.ts";
 import type { Sandbox, SandboxHost, SandboxLimits } from "../daemon/sandbox/host.ts";
 import { Images } from "../daemon/sandbox/images.ts";
-
-/** One row of the speed table, medians. `ratio` above 1: ours is better. */
-export interface BenchRow {
-  readonly name: string;
-  readonly plain: number;
-  readonly ours: number;
-  readonly unit: string;
-  readonly ratio: number;
-  readonly plainP99?: number;
-  readonly oursP99?: number;
-}
+import { type BenchRow, timesRow } from "./row.ts";
 
 const IMAGE = "base";
 const LIMITS: SandboxLimits = { memoryBytes: 512 * 2 ** 20, cpus: 2, pids: 256, diskBytes: 2 ** 30 };
@@ -60,8 +50,8 @@ async function actionRows(engine: Engine, sandbox: Sandbox): Promise<BenchRow[]>
   const forks = await forkAndExecTimes(sandbox);
   const ours = await times(ACTIONS, () => actOnce(sandbox, [TRUE]));
   return [
-    row("one action: docker exec, runner", exec, ours),
-    row("true: bare fork and exec, runner round trip", forks, ours),
+    timesRow("one action: docker exec, runner", exec, ours),
+    timesRow("true: bare fork and exec, runner round trip", forks, ours),
   ];
 }
 
@@ -75,8 +65,8 @@ async function startRows(engine: Engine, tag: string, host: SandboxHost): Promis
     warm.push(await acquireOnce(host));
   }
   return [
-    row("first output: create and start, warm sandbox", plain, warm),
-    row("first output: create and start, new sandbox", plain, cold),
+    timesRow("first output: create and start, warm sandbox", plain, warm),
+    timesRow("first output: create and start, new sandbox", plain, cold),
   ];
 }
 
@@ -151,23 +141,4 @@ async function times(count: number, act: () => Promise<unknown>): Promise<number
     if (typeof result === "function") await result();
   }
   return taken;
-}
-
-function row(name: string, plain: readonly number[], ours: readonly number[]): BenchRow {
-  const [plainP50, oursP50] = [quantile(plain, 0.5), quantile(ours, 0.5)];
-  return {
-    name,
-    plain: plainP50,
-    ours: oursP50,
-    unit: "ms",
-    ratio: Math.round((plainP50 / oursP50) * 100) / 100,
-    plainP99: quantile(plain, 0.99),
-    oursP99: quantile(ours, 0.99),
-  };
-}
-
-function quantile(values: readonly number[], share: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const value = sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
-  return Math.round(value * 1000) / 1000;
 }
