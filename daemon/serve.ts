@@ -4,6 +4,7 @@ import { type Logger, pino } from "pino";
 import { v7 as uuid } from "uuid";
 import { createRedactor, type Redactor } from "./boundary/redaction.ts";
 import type { Config } from "./config.ts";
+import { injectedFaults } from "./faults.ts";
 import type { PolicyLibrary } from "./harness/dependencies.ts";
 import { RunHarness } from "./harness/harness.ts";
 import { LiveFeed } from "./harness/live-feed.ts";
@@ -17,6 +18,7 @@ import { createHttpServer } from "./http/server.ts";
 import { openFileBlobs } from "./journal/blobs.ts";
 import { openFileJournal } from "./journal/file-journal.ts";
 import { createFileOutputStore } from "./journal/file-output-store.ts";
+import type { Faults } from "./journal/port.ts";
 import { openModel } from "./model/open-model.ts";
 import { loadPrices } from "./model/prices.ts";
 import { packageRoot } from "./package-root.ts";
@@ -47,15 +49,18 @@ export interface RunningDaemon {
 
 /** The daemon, put together: home, journal, sandboxes, harness, recovery, and only then the listener. */
 export async function serve(config: Config, env: NodeJS.ProcessEnv): Promise<RunningDaemon> {
+  const faults = injectedFaults(env);
   const home = await openHome(config.home, config.token);
   const redactor = createRedactor(configuredSecrets(env, home.token));
   const log = createLog(redactor, config.logLevel);
   for (const secret of redactor.refused)
     log.warn(secret, "a secret can't be looked for in what leaves the daemon");
-  const blobs = await openFileBlobs({ home: home.path });
-  const journal = await openFileJournal({ home: home.path, clock: Date, blobs });
+  if (faults) log.warn({}, "faults are injected on purpose: this daemon is under test");
+  const faulty = faults ? { faults } : {};
+  const blobs = await openFileBlobs({ home: home.path, ...faulty });
+  const journal = await openFileJournal({ home: home.path, clock: Date, blobs, ...faulty });
   const views = await createViews({ journal, file: join(home.path, "catalog.json") });
-  const { host, sandboxes } = await openSandboxes(config, home, log);
+  const { host, sandboxes } = await openSandboxes(config, home, log, faults);
   const prices = await loadPrices(await personsPrices(config.pricesFile));
   const live = new LiveFeed();
   const policyCache = new PolicyCache();
@@ -152,8 +157,8 @@ async function warmPool(
   }
 }
 
-async function openSandboxes(config: Config, home: Home, log: Logger) {
-  const engine = await Engine.connect();
+async function openSandboxes(config: Config, home: Home, log: Logger, faults: Faults | undefined) {
+  const engine = await Engine.connect({ faults });
   const images = new Images(engine);
   const host = createDockerHost({
     owner: home.owner,
@@ -173,7 +178,10 @@ async function openSandboxes(config: Config, home: Home, log: Logger) {
   return { host, sandboxes: gateSandboxes(host, uuid) };
 }
 
-async function personsPrices(file: string): Promise<{ text: string; file: string } | undefined> {
+async function personsPrices(
+  file: string | undefined,
+): Promise<{ text: string; file: string } | undefined> {
+  if (file === undefined) return undefined;
   try {
     return { text: await readFile(file, "utf8"), file };
   } catch (error) {

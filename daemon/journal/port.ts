@@ -79,6 +79,17 @@ export interface Faults {
   at(point: string): Promise<void> | void;
 }
 
+/** Every point of this room at which a fault can be injected. */
+export const JOURNAL_FAULT_POINTS = [
+  "journal.append.before-write",
+  "journal.append.after-write",
+  "journal.append.before-sync",
+  "journal.append.after-sync",
+  "blob.before-write",
+  "blob.after-write",
+  "blob.after-sync",
+] as const;
+
 /** Milliseconds since the epoch. */
 export interface Clock {
   now(): number;
@@ -101,14 +112,43 @@ export interface Blobs {
 export class ExpectedSeqMismatch extends Error {
   override readonly name = "ExpectedSeqMismatch";
 }
+/**
+ * Why a write was refused. `full` (or over a quota) and `read-only` pass when somebody makes room or remounts;
+ * `gone`: what was to be written to was removed or replaced; `failed`: anything else.
+ */
+export type Refusal = "full" | "read-only" | "gone" | "failed";
+
 export class JournalUnwritable extends Error {
   override readonly name = "JournalUnwritable";
-  /** The events are in the journal; whether they would outlive a power cut is unsure. */
+  readonly why: Refusal;
+  /** These events are in the journal and were seen; whether they would outlive a power cut is unsure. */
+  readonly events: readonly JournalEvent[];
   readonly appended: boolean;
-  constructor(message: string, options?: ErrorOptions & { appended?: boolean }) {
+  constructor(
+    message: string,
+    options?: ErrorOptions & { why?: Refusal; appended?: readonly JournalEvent[] },
+  ) {
     super(message, options);
-    this.appended = options?.appended ?? false;
+    this.why = options?.why ?? refusalOf(options?.cause);
+    this.events = options?.appended ?? [];
+    this.appended = options?.appended !== undefined;
   }
+}
+
+const REFUSALS: Readonly<Record<string, Refusal>> = {
+  ENOSPC: "full",
+  EDQUOT: "full",
+  EROFS: "read-only",
+  ENOENT: "gone",
+  ENOTDIR: "gone",
+  ESTALE: "gone",
+};
+
+/** What an error of the operating system, or one of ours that it caused, says about the disk. */
+export function refusalOf(error: unknown): Refusal {
+  if (error instanceof JournalUnwritable) return error.why;
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  return REFUSALS[code] ?? "failed";
 }
 export class EventTooLarge extends Error {
   override readonly name = "EventTooLarge";

@@ -118,8 +118,11 @@ export class Containers {
   async inspectImage(
     reference: string,
   ): Promise<{ id: string; labels: Record<string, string>; env: string[] }> {
-    const image = await this.#engine.call(`inspect image ${reference}`, CALL_MS.inspect, (docker) =>
-      docker.getImage(reference).inspect(),
+    const image = await this.#engine.call(
+      "inspect image",
+      CALL_MS.inspect,
+      (docker) => docker.getImage(reference).inspect(),
+      reference,
     );
     return { id: image.Id, labels: image.Config.Labels ?? {}, env: image.Config.Env ?? [] };
   }

@@ -5,6 +5,13 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import Dockerode from "dockerode";
+import {
+  type EngineCall,
+  type EngineCalled,
+  type EngineFaults,
+  type EngineObserver,
+  faultPoint,
+} from "./engine-calls.ts";
 import { EngineError, EngineUnreachable } from "./host.ts";
 
 /** The API versions we are written against. An engine that starts above the newest gets its own minimum. */
@@ -37,13 +44,21 @@ export interface EngineInfo {
 /** The client each callback is handed; the signal aborts when the call's deadline passes. */
 export type EngineWork<T> = (docker: Dockerode, abort: AbortSignal) => Promise<T>;
 
+/** What else takes part in every call. */
+export interface EngineOptions {
+  readonly observe?: EngineObserver | undefined;
+  readonly faults?: EngineFaults | undefined;
+}
+
 export class Engine {
   readonly info: EngineInfo;
   readonly #docker: Dockerode;
+  readonly #options: EngineOptions;
 
-  private constructor(docker: Dockerode, info: EngineInfo) {
+  private constructor(docker: Dockerode, info: EngineInfo, options: EngineOptions) {
     this.#docker = docker;
     this.info = info;
+    this.#options = options;
   }
 
   /**
@@ -52,11 +67,11 @@ export class Engine {
    * @throws {EngineUnreachable} when none answers within 5 s
    * @throws {EngineError} when the engine is older than API 1.41
    */
-  static async connect(): Promise<Engine> {
+  static async connect(options: EngineOptions = {}): Promise<Engine> {
     const reasons: string[] = [];
-    for (const options of engineAddresses(process.env)) {
+    for (const address of engineAddresses(process.env)) {
       try {
-        return await Engine.#connectTo(options);
+        return await Engine.#connectTo(address, options);
       } catch (error) {
         if (!(error instanceof EngineUnreachable)) throw error;
         reasons.push(error.message);
@@ -65,10 +80,12 @@ export class Engine {
     throw new EngineUnreachable(reasons.join("; "));
   }
 
-  static async #connectTo(options: Dockerode.DockerOptions): Promise<Engine> {
-    const version = await withDeadline("version", CONNECT_MS, new Dockerode(options), (docker) =>
-      docker.version(),
-    ).catch((error: unknown) => {
+  static async #connectTo(address: Dockerode.DockerOptions, options: EngineOptions): Promise<Engine> {
+    const client = new Dockerode(address);
+    const asked = observed("version", options, () =>
+      withDeadline("version", CONNECT_MS, () => faulty("version", options, () => client.version())),
+    );
+    const version = await asked.catch((error: unknown) => {
       // An engine that accepts and never answers is as unreachable as one that is not there.
       if (error instanceof EngineError && statusOf(error) === undefined) {
         throw new EngineUnreachable(error.message, { cause: error });
@@ -76,18 +93,55 @@ export class Engine {
       throw error;
     });
     const apiVersion = negotiate(version.MinAPIVersion, version.ApiVersion);
-    const docker = new Dockerode({ ...options, version: `v${apiVersion}` });
-    return new Engine(docker, { version: version.Version, apiVersion, architecture: version.Arch });
+    const docker = new Dockerode({ ...address, version: `v${apiVersion}` });
+    const info = { version: version.Version, apiVersion, architecture: version.Arch };
+    return new Engine(docker, info, options);
   }
 
   /**
-   * Runs one piece of engine work. `name` says in errors what was tried. After the deadline the request is
-   * aborted where `work` passes the signal on; a stream that still arrives then is destroyed.
+   * Runs one piece of engine work. `call` and `subject` say in errors what was tried and on what. After the
+   * deadline the request is aborted where `work` passes the signal on; a stream that still arrives then is
+   * destroyed.
    * @throws {EngineUnreachable} when the engine can't be reached
    * @throws {EngineError} when it answers with an error (see {@link statusOf}) or not in time
    */
-  call<T>(name: string, deadlineMs: number, work: EngineWork<T>): Promise<T> {
-    return withDeadline(name, deadlineMs, this.#docker, work);
+  call<T>(call: EngineCall, deadlineMs: number, work: EngineWork<T>, subject?: string): Promise<T> {
+    const words = subject === undefined ? call : `${call} ${subject}`;
+    return observed(call, this.#options, () =>
+      withDeadline(words, deadlineMs, (abort) =>
+        faulty(call, this.#options, () => work(this.#docker, abort)),
+      ),
+    );
+  }
+}
+
+/** The work between its two fault points. What it gave is disposed of when the second one fails. */
+async function faulty<T>(call: EngineCall, { faults }: EngineOptions, work: () => Promise<T>): Promise<T> {
+  if (faults === undefined) return work();
+  await faults.at(faultPoint(call, "before"));
+  const value = await work();
+  try {
+    await faults.at(faultPoint(call, "after"));
+  } catch (error) {
+    dispose(value);
+    throw error;
+  }
+  return value;
+}
+
+async function observed<T>(call: EngineCall, { observe }: EngineOptions, work: () => Promise<T>): Promise<T> {
+  if (observe === undefined) return work();
+  const began = performance.now();
+  const tell = (failure?: EngineCalled["failure"]) =>
+    observe({ call, durationMs: performance.now() - began, ...(failure && { failure }) });
+  try {
+    const value = await work();
+    tell();
+    return value;
+  } catch (error) {
+    const late = error instanceof EngineError && error.late;
+    tell(error instanceof EngineUnreachable ? "unreachable" : late ? "late" : "refused");
+    throw error;
   }
 }
 
@@ -102,8 +156,7 @@ export function statusOf(error: unknown): number | undefined {
 async function withDeadline<T>(
   name: string,
   deadlineMs: number,
-  docker: Dockerode,
-  work: EngineWork<T>,
+  work: (abort: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const controller = new AbortController();
   let late = false;
@@ -111,12 +164,12 @@ async function withDeadline<T>(
   const deadline = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => {
       late = true;
-      reject(new EngineError(name, `no answer within ${deadlineMs} ms`));
+      reject(new EngineError(name, `no answer within ${deadlineMs} ms`, { late: true }));
       controller.abort();
     }, deadlineMs);
     timer.unref();
   });
-  const result = work(docker, controller.signal);
+  const result = work(controller.signal);
   result.then(
     (value) => (late ? dispose(value) : undefined),
     () => undefined,

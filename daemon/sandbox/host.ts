@@ -220,8 +220,11 @@ export class EngineUnreachable extends Error {
 export class EngineError extends Error {
   override readonly name = "EngineError";
   readonly call: string;
-  constructor(call: string, message: string, options?: ErrorOptions) {
+  /** There was no answer at all within the deadline. */
+  readonly late: boolean;
+  constructor(call: string, message: string, options?: ErrorOptions & { late?: boolean }) {
     super(`${call}: ${message}`, options);
     this.call = call;
+    this.late = options?.late ?? false;
   }
 }

@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { stripVTControlCharacters } from "node:util";
 import { type Headers, pack } from "tar-fs";
-import { type Engine, statusOf } from "./engine.ts";
+import { type Engine, type EngineWork, statusOf } from "./engine.ts";
 import { EngineError } from "./host.ts";
 import type { ContextFile } from "./image-folder.ts";
 
@@ -35,8 +35,11 @@ export async function inspectImage(
   reference: string,
 ): Promise<{ id: string; bytes: number } | undefined> {
   try {
-    const found = await engine.call(`inspect image ${reference}`, LOOKUP_MS, (docker) =>
-      docker.getImage(reference).inspect(),
+    const found = await engine.call(
+      "inspect image",
+      LOOKUP_MS,
+      (docker) => docker.getImage(reference).inspect(),
+      reference,
     );
     return { id: found.Id, bytes: found.Size };
   } catch (error) {
@@ -50,7 +53,7 @@ export async function inspectImage(
  * @throws {EngineError} with the last lines of output when a step fails
  */
 export async function buildImage(engine: Engine, build: ImageBuild, onProgress: OnProgress): Promise<void> {
-  const name = `build ${build.tag}`;
+  const name = `build image ${build.tag}`;
   const options = {
     t: build.tag,
     dockerfile: "Dockerfile",
@@ -60,12 +63,17 @@ export async function buildImage(engine: Engine, build: ImageBuild, onProgress: 
     forcerm: true,
   };
   await withContext(build, (archive) =>
-    engine.call(name, BUILD_MS, async (docker, abortSignal) => {
-      const output = await docker.buildImage(archive, { ...options, abortSignal });
-      await follow(name, output, (line) => {
-        if (/^Step \d/.test(line)) onProgress(`${build.tag}: ${shorten(line)}`);
-      });
-    }),
+    engine.call(
+      "build image",
+      BUILD_MS,
+      async (docker, abortSignal) => {
+        const output = await docker.buildImage(archive, { ...options, abortSignal });
+        await follow(name, output, (line) => {
+          if (/^Step \d/.test(line)) onProgress(`${build.tag}: ${shorten(line)}`);
+        });
+      },
+      build.tag,
+    ),
   );
 }
 
@@ -96,21 +104,22 @@ export async function importImage(
   repository: string,
   tag: string,
 ): Promise<void> {
-  const name = `import ${repository}:${tag}`;
-  await engine.call(name, IMPORT_MS, async (docker) => {
+  const subject = `${repository}:${tag}`;
+  const work: EngineWork<void> = async (docker) => {
     const output = await docker.importImage(createReadStream(tarFile), { repo: repository, tag });
-    await follow(name, output as Readable, () => undefined);
-  });
+    await follow(`import image ${subject}`, output as Readable, () => undefined);
+  };
+  await engine.call("import image", IMPORT_MS, work, subject);
 }
 
 /** Pulls a public image within `deadlineMs`. @throws {EngineError} when it can't be had */
 export async function pullImage(engine: Engine, reference: string, deadlineMs: number): Promise<void> {
-  const name = `pull ${reference}`;
-  await engine.call(name, deadlineMs, async (docker, abortSignal) => {
+  const work: EngineWork<void> = async (docker, abortSignal) => {
     const output = await docker.pull(reference, { abortSignal });
     abortSignal.addEventListener("abort", () => dispose(output));
-    await follow(name, output as Readable, () => undefined);
-  });
+    await follow(`pull image ${reference}`, output as Readable, () => undefined);
+  };
+  await engine.call("pull image", deadlineMs, work, reference);
 }
 
 function dispose(stream: NodeJS.ReadableStream): void {
@@ -123,16 +132,16 @@ export async function tagImage(
   repository: string,
   tag: string,
 ): Promise<void> {
-  await engine.call(`tag ${reference}`, LOOKUP_MS, (docker, abortSignal) =>
-    docker.getImage(reference).tag({ repo: repository, tag, abortSignal }),
-  );
+  const work: EngineWork<void> = (docker, abortSignal) =>
+    docker.getImage(reference).tag({ repo: repository, tag, abortSignal });
+  await engine.call("tag image", LOOKUP_MS, work, reference);
 }
 
 /** Takes a name away from an image and keeps what is built upon it. */
 export async function untagImage(engine: Engine, reference: string): Promise<void> {
-  await engine.call(`untag ${reference}`, LOOKUP_MS, (docker, abortSignal) =>
-    docker.getImage(reference).remove({ noprune: true, abortSignal }),
-  );
+  const work: EngineWork<void> = (docker, abortSignal) =>
+    docker.getImage(reference).remove({ noprune: true, abortSignal });
+  await engine.call("untag image", LOOKUP_MS, work, reference);
 }
 
 /** A step's text on one line of a usual terminal. */

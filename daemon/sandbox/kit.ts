@@ -16,7 +16,7 @@ export async function writeKit(engine: Engine, image: string, path: string): Pro
   await mkdir(dirname(path), { recursive: true });
   const partial = `${path}.${process.pid}.partial`;
   // Never started: a container is merely the engine's way to a file in an image.
-  const container = await engine.call("create the kit's container", CREATE_MS, (docker, abortSignal) =>
+  const container = await engine.call("create kit container", CREATE_MS, (docker, abortSignal) =>
     docker.createContainer({
       Image: image,
       Cmd: ["/.caisson/runner"],
@@ -25,7 +25,7 @@ export async function writeKit(engine: Engine, image: string, path: string): Pro
     }),
   );
   try {
-    await engine.call("copy the kit", COPY_MS, async (_docker, signal) => {
+    await engine.call("copy kit", COPY_MS, async (_docker, signal) => {
       const archive = await container.getArchive({ path: "/.caisson", abortSignal: signal });
       await pipeline(archive, createWriteStream(partial), { signal });
     });
@@ -33,7 +33,7 @@ export async function writeKit(engine: Engine, image: string, path: string): Pro
   } finally {
     await rm(partial, { force: true });
     await engine
-      .call("remove the kit's container", CREATE_MS, (_docker, abortSignal) =>
+      .call("remove kit container", CREATE_MS, (_docker, abortSignal) =>
         container.remove({ force: true, abortSignal }),
       )
       .catch((error: unknown) => {

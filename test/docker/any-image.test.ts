@@ -21,7 +21,7 @@ describe("any Linux image", () => {
     archive.finalize();
     const bytes: Uint8Array[] = [];
     for await (const piece of archive) bytes.push(piece as Uint8Array);
-    await hosts.engine.call("import", 30_000, async (docker) => {
+    await hosts.engine.call("test: import", 30_000, async (docker) => {
       const output = await docker.importImage(Readable.from(bytes), { repo: repository, tag: "1" });
       for await (const _ of output);
     });
@@ -29,7 +29,9 @@ describe("any Linux image", () => {
   afterAll(async () => {
     await host.close();
     expect(await hosts.cleanUp(), "containers left behind").toBe(0);
-    await hosts.engine.call("remove image", 30_000, (docker) => docker.getImage(`${repository}:1`).remove());
+    await hosts.engine.call("test: remove image", 30_000, (docker) =>
+      docker.getImage(`${repository}:1`).remove(),
+    );
   }, 60_000);
 
   it("makes a sandbox, with a workspace, a home, a /tmp and names for loopback", async () => {

@@ -22,7 +22,7 @@ describe("S6: a sandbox can be destroyed from any state", () => {
 
   const acquire = (): Promise<Sandbox> => host.acquire({ run: randomUUID(), image: "base", limits: LIMITS });
   const tell = (id: string, what: "pause" | "kill" | "stop"): Promise<unknown> =>
-    hosts.engine.call(what, 20_000, (docker) => docker.getContainer(id)[what]());
+    hosts.engine.call(`test: ${what}`, 20_000, (docker) => docker.getContainer(id)[what]());
 
   it.each([
     ["running", async () => undefined],
@@ -47,7 +47,7 @@ describe("S6: a sandbox can be destroyed from any state", () => {
       kit: "k",
     };
     const seccomp = seccompProfile(hosts.engine.info.architecture);
-    const container = await hosts.engine.call("create", 20_000, (docker) =>
+    const container = await hosts.engine.call("test: create", 20_000, (docker) =>
       docker.createContainer(containerOptions({ ...request, limits: LIMITS, seccomp, unenforced: [] })),
     );
     expect(await host.leases()).toEqual([{ id: container.id, run: "r1", running: false }]);

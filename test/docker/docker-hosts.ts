@@ -42,11 +42,13 @@ export async function dockerHosts(): Promise<DockerHosts> {
 }
 
 async function removeAll(engine: Engine, label: string): Promise<number> {
-  const left = await engine.call("list", 10_000, (docker) =>
+  const left = await engine.call("test: list", 10_000, (docker) =>
     docker.listContainers({ all: true, filters: { label: [label] } }),
   );
   for (const { Id } of left) {
-    await engine.call("remove", 30_000, (docker) => docker.getContainer(Id).remove({ force: true, v: true }));
+    await engine.call("test: remove", 30_000, (docker) =>
+      docker.getContainer(Id).remove({ force: true, v: true }),
+    );
   }
   return left.length;
 }

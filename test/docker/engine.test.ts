@@ -38,16 +38,16 @@ describe("calls (S6)", () => {
     const engine = await Engine.connect();
     let aborted = false;
     const hung = failureOf(
-      engine.call("hang", 50, (_docker, abort) => {
+      engine.call("test: hang", 50, (_docker, abort) => {
         abort.addEventListener("abort", () => {
           aborted = true;
         });
         return never;
       }),
     );
-    await expect(engine.call("ping", 5_000, (docker) => docker.ping())).resolves.toBeDefined();
+    await expect(engine.call("test: ping", 5_000, (docker) => docker.ping())).resolves.toBeDefined();
     expect(await hung).toBeInstanceOf(EngineError);
-    expect((await hung).message).toBe("hang: no answer within 50 ms");
+    expect((await hung).message).toBe("test: hang: no answer within 50 ms");
     expect(aborted).toBe(true);
   });
 
@@ -57,7 +57,7 @@ describe("calls (S6)", () => {
     const late = new Promise<{ destroy: () => void }>((resolve) =>
       setTimeout(() => resolve({ destroy }), 60),
     );
-    await failureOf(engine.call("late", 20, () => late));
+    await failureOf(engine.call("test: late", 20, () => late));
     await late;
     await vi.waitFor(() => expect(destroy).toHaveBeenCalledOnce());
   });
@@ -65,7 +65,7 @@ describe("calls (S6)", () => {
   test("the engine's own refusal keeps its status", async () => {
     const engine = await Engine.connect();
     const error = await failureOf(
-      engine.call("inspect", 5_000, (docker) => docker.getImage("caisson-none").inspect()),
+      engine.call("test: inspect", 5_000, (docker) => docker.getImage("caisson-none").inspect()),
     );
     expect(error).toBeInstanceOf(EngineError);
     expect(statusOf(error)).toBe(404);
@@ -74,8 +74,8 @@ describe("calls (S6)", () => {
   test("a long deadline does not keep a process alive that has its answer", () => {
     const script = `import { Engine } from ${JSON.stringify(join(packageRoot, "daemon/sandbox/engine.ts"))};
       const engine = await Engine.connect();
-      await engine.call("ping", 600_000, (docker) => docker.ping());
-      void engine.call("nothing", 600_000, () => new Promise(() => undefined));
+      await engine.call("test: ping", 600_000, (docker) => docker.ping());
+      void engine.call("test: nothing", 600_000, () => new Promise(() => undefined));
       console.log(engine.info.apiVersion);`;
     const ran = spawnSync(process.execPath, ["--import", "tsx", "--input-type=module", "-e", script], {
       cwd: packageRoot,

@@ -28,7 +28,9 @@ beforeAll(async () => {
 afterAll(async () => {
   rmSync(scratch, { recursive: true, force: true });
   const filters = JSON.stringify({ label: [`caisson.owner=${owner}`] });
-  const left = await engine.call("list", CALL_MS, (docker) => docker.listContainers({ all: true, filters }));
+  const left = await engine.call("test: list", CALL_MS, (docker) =>
+    docker.listContainers({ all: true, filters }),
+  );
   expect(left.map((container) => container.Id)).toEqual([]);
 });
 
@@ -38,7 +40,7 @@ async function runIn(
   command: readonly string[],
   prepare?: (id: string) => Promise<void>,
 ): Promise<{ status: number; output: string }> {
-  const container = await engine.call("create", CALL_MS, (docker) =>
+  const container = await engine.call("test: create", CALL_MS, (docker) =>
     docker.createContainer({
       Image: image,
       Cmd: [...command],
@@ -50,12 +52,14 @@ async function runIn(
   );
   try {
     await prepare?.(container.id);
-    await engine.call("start", CALL_MS, () => container.start());
-    const { StatusCode: status } = await engine.call("wait", CALL_MS, () => container.wait());
-    const log = await engine.call("logs", CALL_MS, () => container.logs({ stdout: true, stderr: true }));
+    await engine.call("test: start", CALL_MS, () => container.start());
+    const { StatusCode: status } = await engine.call("test: wait", CALL_MS, () => container.wait());
+    const log = await engine.call("test: logs", CALL_MS, () =>
+      container.logs({ stdout: true, stderr: true }),
+    );
     return { status, output: log.toString().replaceAll("\r\n", "\n") };
   } finally {
-    await engine.call("remove", CALL_MS, () => container.remove({ force: true }));
+    await engine.call("test: remove", CALL_MS, () => container.remove({ force: true }));
   }
 }
 
@@ -130,7 +134,7 @@ describe("images", () => {
 
   test.each(programs)("%s carries its image label and no owner's (C2, S5)", async (name) => {
     const tag = await images.ensureImage(name, silent);
-    const found = await engine.call("inspect", CALL_MS, (docker) => docker.getImage(tag).inspect());
+    const found = await engine.call("test: inspect", CALL_MS, (docker) => docker.getImage(tag).inspect());
     expect(found.Config.Labels).toEqual({ "caisson.image": name });
   });
 
@@ -197,7 +201,7 @@ describe("the kit", () => {
     // The kit's own image is built from scratch: no libc, no /bin/sh.
     const command = ["/.caisson/bash", "-c", "/.caisson/busybox echo alive; type -t ls || echo no ls"];
     const ran = await runIn(await images.ensureImage("kit", silent), command, async (id) => {
-      await engine.call("put kit", CALL_MS, (docker) =>
+      await engine.call("test: put kit", CALL_MS, (docker) =>
         docker.getContainer(id).putArchive(readFileSync(kit), { path: "/" }),
       );
     });

@@ -19,7 +19,7 @@ let container: Dockerode.Container;
 beforeAll(async () => {
   engine = await Engine.connect();
   const image = await new Images(engine).ensureImage("builder", () => undefined);
-  container = await engine.call("create", CALL_MS, (docker) =>
+  container = await engine.call("test: create", CALL_MS, (docker) =>
     docker.createContainer({
       Image: image,
       Cmd: ["sleep", "600"],
@@ -27,19 +27,19 @@ beforeAll(async () => {
       HostConfig: { NetworkMode: "none" },
     }),
   );
-  await engine.call("start", CALL_MS, () => container.start());
+  await engine.call("test: start", CALL_MS, () => container.start());
   const sources = pack(join(packageRoot, "sandbox-images", "runner"));
-  await engine.call("upload", CALL_MS, () =>
+  await engine.call("test: upload", CALL_MS, () =>
     container.putArchive(Readable.from(sources, { objectMode: false }), { path: "/opt" }),
   );
 }, 180_000);
 
 afterAll(async () => {
-  await engine.call("remove", CALL_MS, () => container.remove({ force: true }));
+  await engine.call("test: remove", CALL_MS, () => container.remove({ force: true }));
 });
 
 async function make(...words: string[]): Promise<{ status: number | null; output: string }> {
-  return engine.call("make", MAKE_MS, async (docker) => {
+  return engine.call("test: make", MAKE_MS, async (docker) => {
     const Cmd = ["make", "-s", "-C", "/opt", "OUT=/tmp/out", ...words];
     const exec = await container.exec({ Cmd, AttachStdout: true, AttachStderr: true });
     const stream = await exec.start({ hijack: true, stdin: false });

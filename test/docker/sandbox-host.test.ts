@@ -8,7 +8,7 @@ describeSandboxHost("Docker", async () => {
     successor: async () => hosts.host("own"),
     stranger: async () => hosts.host("other"),
     kill: async (id) => {
-      await hosts.engine.call("kill", 10_000, (docker) => docker.getContainer(id).kill());
+      await hosts.engine.call("test: kill", 10_000, (docker) => docker.getContainer(id).kill());
     },
     image: "base",
     cleanUp: hosts.cleanUp,

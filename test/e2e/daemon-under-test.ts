@@ -144,6 +144,12 @@ export class DaemonUnderTest {
     await this.#signal("SIGKILL");
   }
 
+  /** Resolves when its process has ended by itself. */
+  async died(): Promise<void> {
+    const child = this.#child;
+    if (child && !hasExited(child)) await once(child, "exit", { signal: AbortSignal.timeout(EVENT_MS) });
+  }
+
   /** SIGTERM; resolves with the milliseconds until the process was gone, and its exit code. */
   async stop(): Promise<{ ms: number; code: number | null }> {
     const began = performance.now();
