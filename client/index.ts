@@ -14,4 +14,5 @@ export { DaemonUnreachable, UnexpectedAnswer } from "./api/errors.ts";
 export type { ClientSettings } from "./api/transport.ts";
 export type { Watched, WatchOptions } from "./api/watch.ts";
 export { type Applied, ApplyConflict, type ApplyOptions, applyPatch } from "./workspace/apply.ts";
-export { PackError, type PackOptions, type PackProgress, packWorkspace } from "./workspace/pack.ts";
+export { type PackOptions, type PackProgress, packWorkspace } from "./workspace/pack.ts";
+export { PackError } from "./workspace/pack-error.ts";

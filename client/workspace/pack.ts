@@ -1,15 +1,6 @@
 /** Packing a person's folder into the archive that `PUT /v1/workspaces` takes. */
 import { Buffer } from "node:buffer";
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  lstatSync,
-  openSync,
-  readdirSync,
-  readlinkSync,
-  readSync,
-} from "node:fs";
+import { closeSync, constants, fstatSync, lstatSync, openSync, readlinkSync, readSync } from "node:fs";
 import { setImmediate as eventLoop } from "node:timers/promises";
 import {
   ARCHIVE_ENTRIES,
@@ -18,12 +9,18 @@ import {
   archiveHeader,
   archivePadding,
 } from "../../daemon/protocol/archive.ts";
+import { pathText } from "../../daemon/protocol/path-text.ts";
+import { PackError } from "./pack-error.ts";
+import { attempt, attemptPresent, type DiskPath, type Found, unreadable, walk } from "./walk.ts";
 
-/** How far packing has come. `skipped` counts sockets, devices and pipes, which no archive of ours carries. */
+/** How far packing has come. */
 export interface PackProgress {
   readonly files: number;
   readonly bytes: number;
+  /** Sockets, devices and pipes, which no archive of ours carries. */
   readonly skipped: number;
+  /** What a `.caissonignore` leaves at home; a folder counts once. */
+  readonly leftOut: number;
 }
 
 export interface PackOptions {
@@ -33,54 +30,9 @@ export interface PackOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Something in the folder can't be packed; the message names it. Nothing was changed. */
-export class PackError extends Error {
-  override readonly name = "PackError";
-}
-
 const BUFFER = 2 ** 20;
 /** Entries between two turns of the event loop: synchronous reading in bulk is what makes 30,000 files fast. */
 const ENTRIES_A_TURN = 256;
-
-const whole = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-
-function failure(path: string, error: unknown): PackError {
-  const reason =
-    error instanceof Error ? ((error as NodeJS.ErrnoException).code ?? error.message) : String(error);
-  return new PackError(
-    `${JSON.stringify(path)} can't be read (${reason}). Nothing was sent; make it readable or move it out of the folder, then try again.`,
-    { cause: error },
-  );
-}
-
-/** File system calls by name of the entry they fail on. */
-function attempt<T>(path: string, call: () => T): T {
-  try {
-    return call();
-  } catch (error) {
-    throw failure(path, error);
-  }
-}
-
-function nameOf(bytes: Buffer, folder: string): string {
-  try {
-    return whole.decode(bytes);
-  } catch (error) {
-    const name = JSON.stringify(bytes.toString("latin1"));
-    throw new PackError(
-      `the name ${name} in ${JSON.stringify(folder)} is not UTF-8: rename it, then try again.`,
-      {
-        cause: error,
-      },
-    );
-  }
-}
-
-/** By bytes, so that every machine packs the same folder in the same order. */
-function namesIn(folder: string): readonly string[] {
-  const names = attempt(folder, () => readdirSync(folder, { encoding: "buffer" }));
-  return names.sort(Buffer.compare).map((name) => nameOf(name, folder));
-}
 
 /** A buffer being filled; full ones are handed on. */
 class Filling {
@@ -129,12 +81,17 @@ class Filling {
   }
 }
 
+type Base = Pick<ArchiveEntry, "path" | "mode" | "size" | "mtime">;
+
 class Packer {
   readonly #out = new Filling();
   readonly #options: PackOptions;
+  /** Paths of files with several names, by device and inode. */
+  readonly #linked = new Map<string, string>();
   #files = 0;
   #bytes = 0;
   #skipped = 0;
+  #leftOut = 0;
   #entries = 0;
   #waiting = 0;
 
@@ -143,54 +100,42 @@ class Packer {
   }
 
   async *folder(root: string): AsyncGenerator<Uint8Array> {
-    yield* this.#children(root, "");
+    for (const found of walk(root)) {
+      if (found.leftOut) this.#leftOut += 1;
+      else yield* this.#entry(found);
+      yield* this.#pause();
+    }
     this.#out.add(archiveEnd());
     yield* this.#out.takeFull();
     yield this.#out.takeRest();
     this.#report();
   }
 
-  /** Depth first and without recursion of generators, which would cost at every level. */
-  async *#children(root: string, start: string): AsyncGenerator<Uint8Array> {
-    const waiting: { path: string; inside: string }[] = [];
-    const queue = (folder: string, inside: string) => {
-      const names = namesIn(folder);
-      for (let index = names.length - 1; index >= 0; index -= 1) {
-        const name = names[index] ?? "";
-        waiting.push({ path: `${folder}/${name}`, inside: inside === "" ? name : `${inside}/${name}` });
-      }
-    };
-    queue(root, start);
-    for (let next = waiting.pop(); next; next = waiting.pop()) {
-      if (yield* this.#entry(next.path, next.inside)) queue(next.path, next.inside);
-      yield* this.#pause();
-    }
-  }
-
-  /** True for a folder, whose entries come next. */
-  *#entry(path: string, inside: string): Generator<Uint8Array, boolean> {
-    const facts = attempt(path, () => lstatSync(path));
+  *#entry({ path, onDisk, facts }: Found): Generator<Uint8Array> {
     const mtime = Math.max(0, Math.floor(facts.mtimeMs / 1000));
-    const base = { path: inside, mode: facts.mode & 0o777, size: 0, mtime };
-    if (facts.isDirectory()) {
-      this.#header({ ...base, type: "directory" });
-      return true;
-    }
-    if (facts.isSymbolicLink()) {
-      const text = attempt(path, () => readlinkSync(path, { encoding: "buffer" }));
-      this.#header({ ...base, mode: 0o777, type: "symlink", target: nameOf(text, path) });
-    } else if (facts.isFile()) yield* this.#file(path, base);
+    const base: Base = { path, mode: facts.mode & 0o777, size: 0, mtime };
+    if (facts.isDirectory()) this.#header({ ...base, type: "directory" });
+    else if (facts.isSymbolicLink()) {
+      const text = attemptPresent(onDisk, () => readlinkSync(onDisk, { encoding: "buffer" }));
+      if (text) this.#header({ ...base, mode: 0o777, type: "symlink", target: pathText(text) });
+    } else if (facts.isFile()) yield* this.#file(onDisk, base, facts.nlink > 1);
     else this.#skipped += 1;
-    return false;
   }
 
-  *#file(path: string, base: Omit<ArchiveEntry, "type">): Generator<Uint8Array> {
+  *#file(path: DiskPath, base: Base, linked: boolean): Generator<Uint8Array> {
+    const earlier = linked ? this.#earlierName(path, base.path) : undefined;
+    if (earlier !== undefined) {
+      this.#header({ ...base, type: "link", target: earlier });
+      this.#files += 1;
+      return;
+    }
     // NOFOLLOW and NONBLOCK: between lstat and open it may have become a symlink or a pipe.
     const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-    const descriptor = attempt(path, () => openSync(path, flags));
+    const descriptor = attemptPresent(path, () => openSync(path, flags));
+    if (descriptor === undefined) return;
     try {
       const facts = attempt(path, () => fstatSync(descriptor));
-      if (!facts.isFile()) throw failure(path, new Error("it changed while it was packed"));
+      if (!facts.isFile()) throw unreadable(path, new Error("it changed while it was packed"));
       this.#header({ ...base, type: "file", size: facts.size });
       this.#files += 1;
       this.#bytes += facts.size;
@@ -201,8 +146,23 @@ class Packer {
     }
   }
 
+  /**
+   * The name under which a file with several names is in the archive already. Those in `.git` don't count: the
+   * sandbox may be given none of it, and what is linked to it must not stay behind with it.
+   */
+  #earlierName(onDisk: DiskPath, path: string): string | undefined {
+    if (/(^|\/)\.git\//.test(path)) return undefined;
+    // Inode numbers of some file systems are larger than a double holds.
+    const facts = attemptPresent(onDisk, () => lstatSync(onDisk, { bigint: true }));
+    if (!facts?.isFile()) return undefined;
+    const key = `${facts.dev}:${facts.ino}`;
+    const earlier = this.#linked.get(key);
+    if (earlier === undefined) this.#linked.set(key, path);
+    return earlier;
+  }
+
   /** Exactly `size` bytes, as the header says: a file that grew is cut there, one that shrank is filled with zeros. */
-  *#content(path: string, descriptor: number, size: number): Generator<Uint8Array> {
+  *#content(path: DiskPath, descriptor: number, size: number): Generator<Uint8Array> {
     let left = size;
     while (left > 0) {
       const count = attempt(path, () => this.#out.read(descriptor, left));
@@ -239,13 +199,19 @@ class Packer {
   }
 
   #report(): void {
-    this.#options.onProgress?.({ files: this.#files, bytes: this.#bytes, skipped: this.#skipped });
+    this.#options.onProgress?.({
+      files: this.#files,
+      bytes: this.#bytes,
+      skipped: this.#skipped,
+      leftOut: this.#leftOut,
+    });
   }
 }
 
 /**
- * A tar of everything in `folder`: sorted, owned by the sandbox's user, with modes and times, symlinks as
- * symlinks and never followed. The same folder gives the same bytes. Throws PackError for what can't be read.
+ * A tar of everything in `folder` that no `.caissonignore` leaves at home: sorted, owned by the sandbox's user, with
+ * modes and times (whole seconds), hard links as such, symlinks never followed, holes of sparse files as zeros. The
+ * same folder gives the same bytes. Throws PackError for what can't be read.
  */
 export function packWorkspace(folder: string, options: PackOptions = {}): AsyncGenerator<Uint8Array> {
   return new Packer(options).folder(folder);

@@ -13,6 +13,7 @@ import {
   archivePadding,
 } from "../protocol/archive.ts";
 import { CaissonError } from "../protocol/errors.ts";
+import { pathBytes, pathText } from "../protocol/path-text.ts";
 
 /** One entry of an archive; `content` must be read to its end, or left alone, before the next entry is asked for. */
 export interface TarItem extends ArchiveEntry {
@@ -27,6 +28,12 @@ export const refuseWorkspace: Refusal = (detail, cause) =>
     ...(cause === undefined ? {} : { cause }),
   });
 
+/** Names as their bytes; the library's types leave the option out. */
+const READING: Parameters<typeof extract>[0] & { readonly filenameEncoding: "latin1" } = {
+  filenameEncoding: "latin1",
+};
+
+type PaxRecords = Readonly<Record<string, string>>;
 type Entry = Extract extends AsyncIterable<infer Source> ? Source : never;
 
 const TYPES: Readonly<Record<string, ArchiveEntry["type"]>> = {
@@ -48,17 +55,17 @@ export function shown(name: string): string {
   );
 }
 
+const lengthOf = (path: string): number => pathBytes(path).length;
+
 /** Why a relative path can't stand in an archive; undefined if it can. */
 function pathProblem(path: string): string | undefined {
   if (path.includes("\0")) return "has a NUL in its name";
-  // tar-stream decodes leniently: bytes that are no UTF-8 come as replacement characters.
-  if (path.includes("\ufffd")) return "has a name that is not UTF-8";
   if (path.startsWith("/")) return "has an absolute path";
-  if (Buffer.byteLength(path) > ARCHIVE_PATH_BYTES) return `has a path of over ${ARCHIVE_PATH_BYTES} bytes`;
+  if (lengthOf(path) > ARCHIVE_PATH_BYTES) return `has a path of over ${ARCHIVE_PATH_BYTES} bytes`;
   for (const part of path.split("/")) {
     if (part === "..") return 'has a ".." in its path';
     if (part === "" || part === ".") return "has an empty part in its path";
-    if (Buffer.byteLength(part) > ARCHIVE_NAME_BYTES) return `has a name of over ${ARCHIVE_NAME_BYTES} bytes`;
+    if (lengthOf(part) > ARCHIVE_NAME_BYTES) return `has a name of over ${ARCHIVE_NAME_BYTES} bytes`;
   }
   return undefined;
 }
@@ -81,19 +88,18 @@ function relativePath(name: string, refuse: Refusal): string {
 }
 
 function symlinkText(name: string, text: string, refuse: Refusal): string {
-  const bad = text === "" || text.includes("\0") || text.includes("\ufffd");
-  if (bad || Buffer.byteLength(text) > ARCHIVE_PATH_BYTES) {
-    throw refuse(`the symlink ${shown(name)} has a target that is empty, too long or not UTF-8`);
+  if (text === "" || text.includes("\0") || lengthOf(text) > ARCHIVE_PATH_BYTES) {
+    throw refuse(`the symlink ${shown(name)} has a target that is empty, too long or has a NUL`);
   }
   return text;
 }
 
 /** What goes wrong within a content, such as an early end, is the archive's fault and not the reader's. */
-async function* contentOf(entry: Entry, refuse: Refusal): AsyncGenerator<Uint8Array> {
+async function* contentOf(entry: Entry, name: string, refuse: Refusal): AsyncGenerator<Uint8Array> {
   try {
     yield* entry as AsyncIterable<Uint8Array>;
   } catch (error) {
-    throw unreadable(error, refuse, entry.header.name);
+    throw unreadable(error, refuse, name);
   }
 }
 
@@ -106,28 +112,40 @@ function unreadable(error: unknown, refuse: Refusal, name?: string): Error {
   return refuse(`the archive can't be read${place} (${reason})`, error);
 }
 
+/**
+ * A name of a header. tar-stream gives the bytes of fields as Latin-1, as we ask, but decodes pax records itself,
+ * and leniently: what is not UTF-8, as the standard wants it there, comes as replacement characters.
+ */
+function nameIn(header: Entry["header"], key: "name" | "linkname", refuse: Refusal): string {
+  const given = header[key] ?? "";
+  const pax = (header.pax as PaxRecords | null | undefined)?.[key === "name" ? "path" : "linkpath"];
+  if (pax === undefined || pax === "") return pathText(Buffer.from(given, "latin1"));
+  if (pax.includes("\ufffd")) throw refuse(`the entry ${shown(pax)} has a name that is not UTF-8`);
+  return pax;
+}
+
 function itemOf(entry: Entry, refuse: Refusal): TarItem {
   const { header } = entry;
+  const name = nameIn(header, "name", refuse);
   const type = TYPES[String(header.type)];
-  if (!type)
-    throw refuse(`the entry ${shown(header.name)} is a ${header.type ?? "kind of entry we don't know"}`);
+  if (!type) throw refuse(`the entry ${shown(name)} is a ${header.type ?? "kind of entry we don't know"}`);
   const sparse = Object.keys(header.pax ?? {}).some((key) => key.startsWith("GNU.sparse"));
-  if (sparse) throw refuse(`the entry ${shown(header.name)} is a sparse file; pack it without --sparse`);
+  if (sparse) throw refuse(`the entry ${shown(name)} is a sparse file; pack it without --sparse`);
   const size = header.size ?? 0;
   if (!Number.isSafeInteger(size) || size < 0 || (type !== "file" && size !== 0)) {
-    throw refuse(`the entry ${shown(header.name)} has a size that can't be`);
+    throw refuse(`the entry ${shown(name)} has a size that can't be`);
   }
-  const path = relativePath(header.name, refuse);
-  const target = header.linkname ?? "";
+  const path = relativePath(name, refuse);
+  const target = nameIn(header, "linkname", refuse);
   return {
     path,
     type,
     mode: (header.mode ?? 0) & 0o777,
     size,
     mtime: Math.max(0, Math.floor((header.mtime?.getTime() ?? 0) / 1000) || 0),
-    ...(type === "symlink" ? { target: symlinkText(header.name, target, refuse) } : {}),
+    ...(type === "symlink" ? { target: symlinkText(name, target, refuse) } : {}),
     ...(type === "link" ? { target: relativePath(target, refuse) } : {}),
-    content: contentOf(entry, refuse),
+    content: contentOf(entry, name, refuse),
   };
 }
 
@@ -167,7 +185,7 @@ async function feed(parser: Extract, source: AsyncIterable<Uint8Array>): Promise
  * names something that can't be carried; errors of `source` pass through as the cause.
  */
 export async function* readTar(source: AsyncIterable<Uint8Array>, refuse: Refusal): AsyncGenerator<TarItem> {
-  const parser = extract();
+  const parser = extract(READING);
   // Not awaited: a source that stalls must not hold an error back. It never rejects, and ends with the parser.
   void feed(parser, source);
   try {

@@ -4,9 +4,14 @@
  * Blocks of 512 bytes; a header, the content, padding; two empty blocks at the end.
  */
 
+import { pathBytes } from "./path-text.ts";
+
 export type ArchiveEntryType = "file" | "directory" | "symlink" | "link";
 
-/** One entry's header. `path` is relative, POSIX, without `.`, `..`, empty parts or a trailing slash. */
+/**
+ * One entry's header. `path` is relative, POSIX, without `.`, `..`, empty parts or a trailing slash. Bytes of names
+ * that are not UTF-8 are carried as path-text.ts says.
+ */
 export interface ArchiveEntry {
   readonly path: string;
   readonly type: ArchiveEntryType;
@@ -29,6 +34,10 @@ export const ARCHIVE_PATH_BYTES = 4096;
 export const ARCHIVE_NAME_BYTES = 255;
 /** The most entries an archive may have. */
 export const ARCHIVE_ENTRIES = 1_000_000;
+/** The most bytes an archive may have, headers and padding included. */
+export const ARCHIVE_BYTES = 4 * 2 ** 30;
+/** The most characters of all its paths together: what remembering them may cost. */
+export const ARCHIVE_NAMES = 128 * 2 ** 20;
 
 const NAME_FIELD = 100;
 const FLAGS: Readonly<Record<ArchiveEntryType, string>> = {
@@ -98,8 +107,8 @@ export function archivePadding(size: number): number {
 
 /** The bytes that stand before an entry's content. The same entry gives the same bytes. */
 export function archiveHeader(entry: ArchiveEntry): Uint8Array {
-  const name = utf8.encode(entry.type === "directory" ? `${entry.path}/` : entry.path);
-  const target = utf8.encode(entry.target ?? "");
+  const name = pathBytes(entry.type === "directory" ? `${entry.path}/` : entry.path);
+  const target = pathBytes(entry.target ?? "");
   const parts: Uint8Array[] = [];
   if (target.length > NAME_FIELD) parts.push(...longName("K", target));
   if (name.length > NAME_FIELD) parts.push(...longName("L", name));

@@ -1,11 +1,12 @@
 import { Buffer } from "node:buffer";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { freshRepositoryScript } from "../../daemon/boundary/git.ts";
 import { filterWorkspace, type IngestRules } from "../../daemon/boundary/ingest.ts";
 import { CaissonError } from "../../daemon/protocol/errors.ts";
+import { pathBytes, pathText } from "../../daemon/protocol/path-text.ts";
 import { archiveOf, bytesOf, inPieces, temporaryFolder, treeOf, untar } from "./support.ts";
 
 const RULES: IngestRules = { deny: ["**/.env*", "**/*.pem", "**/.ssh/**"], git: "fresh" };
@@ -66,6 +67,28 @@ describe("the ingest filter", () => {
       });
       expect(summary).toEqual({ files: 4, bytes: 17, withheld: [], withheldCount: 0 });
     }
+  });
+
+  it("lets names through that are not UTF-8, byte for byte, and judges them by the rules all the same", async () => {
+    const bytes = (text: string) => pathText(Buffer.from(text, "latin1"));
+    const names = ["caf\xe9", "\xff\xfe/\xed\xa0\x80", `${"\xe9".repeat(120)}/x`, "\xc3\xa9"].map(bytes);
+    const archive = archiveOf([
+      ...names.map((path) => ({ path })),
+      { path: "link", type: "symlink", target: bytes("to\xff") },
+      { path: bytes(".env\xff"), content: "SECRET" },
+      { path: bytes(".ssh/\xff"), content: "SECRET" },
+    ]);
+    const { bytes: out, summary } = await filtered(archive);
+    expect(summary.withheldCount).toBe(2);
+    expect(out.includes("SECRET")).toBe(false);
+    using folder = temporaryFolder();
+    untar(out, folder.path);
+    const found = execFileSync("find", [".", "-type", "f", "-print0"], { cwd: folder.path });
+    const expected = names.map((name) => Buffer.from(pathBytes(name)).toString("latin1"));
+    expect(found.toString("latin1").split("\0").slice(0, -1).sort()).toEqual(
+      expected.map((name) => `./${name}`).sort(),
+    );
+    expect(readlinkSync(join(folder.path, "link"), { encoding: "buffer" }).toString("latin1")).toBe("to\xff");
   });
 
   it("withholds what files.ingest.deny names, folders with all below, and says by which rule", async () => {
@@ -186,16 +209,24 @@ describe("THREATS 36 and 11: hostile archives are refused, naming the entry", ()
     expect(await refusal(archive)).toMatch(message);
   });
 
-  it("names that are not UTF-8, and NUL by pax", async () => {
-    const bad = archiveOf([{ path: "name" }]);
-    bad.write("\xff\xfe", 0, "latin1");
-    expect(await refusal(summed(bad))).toMatch(/not UTF-8/);
+  it.each<[string, string, RegExp]>([
+    ["NUL in a pax path", "13 path=a\0b\n", /NUL/],
+    ["a pax path that is not UTF-8", "13 path=a\xffb\n", /not UTF-8/],
+    ["a sparse file's real size, by pax", "27 GNU.sparse.realsize=999\n", /sparse file/],
+  ])("%s", async (_name, text, message) => {
     const pax = flagged("pax", "x");
     const record = Buffer.alloc(512);
-    record.write("13 path=a\0b\n");
-    pax.write("00000000015\0", 124, "latin1");
+    record.write(text, "latin1");
+    pax.write(`${text.length.toString(8).padStart(11, "0")}\0`, 124, "latin1");
     const archive = Buffer.concat([summed(pax).subarray(0, 512), record, archiveOf([{ path: "f" }])]);
-    expect(await refusal(archive)).toMatch(/NUL/);
+    expect(await refusal(archive)).toMatch(message);
+  });
+
+  it("an old GNU sparse file, and a long name that would fill the memory", async () => {
+    expect(await refusal(flagged("sparse", "S"))).toMatch(/"sparse" is a kind of entry/);
+    const name = flagged("././@LongLink", "L");
+    name.write("77777777777 ", 124, "latin1");
+    expect(await refusal(summed(name))).toMatch(/can't be read \(Header exceeds max size\)/);
   });
 
   it("too many entries, too many bytes", async () => {

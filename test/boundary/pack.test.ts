@@ -1,5 +1,15 @@
 import { execFileSync } from "node:child_process";
-import { chmodSync, linkSync, mkdirSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { type PackProgress, packWorkspace } from "../../client/workspace/pack.ts";
@@ -71,7 +81,7 @@ describe("packWorkspace", () => {
     execFileSync("mkfifo", [join(folder.path, "pipe")]);
     const reports: PackProgress[] = [];
     await bytesOf(packWorkspace(folder.path, { onProgress: (report) => reports.push(report) }));
-    expect(reports.at(-1)).toEqual({ files: 1, bytes: 13, skipped: 1 });
+    expect(reports.at(-1)).toEqual({ files: 1, bytes: 13, skipped: 1, leftOut: 0 });
   });
 
   it("a file that grows or shrinks while it is packed leaves a whole archive", async () => {
@@ -86,6 +96,47 @@ describe("packWorkspace", () => {
     using out = temporaryFolder();
     untar(Buffer.concat(chunks), out.path);
     expect(Object.keys(treeOf(out.path))).toEqual(["a", "b"]);
+  });
+
+  it("keeps hard links hard links, also where one of the names is in .git", async () => {
+    using folder = temporaryFolder();
+    fill(folder.path, ["a/one", ".git/objects/x"]);
+    linkSync(join(folder.path, "a/one"), join(folder.path, "a/two"));
+    linkSync(join(folder.path, "a/one"), join(folder.path, "three"));
+    linkSync(join(folder.path, ".git/objects/x"), join(folder.path, "annexed"));
+    const { tar } = filterWorkspace(packWorkspace(folder.path), { deny: [], git: "none" });
+    using out = temporaryFolder();
+    untar(await bytesOf(tar), out.path);
+    expect(treeOf(out.path)).toEqual(treeOf(folder.path));
+    const inode = (name: string) => lstatSync(join(out.path, name)).ino;
+    expect([inode("a/two"), inode("three")]).toEqual([inode("a/one"), inode("a/one")]);
+  });
+
+  it("carries names and link texts that are not UTF-8 by their bytes", async () => {
+    using folder = temporaryFolder();
+    const under = (name: string) =>
+      Buffer.concat([Buffer.from(`${folder.path}/`), Buffer.from(name, "latin1")]);
+    mkdirSync(under("d\xff"));
+    writeFileSync(under("d\xff/caf\xe9\n\x1b[31m"), "x");
+    symlinkSync(Buffer.from("to\xfe", "latin1"), under("l\x80"));
+    const { tar } = filterWorkspace(packWorkspace(folder.path), { deny: [], git: "full" });
+    using out = temporaryFolder();
+    untar(await bytesOf(tar), out.path);
+    const listed = (root: string) =>
+      execFileSync("find", [".", "-printf", "%p %l\\0"], { cwd: root }).toString("latin1");
+    expect(listed(out.path).split("\0").sort()).toEqual(listed(folder.path).split("\0").sort());
+    expect(listed(out.path)).toContain("./d\xff/caf\xe9\n\x1b[31m");
+  });
+
+  it("a sparse file comes as what it holds, its holes as zeros", async () => {
+    using folder = temporaryFolder();
+    const path = join(folder.path, "sparse");
+    writeFileSync(path, "begin");
+    truncateSync(path, 20_000_000);
+    writeFileSync(path, "end", { flag: "a" });
+    using out = temporaryFolder();
+    untar(await bytesOf(packWorkspace(folder.path)), out.path);
+    expect(readFileSync(join(out.path, "sparse")).equals(readFileSync(path))).toBe(true);
   });
 
   it("names what can't be read", async () => {
