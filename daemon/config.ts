@@ -1,33 +1,15 @@
 import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
-import { join } from "node:path";
-import { parse } from "yaml";
-import { z } from "zod";
-
-/** What a person may set for their daemon in `$XDG_CONFIG_HOME/caisson/config.yaml`; the client's defaults stand there too. */
-const ConfigFile = z.object({
-  model: z.string().min(1).optional(),
-  daemon: z
-    .strictObject({
-      runsAtOnce: z
-        .int()
-        .min(1)
-        .max(1_000)
-        .optional()
-        .describe("Runs with a sandbox at the same time; others queue."),
-      pool: z.int().min(0).max(50).optional().describe("Warm sandboxes kept for each image."),
-      acceptUnenforced: z
-        .array(z.string())
-        .optional()
-        .describe("Limits this engine can't enforce that you accept."),
-      modelIdleMs: z
-        .int()
-        .min(1_000)
-        .optional()
-        .describe("Milliseconds without an event until a model's stream is given up."),
-    })
-    .optional(),
-});
+import * as yaml from "yaml";
+import {
+  ConfigError,
+  configFolder,
+  type Environment,
+  type LogLevel,
+  type ReadConfig,
+  settingsIn,
+} from "./protocol/config.ts";
+import { readConfigText } from "./protocol/config-file.ts";
 
 export interface Config {
   readonly home: string;
@@ -42,79 +24,53 @@ export interface Config {
   readonly modelIdleMs: number;
   readonly logLevel: LogLevel;
   /** A person's additions to the price list: a JSON file, which may not exist. */
-  readonly pricesFile: string;
+  readonly pricesFile: string | undefined;
 }
 
-const LogLevel = z.enum(["debug", "info", "warn", "error", "silent"]);
-type LogLevel = z.infer<typeof LogLevel>;
-
-const DEFAULT_MODEL = "claude-sonnet-5-5";
-const DEFAULT_ADDRESS = "127.0.0.1:7433";
-
-export class ConfigError extends Error {
-  override readonly name = "ConfigError";
-}
-
-/** @throws ConfigError naming the variable or the file's field, and what to write */
-export async function readConfig(env: NodeJS.ProcessEnv): Promise<Config> {
-  const folder = join(env.XDG_CONFIG_HOME || join(homedir(), ".config"), "caisson");
-  const file = await readConfigFile(join(folder, "config.yaml"));
+/** @throws ConfigError naming the variable or the file's line, and what to write */
+export async function readConfig(env: Environment): Promise<Config> {
+  const userHome = userHomeOf(env);
+  const folder = configFolder(env, userHome);
+  const settings = settingsIn(env, await readConfigFile(folder), userHome);
   return {
-    home: homeOf(env),
-    ...addressOf(env.CAISSON_ADDRESS || DEFAULT_ADDRESS),
+    home: settings.home.value,
+    ...hostAndPort(settings.address.value),
     token: env.CAISSON_TOKEN || undefined,
-    model: file.model ?? DEFAULT_MODEL,
-    runsAtOnce: file.daemon?.runsAtOnce ?? 50,
-    pool: whole(env.CAISSON_POOL, "CAISSON_POOL") ?? file.daemon?.pool ?? 2,
-    acceptUnenforced: file.daemon?.acceptUnenforced ?? [],
-    modelIdleMs:
-      whole(env.CAISSON_MODEL_IDLE_MS, "CAISSON_MODEL_IDLE_MS") ?? file.daemon?.modelIdleMs ?? 120_000,
-    logLevel: logLevel(env.CAISSON_LOG),
-    pricesFile: join(folder, "prices.json"),
+    model: settings.model.value,
+    runsAtOnce: settings["daemon.runsAtOnce"].value,
+    pool: settings["daemon.pool"].value,
+    acceptUnenforced: settings["daemon.acceptUnenforced"].value,
+    modelIdleMs: settings["daemon.modelIdleMs"].value,
+    logLevel: settings["daemon.log"].value,
+    pricesFile: folder === undefined ? undefined : `${folder}/prices.json`,
   };
 }
 
-/** `CAISSON_HOME`, else `$XDG_STATE_HOME/caisson`, else `~/.local/state/caisson`. */
-export function homeOf(env: NodeJS.ProcessEnv): string {
-  return env.CAISSON_HOME || join(env.XDG_STATE_HOME || join(homedir(), ".local", "state"), "caisson");
-}
-
-/** Loopback only (H1). */
-function addressOf(text: string): { host: string; port: number } {
-  const parts = /^(127\.0\.0\.1|localhost|\[::1\]):(\d{1,5})$/.exec(text);
-  const port = Number(parts?.[2]);
-  if (!parts?.[1] || port > 65_535) {
-    throw new ConfigError(
-      `CAISSON_ADDRESS is "${text}"; write a loopback address and a port, such as ${DEFAULT_ADDRESS}. Caisson listens on loopback only.`,
-    );
-  }
-  return { host: parts[1].replace(/^\[|\]$/g, ""), port };
-}
-
-function whole(text: string | undefined, name: string): number | undefined {
-  if (text === undefined || text === "") return undefined;
-  if (!/^\d{1,9}$/.test(text)) throw new ConfigError(`${name} is "${text}"; write a whole number.`);
-  return Number(text);
-}
-
-function logLevel(text: string | undefined): LogLevel {
-  const level = LogLevel.safeParse(text || "info");
-  if (level.success) return level.data;
-  throw new ConfigError(`CAISSON_LOG is "${text}"; write one of ${LogLevel.options.join(", ")}.`);
-}
-
-async function readConfigFile(path: string): Promise<z.infer<typeof ConfigFile>> {
-  let text: string;
+/** The user's own folder; empty when the system knows none. */
+function userHomeOf(env: Environment): string {
+  if (env.HOME !== undefined) return env.HOME;
   try {
-    text = await readFile(path, "utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return {};
-    throw new ConfigError(`${path} can't be read: ${(error as Error).message}`);
+    return homedir();
+  } catch {
+    return "";
   }
+}
+
+function hostAndPort(address: string): { readonly host: string; readonly port: number } {
+  const colon = address.lastIndexOf(":");
+  const host = address.slice(0, colon).replace(/^\[|\]$/g, "");
+  return { host, port: Number(address.slice(colon + 1)) };
+}
+
+async function readConfigFile(folder: string | undefined): Promise<ReadConfig | undefined> {
+  if (folder === undefined) return undefined;
+  const path = `${folder}/config.yaml`;
   try {
-    return ConfigFile.parse(parse(text) ?? {});
+    return readConfigText(path, await readFile(path, "utf8"), yaml);
   } catch (error) {
-    const why = error instanceof z.ZodError ? z.prettifyError(error) : (error as Error).message;
-    throw new ConfigError(`${path} has an error, so nothing was started:\n${why}`);
+    if (error instanceof ConfigError) throw error;
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return undefined;
+    throw new ConfigError(`${path} can't be read: ${message}`);
   }
 }

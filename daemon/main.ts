@@ -1,7 +1,8 @@
-import { ConfigError, readConfig } from "./config.ts";
-import { doctor } from "./doctor.ts";
+import { readConfig } from "./config.ts";
+import { doctor } from "./doctor/doctor.ts";
 import { HomeTaken } from "./home.ts";
 import { images } from "./images-command.ts";
+import { ConfigError } from "./protocol/config.ts";
 import { EngineError, EngineUnreachable } from "./sandbox/host.ts";
 import { serve } from "./serve.ts";
 
@@ -46,7 +47,8 @@ function fail(error: unknown): void {
   const known = error instanceof ConfigError || error instanceof HomeTaken;
   const engine = error instanceof EngineUnreachable || error instanceof EngineError;
   process.stderr.write(`${explained(error)}\n`);
-  process.exit(known ? BAD_INPUT : engine ? UNREACHABLE : FAILED);
+  const taken = (error as NodeJS.ErrnoException).code === "EADDRINUSE";
+  process.exit(known ? BAD_INPUT : engine || taken ? UNREACHABLE : FAILED);
 }
 
 function explained(error: unknown): string {
@@ -55,7 +57,7 @@ function explained(error: unknown): string {
   }
   const { code, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
   if (code === "EADDRINUSE") {
-    return `${address}:${port} is taken by another program. Set CAISSON_ADDRESS to another port, such as 127.0.0.1:7434.`;
+    return `${address}:${port} is taken by another program. Stop it, or set CAISSON_ADDRESS (or \`address:\` in config.yaml) to another port, such as 127.0.0.1:7434.`;
   }
   return error instanceof Error ? error.message : String(error);
 }

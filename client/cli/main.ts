@@ -4,7 +4,7 @@ import type { ErrorCode } from "../../daemon/protocol/errors.ts";
 import { CliError, EXIT } from "./exit.ts";
 import { clientVersion } from "./package.ts";
 import { createProgram } from "./program.ts";
-import { settingsOf } from "./settings.ts";
+import { readSettings } from "./settings.ts";
 import { openTerminal, plainMessage } from "./terminal.ts";
 
 /** Runs one command line; resolves to the exit status. Nothing is thrown: errors become messages. */
@@ -12,9 +12,11 @@ async function main(words: readonly string[]): Promise<number> {
   const { stdin, stdout, stderr, env } = process;
   let status: number = EXIT.done;
   const program = createProgram({
-    start: async (work, json) => {
-      const terminal = openTerminal({ stdin, stdout, stderr, env, json });
-      status = await work({ settings: settingsOf(env, process.cwd()), terminal, json });
+    start: async (work, { json, broken }) => {
+      const settings = await readSettings(env, process.cwd(), broken);
+      const colours = settings.inForce.colours.value;
+      const terminal = openTerminal({ stdin, stdout, stderr, env, json, colours });
+      status = await work({ settings, terminal, json });
     },
     output: {
       writeOut: (text) => stdout.write(text),

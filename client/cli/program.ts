@@ -5,9 +5,16 @@ import { EXIT } from "./exit.ts";
 /** Carries out what a command line asks for; resolves to the exit status. */
 type Work = (command: Command) => Promise<number>;
 
+interface StartOptions {
+  /** Machine output is wanted. */
+  readonly json: boolean;
+  /** What a broken configuration means: most commands refuse it, those that look at it go on. */
+  readonly broken: "refuse" | "pass over";
+}
+
 export interface Host {
   /** Called at most once, with the work that the command line asks for. */
-  start(work: Work, json: boolean): Promise<void>;
+  start(work: Work, options: StartOptions): Promise<void>;
   readonly output: OutputConfiguration;
   version(): string;
 }
@@ -38,7 +45,8 @@ export function createProgram(host: Host): Program {
       .command(words)
       .description(description)
       .option(...JSON_OPTION);
-  const start = (work: Work, { json }: { readonly json?: boolean }) => host.start(work, json === true);
+  const start: Start = (work, { json }, broken = "refuse") =>
+    host.start(work, { json: json === true, broken });
   addRun(add, start);
   addRuns(add, start);
   addApprovals(add, start);
@@ -49,7 +57,7 @@ export function createProgram(host: Host): Program {
 }
 
 type Add = (words: string, description: string) => Program;
-type Start = (work: Work, options: { readonly json?: boolean }) => Promise<void>;
+type Start = (work: Work, options: Json, broken?: StartOptions["broken"]) => Promise<void>;
 type Json = { readonly json?: boolean };
 
 function addRun(add: Add, start: Start): void {
@@ -214,7 +222,7 @@ function addDaemon(program: Program, add: Add, start: Start): void {
     .option("-f, --follow", "go on with what it writes from now on")
     .action((options) => start(async (command) => (await module()).logs(command, options), {}));
   add("doctor", "look at everything a run needs").action((options: Json) =>
-    start(async (command) => (await module()).delegated(command, ["doctor"]), options),
+    start(async (command) => (await module()).delegated(command, ["doctor"]), options, "pass over"),
   );
   const images = program.command("images").description("the images sandboxes are made from");
   for (const [action, description] of [

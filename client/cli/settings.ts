@@ -1,11 +1,16 @@
 import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import {
+  ConfigError,
+  configFolder,
+  type Settings as InForce,
+  type ReadConfig,
+  settingsIn,
+} from "../../daemon/protocol/config.ts";
 import { badInput, CliError, EXIT } from "./exit.ts";
 
-const DEFAULT_ADDRESS = "127.0.0.1:7433";
-
-/** Where the daemon is and what it keeps. Read from the environment as the daemon reads it. */
+/** Where the daemon is and what it keeps, and a person's defaults. Read as the daemon reads them. */
 export interface Settings {
   readonly env: NodeJS.ProcessEnv;
   /** The present folder. */
@@ -13,18 +18,69 @@ export interface Settings {
   readonly home: string;
   /** A loopback address and a port. */
   readonly address: string;
+  readonly inForce: InForce;
+  /** Where a person's `config.yaml` stands or would stand. */
+  readonly configFile: string | undefined;
 }
 
-/** @throws CliError when CAISSON_ADDRESS is none */
-export function settingsOf(env: NodeJS.ProcessEnv, folder: string): Settings {
-  const home = env.CAISSON_HOME || join(env.XDG_STATE_HOME || join(homedir(), ".local", "state"), "caisson");
-  const address = env.CAISSON_ADDRESS || DEFAULT_ADDRESS;
-  if (!/^(127\.0\.0\.1|localhost|\[::1\]):\d{1,5}$/.test(address)) {
-    throw badInput(
-      `CAISSON_ADDRESS is "${address}". Write a loopback address and a port, such as ${DEFAULT_ADDRESS}.`,
-    );
+/**
+ * @param broken what to do when the file or a variable says what can't be: refuse, or go on as if it said nothing
+ * @throws CliError naming what is wrong, and what to write
+ */
+export async function readSettings(
+  env: NodeJS.ProcessEnv,
+  folder: string,
+  broken: "refuse" | "pass over" = "refuse",
+): Promise<Settings> {
+  const userHome = userHomeOf(env);
+  const configs = configFolder(env, userHome);
+  const configFile = configs === undefined ? undefined : join(configs, "config.yaml");
+  const set = (inForce: InForce): Settings => ({
+    env,
+    folder,
+    home: inForce.home.value,
+    address: inForce.address.value,
+    inForce,
+    configFile,
+  });
+  try {
+    return set(settingsIn(env, await readConfigFile(configFile), userHome));
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    if (broken === "pass over") return set(settingsIn(located(env), undefined, userHome || "/nonexistent"));
+    throw badInput(error.message);
   }
-  return { env, folder, home, address };
+}
+
+/** Of the environment only where things are: enough to say what else is wrong with it. */
+function located({ CAISSON_HOME, XDG_STATE_HOME }: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return { CAISSON_HOME, XDG_STATE_HOME };
+}
+
+/** The user's own folder; empty when the system knows none. */
+function userHomeOf(env: NodeJS.ProcessEnv): string {
+  if (env.HOME !== undefined) return env.HOME;
+  try {
+    return homedir();
+  } catch {
+    return "";
+  }
+}
+
+async function readConfigFile(path: string | undefined): Promise<ReadConfig | undefined> {
+  if (path === undefined) return undefined;
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw new ConfigError(`${path} can't be read: ${(error as Error).message}`);
+  }
+  const [yaml, { readConfigText }] = await Promise.all([
+    import("yaml"),
+    import("../../daemon/protocol/config-file.ts"),
+  ]);
+  return readConfigText(path, text, yaml);
 }
 
 /** `CAISSON_TOKEN`, else what the daemon wrote into its home. */
@@ -34,42 +90,13 @@ export async function readToken({ env, home }: Settings): Promise<string> {
   try {
     return (await readFile(path, "utf8")).trim();
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") {
       throw new CliError(
         EXIT.unreachable,
         `There is no token in ${home}: no daemon has run with this home. Start one with \`caisson up\` or \`caisson run\`, or set CAISSON_HOME to the home of the one that runs.`,
       );
     }
-    throw badInput(`The token ${path} can't be read: ${(error as Error).message}`);
-  }
-}
-
-/** A person's defaults for `caisson run`. */
-export interface Defaults {
-  readonly model?: string;
-  readonly policy?: string;
-  readonly image?: string;
-}
-
-/** From `$XDG_CONFIG_HOME/caisson/config.yaml`; the daemon reads the same file. */
-export async function readDefaults(env: NodeJS.ProcessEnv): Promise<Defaults> {
-  const path = join(env.XDG_CONFIG_HOME || join(homedir(), ".config"), "caisson", "config.yaml");
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return {};
-    throw badInput(`${path} can't be read: ${(error as Error).message}`);
-  }
-  const { parse } = await import("yaml");
-  const { z } = await import("zod");
-  const words = z.string().min(1).optional();
-  const Shape = z.object({ model: words, policy: words, image: words });
-  try {
-    const { model, policy, image } = Shape.parse(parse(text, { maxAliasCount: 10 }) ?? {});
-    return { ...(model && { model }), ...(policy && { policy }), ...(image && { image }) };
-  } catch (error) {
-    const why = error instanceof z.ZodError ? z.prettifyError(error) : (error as Error).message;
-    throw badInput(`${path} has an error, so nothing was started:\n${why}`);
+    throw badInput(`The token ${path} can't be read: ${message}`);
   }
 }

@@ -28,28 +28,31 @@ export interface TerminalOptions {
   readonly stderr: Stream;
   readonly env: NodeJS.ProcessEnv;
   readonly json: boolean;
+  /** `auto`: where the stream is a terminal. */
+  readonly colours: "auto" | "never";
 }
 
-export function openTerminal({ stdin, stdout, stderr, env, json }: TerminalOptions): Terminal {
+export function openTerminal({ stdin, stdout, stderr, env, json, colours }: TerminalOptions): Terminal {
   const people = json ? stderr : stdout;
   return {
-    interactive: !json && stdin.isTTY === true && stdout.isTTY === true,
+    // A dumb terminal can't redraw a question; whoever sits there is told how to answer.
+    interactive: !json && stdin.isTTY === true && stdout.isTTY === true && env.TERM !== "dumb",
     onScreen: stdout.isTTY === true,
-    paper: paperOf(people, env),
+    paper: paperOf(people, colours),
     write: (text) =>
       new Promise((resolve) => {
         if (stdout.write(text)) resolve();
         else stdout.once("drain", resolve);
       }),
-    say: (lines) => void people.write(painted(lines, paperOf(people, env))),
-    remark: (lines) => void stderr.write(painted(lines, paperOf(stderr, env))),
+    say: (lines) => void people.write(painted(lines, paperOf(people, colours))),
+    remark: (lines) => void stderr.write(painted(lines, paperOf(stderr, colours))),
   };
 }
 
 /** How text looks on this stream now; a terminal may have been resized since the last line. */
-function paperOf(stream: Stream, env: NodeJS.ProcessEnv): Paper {
+function paperOf(stream: Stream, wanted: TerminalOptions["colours"]): Paper {
   const screen = stream.isTTY === true;
-  const colours = createColors(screen && !env.NO_COLOR && env.TERM !== "dumb");
+  const colours = createColors(screen && wanted === "auto");
   const colour: Readonly<Record<Style, (text: string) => string>> = {
     plain: (text) => text,
     dim: colours.dim,

@@ -1,8 +1,8 @@
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseAllDocuments, visit } from "yaml";
 import { z } from "zod";
+import { hintFor } from "../protocol/suggest.ts";
 import type { PolicyProblem } from "../protocol/views.ts";
 import { PolicyDocument } from "./document.ts";
-import { hintFor } from "./suggest.ts";
 
 /** Characters of a policy document that are read. */
 const MAX_TEXT = 1_000_000;

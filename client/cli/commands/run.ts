@@ -4,6 +4,7 @@ import { readFile, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { z } from "zod";
 import type { SubmitRun } from "../../../daemon/protocol/commands.ts";
+import type { Setting } from "../../../daemon/protocol/config.ts";
 import { LimitsInput } from "../../../daemon/protocol/limits.ts";
 import type { CaissonClient } from "../../api/client.ts";
 import { type Command, writeJson } from "../command.ts";
@@ -13,11 +14,10 @@ import { follow } from "../follow.ts";
 import { runNamed } from "../names.ts";
 import { type Line, line, span } from "../render/line.ts";
 import { bytes, counted, shortRun } from "../render/quantities.ts";
-import { readDefaults } from "../settings.ts";
+import type { Settings } from "../settings.ts";
 
 /** Largest policy or script that is read, in bytes. */
 const DOCUMENT_BYTES = 1_000_000;
-const DEFAULT_POLICY = "coding";
 
 export interface RunOptions {
   readonly workspace?: string;
@@ -60,18 +60,39 @@ function submittedLines(run: string): Line[] {
 }
 
 async function submissionOf({ settings }: Command, task: string, options: RunOptions): Promise<Submission> {
-  const defaults = await readDefaults(settings.env);
-  const model = options.model ?? defaults.model;
-  const image = options.image ?? defaults.image;
-  const limits = limitsOf(options.limit);
+  const { model, policy, image, limits } = await choicesOf(settings, options);
   return {
     task,
-    policy: await policyText(settings.folder, options.policy ?? defaults.policy ?? DEFAULT_POLICY),
-    ...(model !== undefined && { model: await modelChoice(settings.folder, model) }),
+    policy,
+    ...(model !== undefined && { model }),
     ...(image !== undefined && { image }),
     ...(options.accept.length > 0 && { accept: [...options.accept] }),
     ...(options.yesTo.length > 0 && { yesTo: [...options.yesTo] }),
-    ...(limits !== undefined && { limits }),
+    ...(Object.keys(limits).length > 0 && { limits }),
+  };
+}
+
+interface Choices {
+  readonly model: Submission["model"];
+  readonly policy: string;
+  readonly image: string | undefined;
+  readonly limits: NonNullable<Submission["limits"]>;
+}
+
+/** Flags over the environment over the config file. A path in the file is relative to the file. */
+async function choicesOf(settings: Settings, options: RunOptions): Promise<Choices> {
+  const { inForce, folder, configFile } = settings;
+  const chosen = (flag: string | undefined, setting: Setting<string | undefined>) => {
+    const inFile = flag === undefined && setting.source.from === "file" && configFile !== undefined;
+    return { word: flag ?? setting.value, folder: inFile ? dirname(configFile) : folder };
+  };
+  const model = chosen(options.model, inForce.model);
+  const policy = chosen(options.policy, inForce.policy);
+  return {
+    model: await modelChoice(model.folder, model.word ?? ""),
+    policy: await policyText(policy.folder, policy.word ?? ""),
+    image: chosen(options.image, inForce.image).word,
+    limits: { ...inForce.limits.value, ...limitsOf(options.limit) },
   };
 }
 
