@@ -1,6 +1,6 @@
 import type { RunId } from "../../daemon/protocol/ids.ts";
 import type { CaissonClient } from "../api/client.ts";
-import { patchPaths } from "../workspace/patch-paths.ts";
+import { patchPaths } from "../workspace/read-patch.ts";
 import { CliError, EXIT } from "./exit.ts";
 
 /** Where a workspace stands in its sandbox; rules may be written with it or relative to it. */

@@ -2,8 +2,8 @@
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import type { ArchiveEntry } from "../protocol/archive.ts";
+import type { FileState } from "./change.ts";
 import { type IgnoreFile, ignoreFilesAmong } from "./gitignore.ts";
-import type { FileState } from "./patch.ts";
 import { WorkspaceUnreadable } from "./sandbox-listing.ts";
 import { gather, readTar } from "./tar.ts";
 

@@ -1,8 +1,8 @@
 /** The policy's `files.export`: what of a run's changes may leave, and the workspace as an archive. */
 import { Buffer } from "node:buffer";
 import { ARCHIVE_ENTRIES, type ArchiveEntry } from "../protocol/archive.ts";
+import type { Change, FileState } from "./change.ts";
 import { pathRules } from "./globs.ts";
-import type { Change, FileState } from "./patch.ts";
 import { WorkspaceUnreadable } from "./sandbox-listing.ts";
 import { readTar, type TarItem, type TarPart, writeTar } from "./tar.ts";
 

@@ -1,5 +1,6 @@
 /** The way back: what a run changed in its workspace, as a patch. */
 import { Buffer } from "node:buffer";
+import type { Change, FileState } from "./change.ts";
 import {
   type BaseFile,
   type BaseIndex,
@@ -13,7 +14,7 @@ import {
 import { judgeExport } from "./export-rules.ts";
 import { ignoredBy, ignoreFilesAmong } from "./gitignore.ts";
 import { WORKSPACE } from "./globs.ts";
-import { type Change, type FileState, writePatch } from "./patch.ts";
+import { writePatch } from "./patch.ts";
 import {
   fetchCommand,
   fetchInput,

@@ -1,22 +1,10 @@
 /** Git-style patches, written: what `git apply` takes and a person can read. */
 import { Buffer } from "node:buffer";
 import { deflateSync } from "node:zlib";
+import type { Change, FileState, FolderChanges } from "./change.ts";
 import { base85Lines, blobId, quotedPath } from "./git-text.ts";
 import { unifiedHunks } from "./hunks.ts";
-
-/** A file or symlink. `executable` is all that git keeps of a mode. A symlink's content is its text. */
-export interface FileState {
-  readonly type: "file" | "symlink";
-  readonly executable: boolean;
-  readonly content: Uint8Array;
-}
-
-/** One path; at least one side is there. Paths are relative, POSIX, normalised. */
-export interface Change {
-  readonly path: string;
-  readonly before?: FileState;
-  readonly after?: FileState;
-}
+import { type Rename, renamesAmong } from "./renames.ts";
 
 /** Bytes of either side above which a text is carried as binary: nobody reads such a diff. */
 const MAX_TEXT = 4 * 2 ** 20;
@@ -49,7 +37,7 @@ function sideName(prefix: "a/" | "b/", path: string): string {
   return !quoted.startsWith('"') && path.includes(" ") ? `${quoted}\t` : quoted;
 }
 
-function contentPart(change: Change): string {
+function contentPart(change: Change, was = change.path): string {
   const { before, after, path } = change;
   const old = before?.content ?? new Uint8Array(0);
   const next = after?.content ?? new Uint8Array(0);
@@ -59,16 +47,16 @@ function contentPart(change: Change): string {
   if (oldText === undefined || nextText === undefined) {
     return `GIT binary patch\n${literal(next)}${literal(old)}`;
   }
-  const from = before ? sideName("a/", path) : "/dev/null";
+  const from = before ? sideName("a/", was) : "/dev/null";
   const to = after ? sideName("b/", path) : "/dev/null";
   return `--- ${from}\n+++ ${to}\n${unifiedHunks(oldText, nextText)}`;
 }
 
+/** Also where the content is the same and git leaves it out: whoever applies can tell that it still is. */
 function indexLine(change: Change): string {
   const { before, after } = change;
   const from = before ? blobId(before.content) : NO_BLOB;
   const to = after ? blobId(after.content) : NO_BLOB;
-  if (from === to) return "";
   const mode = before && after && gitMode(before) === gitMode(after) ? ` ${gitMode(after)}` : "";
   return `index ${from}..${to}${mode}\n`;
 }
@@ -93,45 +81,29 @@ function section(change: Change): string {
   return title(path, path) + modeLines(change) + indexLine(change) + contentPart(change);
 }
 
-interface Rename {
-  readonly from: Change & { readonly before: FileState };
-  readonly to: Change & { readonly after: FileState };
-}
-
-function renameSection({ from, to }: Rename): string {
-  const modes = modeLines({ path: to.path, before: from.before, after: to.after });
+function renameSection({ from, to, similarity }: Rename): string {
+  const change: Change = { path: to.path, before: from.before, after: to.after };
   const names = `rename from ${quotedPath(from.path)}\nrename to ${quotedPath(to.path)}\n`;
-  return `${title(from.path, to.path)}${modes}similarity index 100%\n${names}`;
+  const head = `${title(from.path, to.path)}${modeLines(change)}similarity index ${similarity}%\n${names}`;
+  return `${head}${indexLine(change)}${contentPart(change, from.path)}`;
 }
 
-const byPath = (one: Change, two: Change): number =>
-  Buffer.compare(Buffer.from(one.path), Buffer.from(two.path));
+const byBytes = (one: string, two: string): number => Buffer.compare(Buffer.from(one), Buffer.from(two));
 
-/**
- * Pairs what went with what came of the same content; each is used once, in order of path. Files only: a
- * rename's lines carry no mode, so git would not know that a symlink goes away from above a new file.
- */
-function renamesAmong(changes: readonly Change[]): Rename[] {
-  const gone = new Map<string, (Change & { before: FileState })[]>();
-  for (const change of changes) {
-    const { before } = change;
-    if (!before || change.after || before.type !== "file" || before.content.length === 0) continue;
-    const id = blobId(before.content);
-    gone.set(id, [...(gone.get(id) ?? []), { ...change, before }]);
-  }
-  const renames: Rename[] = [];
-  for (const change of changes) {
-    if (change.before || change.after?.type !== "file") continue;
-    const from = gone.get(blobId(change.after.content))?.shift();
-    if (from) renames.push({ from, to: { ...change, after: change.after } });
-  }
-  return renames;
+/** Comments before the first file, which git passes over. */
+function folderLines({ created, removed }: FolderChanges): string {
+  const lines = (kind: string, paths: readonly string[]) =>
+    [...paths].sort(byBytes).map((path) => `# caisson: ${kind} folder ${quotedPath(path)}\n`);
+  return [...lines("deleted", removed), ...lines("new", created)].join("");
 }
 
 /** The patch for a list of changes, sorted by path; empty for none. Deterministic. */
-export function writePatch(changes: readonly Change[]): string {
-  const sorted = [...changes].sort(byPath);
-  const renames = renamesAmong(sorted);
+export function writePatch(
+  changes: readonly Change[],
+  folders: FolderChanges = { created: [], removed: [] },
+): string {
+  const sorted = [...changes].sort((one, two) => byBytes(one.path, two.path));
+  const renames = renamesAmong(sorted, textOf);
   const sources = new Set(renames.map(({ from }) => from.path));
   const targets = new Map(renames.map((rename) => [rename.to.path, rename]));
   const parts = sorted.map((change) => {
@@ -139,5 +111,5 @@ export function writePatch(changes: readonly Change[]): string {
     if (rename) return renameSection(rename);
     return sources.has(change.path) ? "" : section(change);
   });
-  return parts.join("");
+  return folderLines(folders) + parts.join("");
 }

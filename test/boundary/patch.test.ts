@@ -4,7 +4,8 @@ import { writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test as property } from "@fast-check/vitest";
 import { describe, expect, it } from "vitest";
-import { type FileState, writePatch } from "../../daemon/boundary/patch.ts";
+import type { FileState } from "../../daemon/boundary/change.ts";
+import { writePatch } from "../../daemon/boundary/patch.ts";
 import { temporaryFolder, treeOf } from "./support.ts";
 import { changesBetween, file, pair, symlink, type Tree, writeTree } from "./trees.ts";
 
@@ -71,7 +72,7 @@ describe("writePatch", () => {
       new Map([["new/é", file("x\n", true)]]),
     );
     expect(patch).toBe(
-      'diff --git a/old name "b/new/\\303\\251"\nold mode 100644\nnew mode 100755\nsimilarity index 100%\nrename from old name\nrename to "new/\\303\\251"\n',
+      'diff --git a/old name "b/new/\\303\\251"\nold mode 100644\nnew mode 100755\nsimilarity index 100%\nrename from old name\nrename to "new/\\303\\251"\nindex 587be6b4c3f93f93c489c0111bba5596147a26cb..587be6b4c3f93f93c489c0111bba5596147a26cb\n',
     );
   });
 

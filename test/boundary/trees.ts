@@ -2,7 +2,7 @@ import { Buffer } from "node:buffer";
 import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import fc from "fast-check";
-import type { Change, FileState } from "../../daemon/boundary/patch.ts";
+import type { Change, FileState } from "../../daemon/boundary/change.ts";
 
 export type Tree = ReadonlyMap<string, FileState>;
 
