@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { type ContainerRequest, containerOptions, limitSettings, OWNER_LABEL } from "./container-options.ts";
 import { type Engine, statusOf } from "./engine.ts";
-import { EngineError, type SandboxLimits } from "./host.ts";
+import { EngineError, EngineUnreachable, type SandboxLimits } from "./host.ts";
 
 /** Milliseconds. A slow disk or a busy engine needs seconds for what usually takes a tenth of one. */
 const CALL_MS = {
@@ -21,6 +21,8 @@ const CALL_MS = {
 
 /** A removal is tried until it is confirmed, at most this long in all. */
 const REMOVE_WITHIN_MS = 60_000;
+/** And so long when the engine can't even be asked: whoever waits for the removal is not to wait for the engine. */
+const UNREACHABLE_WITHIN_MS = 2_000;
 const REMOVE_PAUSE_MS = 50;
 const REMOVE_LONGEST_PAUSE_MS = 2_000;
 
@@ -52,9 +54,12 @@ export interface RemoveTiming {
 
 export class Containers {
   readonly #engine: Engine;
+  readonly #left: (id: string) => void;
 
-  constructor(engine: Engine) {
+  /** `left` hears of every container that could not be removed. */
+  constructor(engine: Engine, left: (id: string) => void = () => undefined) {
     this.#engine = engine;
+    this.#left = left;
   }
 
   /** @returns the new container's id. @throws {EngineError} with status 404 when the image is not there */
@@ -174,15 +179,17 @@ export class Containers {
   /**
    * Removes a container from whatever state it is in, and resolves when the engine says that it is gone.
    * Tried again with growing pauses, since a removal already under way or a busy mount answers with an error.
-   * @throws {EngineError} when it is still there after a minute
+   * @throws {EngineError} when it is still there after a minute, or the engine can't be reached for some seconds
    */
   async remove(id: string, timing: RemoveTiming = {}): Promise<void> {
-    const until = Date.now() + (timing.withinMs ?? REMOVE_WITHIN_MS);
+    const began = Date.now();
     let pauseMs = REMOVE_PAUSE_MS;
     for (;;) {
       const failure = await this.#removeOnce(id, timing.callMs ?? CALL_MS.remove);
       if (failure === undefined) return;
-      if (Date.now() + pauseMs >= until) {
+      const longest = failure instanceof EngineUnreachable ? UNREACHABLE_WITHIN_MS : REMOVE_WITHIN_MS;
+      if (Date.now() + pauseMs >= began + (timing.withinMs ?? longest)) {
+        this.#left(id);
         throw new EngineError(
           "remove container",
           `${id.slice(0, 12)} is still there (${failure.message}); remove it with \`docker rm -f\``,

@@ -1,9 +1,9 @@
 /** The SandboxHost of a Docker engine: containers made, found again and removed, a few kept warm. */
 import { randomBytes } from "node:crypto";
-import { checkLimits, containerName, KIT_LABEL, OWNER_LABEL, runOfName } from "./container-options.ts";
+import { checkLimits, containerName, OWNER_LABEL, runOfName } from "./container-options.ts";
 import { Containers } from "./containers.ts";
 import { attachment, environmentOf, openSandbox } from "./docker-sandbox.ts";
-import { type Engine, statusOf } from "./engine.ts";
+import type { Engine } from "./engine.ts";
 import {
   EngineError,
   type HostFacts,
@@ -14,14 +14,17 @@ import {
   type SandboxSpec,
 } from "./host.ts";
 import { type KitArchive, readKitArchive } from "./kit-archive.ts";
+import { Leftovers } from "./leftovers.ts";
+import { lacksImage, type Make, type MakerOptions, makeSandbox } from "./maker.ts";
 import { Pool } from "./pool.ts";
 import { probeEngine } from "./probe.ts";
-import { seccompProfile } from "./seccomp.ts";
 
 /** Where images come from; `Images` is one. */
 export interface ImageSource {
   /** The engine's name for an image, which may have to be built first. */
   ensureImage(name: string, onProgress: (line: string) => void): Promise<string>;
+  /** Somebody removed an image: what is known of which are there no longer counts. */
+  forgetImages(): void;
 }
 
 export interface SandboxLog {
@@ -36,6 +39,10 @@ export interface DockerHostConfig {
   readonly poolKeys: number;
   /** Pool sandboxes made at the same time. */
   readonly poolConcurrency: number;
+  /** Milliseconds between two questions to a runner whether it is alive. */
+  readonly heartbeatMs: number;
+  /** Milliseconds a runner has for an answer: it takes one, on a machine that is not overwhelmed. */
+  readonly answerMs: number;
 }
 
 export interface DockerHostOptions {
@@ -49,16 +56,15 @@ export interface DockerHostOptions {
   readonly log: SandboxLog;
 }
 
-const DEFAULTS: DockerHostConfig = { poolSize: 2, poolKeys: 4, poolConcurrency: 2 };
+const DEFAULTS: DockerHostConfig = {
+  poolSize: 2,
+  poolKeys: 4,
+  poolConcurrency: 2,
+  heartbeatMs: 15_000,
+  answerMs: 10_000,
+};
 const POOL_RETRY_MS = 500;
 const POOL_LONGEST_RETRY_MS = 60_000;
-
-/** What a container is made of. In the pool, its JSON text is the key. */
-interface Make {
-  readonly image: string;
-  readonly limits: SandboxLimits;
-  readonly runtime?: string;
-}
 
 /** A container of the pool, not yet any run's. */
 interface Pooled {
@@ -66,14 +72,25 @@ interface Pooled {
   readonly name: string;
 }
 
-export function createDockerHost(options: DockerHostOptions): SandboxHost {
+/** A look at the warm pool. */
+export interface PoolView {
+  /** Warm sandboxes that are ready, and those that are being made. */
+  pool(): { readonly ready: number; readonly starting: number };
+}
+
+export function createDockerHost(options: DockerHostOptions): SandboxHost & PoolView {
   return new DockerHost(options);
 }
 
-class DockerHost implements SandboxHost {
+class DockerHost implements SandboxHost, PoolView {
   readonly #options: DockerHostOptions;
   readonly #containers: Containers;
+  readonly #leftovers: Leftovers;
+  readonly #maker: MakerOptions;
+  /** By what a {@link Make} is made of, as JSON text. */
   readonly #pool: Pool<Pooled>;
+  /** What an image of the engine was asked for as, to have it again should somebody remove it. */
+  readonly #imageNames = new Map<string, string>();
   /** Names of containers in this daemon's pool, or on their way into it: nobody's leftovers. */
   readonly #poolNames = new Set<string>();
   #kit: Promise<KitArchive> | undefined;
@@ -83,8 +100,20 @@ class DockerHost implements SandboxHost {
 
   constructor(options: DockerHostOptions) {
     this.#options = options;
-    this.#containers = new Containers(options.engine);
+    const { engine, log, owner } = options;
+    this.#containers = new Containers(engine, (id) => this.#leftovers.add(id));
+    this.#leftovers = new Leftovers({ remove: (id) => this.#containers.remove(id), log });
     const config = { ...DEFAULTS, ...options.config };
+    this.#maker = {
+      owner,
+      architecture: engine.info.architecture,
+      containers: this.#containers,
+      facts: () => this.#knownFacts(),
+      kit: () => this.#knownKit(),
+      log,
+      heartbeatMs: config.heartbeatMs,
+      answerMs: config.answerMs,
+    };
     this.#pool = new Pool<Pooled>({
       size: config.poolSize,
       keys: config.poolKeys,
@@ -94,7 +123,11 @@ class DockerHost implements SandboxHost {
       make: (key) => this.#makePooled(JSON.parse(key) as Make),
       discard: (item) => this.#discard(item),
       spoilt: (item) => item.sandbox.lost,
-      onFailure: (_key, error) => options.log.warn(`sandbox pool: ${messageOf(error)}`),
+      onFailure: (_key, error, retryMs) => {
+        const then = retryMs === undefined ? "" : `; tried again in ${retryMs} ms`;
+        options.log.warn(`sandbox pool: ${messageOf(error)}${then}`);
+      },
+      onRecovered: () => options.log.info("sandbox pool: filled again"),
     });
   }
 
@@ -118,18 +151,22 @@ class DockerHost implements SandboxHost {
         this.#discardInBackground(taken.item);
       }
     }
-    return this.#make(containerName(spec.run, distinction()), wanted);
+    return this.#make(() => containerName(spec.run, distinction()), wanted);
   }
 
   async reattach(id: string): Promise<Sandbox | undefined> {
     const state = await this.#containers.inspect(id);
     if (state === undefined || !state.running) return undefined;
     this.#refuseForeign(id, state.labels);
-    // A daemon that died while it took a checkpoint may have left it paused.
-    if (state.paused) await this.#containers.unpause(state.id);
+    // By a daemon that died while it took a checkpoint, or by somebody's hand.
+    if (state.paused) {
+      await this.#containers.unpause(state.id);
+      this.#options.log.warn(`the sandbox ${id.slice(0, 12)} was paused; it was set going again`);
+    }
     const attached = attachment(await this.#containers.attach(state.id));
-    const parts = { id: state.id, env: environmentOf(state.env), containers: this.#containers };
-    return openSandbox(parts, attached);
+    const { containers, heartbeatMs, answerMs } = this.#maker;
+    const env = environmentOf(state.env);
+    return openSandbox({ id: state.id, env, containers, heartbeatMs, answerMs }, attached);
   }
 
   async leases(): Promise<readonly SandboxLease[]> {
@@ -153,12 +190,19 @@ class DockerHost implements SandboxHost {
     await this.#pool.warm(JSON.stringify(makeOf(tag, limits, undefined)));
   }
 
-  close(): Promise<void> {
-    return this.#pool.close();
+  pool(): ReturnType<PoolView["pool"]> {
+    return this.#pool.counts();
   }
 
-  #ensureImage(name: string): Promise<string> {
-    return this.#options.images.ensureImage(name, (line) => this.#options.log.info(line));
+  async close(): Promise<void> {
+    await this.#pool.close();
+    this.#leftovers.close();
+  }
+
+  async #ensureImage(name: string): Promise<string> {
+    const image = await this.#options.images.ensureImage(name, (line) => this.#options.log.info(line));
+    this.#imageNames.set(image, name);
+    return image;
   }
 
   #refuseForeign(id: string, labels: Readonly<Record<string, string>>): void {
@@ -192,49 +236,32 @@ class DockerHost implements SandboxHost {
   }
 
   async #makePooled(wanted: Make): Promise<Pooled> {
-    const name = containerName(undefined, distinction());
-    this.#poolNames.add(name);
+    const names: string[] = [];
+    const newName = (): string => {
+      const name = containerName(undefined, distinction());
+      names.push(name);
+      this.#poolNames.add(name);
+      return name;
+    };
     try {
-      return { sandbox: await this.#make(name, wanted), name };
-    } catch (error) {
-      this.#poolNames.delete(name);
-      throw error;
+      const sandbox = await this.#make(newName, wanted);
+      const name = names.pop() ?? "";
+      return { sandbox, name };
+    } finally {
+      for (const failed of names) this.#poolNames.delete(failed);
     }
   }
 
-  async #make(name: string, wanted: Make): Promise<Sandbox> {
-    const [{ unenforced }, kit, image] = await Promise.all([
-      this.#knownFacts(),
-      this.#knownKit(),
-      this.#containers.inspectImage(wanted.image),
-    ]);
-    const { owner, engine } = this.#options;
-    const seccomp = seccompProfile(engine.info.architecture);
-    // Should the engine's answer not arrive, the name is what the container can be found and removed by.
-    let id = name;
-    try {
-      id = await this.#containers.create({ ...wanted, name, owner, kit: kit.id, seccomp, unenforced });
-      if (image.labels[KIT_LABEL] !== kit.id) await this.#containers.upload(id, kit.tar);
-      // Before the start: what PID 1 says while nobody is attached is lost.
-      const attached = attachment(await this.#containers.attach(id));
-      try {
-        await this.#containers.start(id);
-      } catch (error) {
-        attached.stream.destroy();
-        throw error;
-      }
-      const parts = { id, env: environmentOf(image.env), containers: this.#containers };
-      const sandbox = await openSandbox(parts, attached);
-      this.#landlock = sandbox.facts.landlock;
-      return sandbox;
-    } catch (error) {
-      if (statusOf(error) !== 404 && statusOf(error) !== 409) await this.#removeFailed(id);
-      throw error;
-    }
-  }
-
-  async #removeFailed(id: string): Promise<void> {
-    await this.#containers.remove(id).catch((error: unknown) => this.#options.log.warn(messageOf(error)));
+  async #make(name: () => string, wanted: Make): Promise<Sandbox> {
+    const made = await makeSandbox(this.#maker, name, wanted).catch(async (error: unknown) => {
+      if (!lacksImage(error)) throw error;
+      this.#options.log.warn(`the image ${wanted.image} is gone; it is made again`);
+      this.#options.images.forgetImages();
+      await this.#ensureImage(this.#imageNames.get(wanted.image) ?? wanted.image);
+      return makeSandbox(this.#maker, name, wanted);
+    });
+    this.#landlock = made.facts.landlock;
+    return made;
   }
 
   async #discard(item: Pooled): Promise<void> {

@@ -4,7 +4,7 @@ import type { Duplex } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { demultiplex } from "./attached-stream.ts";
 import { HOME } from "./container-options.ts";
-import type { Containers } from "./containers.ts";
+import type { ContainerState, Containers } from "./containers.ts";
 import { engineDisk } from "./engine-disk.ts";
 import {
   type EngineDisk,
@@ -17,8 +17,6 @@ import {
 import { putTar } from "./put-tar.ts";
 import { openRunnerChannel, type RunnerChannel } from "./runner-channel.ts";
 
-/** Milliseconds for a runner to answer the greeting: it does in one, on a machine that is not overwhelmed. */
-const GREETING_MS = 10_000;
 /** After the stream has ended the engine needs a moment to note how PID 1 ended. */
 const ENDING_TRIES = 20;
 const ENDING_PAUSE_MS = 50;
@@ -67,6 +65,10 @@ export interface SandboxParts {
   readonly id: string;
   readonly env: Readonly<Record<string, string>>;
   readonly containers: Containers;
+  /** Milliseconds between two questions to the runner whether it is alive. */
+  readonly heartbeatMs: number;
+  /** Milliseconds the runner has for each answer. */
+  readonly answerMs: number;
 }
 
 /**
@@ -78,7 +80,7 @@ export async function openSandbox(parts: SandboxParts, attached: Attachment): Pr
     const channel = await openRunnerChannel({
       input: attached.output,
       output: attached.stream,
-      deadlineMs: GREETING_MS,
+      deadlineMs: parts.answerMs,
     });
     return new DockerSandbox(parts, attached, channel);
   } catch (error) {
@@ -94,6 +96,7 @@ class DockerSandbox implements Sandbox {
   readonly #containers: Containers;
   readonly #attached: Attachment;
   readonly #channel: RunnerChannel;
+  readonly #heartbeat: NodeJS.Timeout;
   #detached = false;
   #destroyed = false;
 
@@ -104,6 +107,8 @@ class DockerSandbox implements Sandbox {
     this.#attached = attached;
     this.#channel = channel;
     this.lost = this.#whenLost();
+    // A sandbox that is paused or frozen closes nothing: only silence tells. An unanswered ping closes the channel.
+    this.#heartbeat = setInterval(() => channel.ping().catch(() => undefined), parts.heartbeatMs).unref();
   }
 
   get runnerVersion(): string {
@@ -158,6 +163,7 @@ class DockerSandbox implements Sandbox {
   }
 
   #letGo(): void {
+    clearInterval(this.#heartbeat);
     this.#channel.close();
     this.#attached.stream.destroy();
   }
@@ -181,13 +187,26 @@ class DockerSandbox implements Sandbox {
     for (let tries = streamEnded ? ENDING_TRIES : 1; tries > 0; tries -= 1) {
       try {
         const state = await this.#containers.inspect(this.id);
-        if (state === undefined) return "removed";
-        if (!state.running) return `${state.outOfMemory ? "oom" : `exited ${state.exitCode}`}${suffix}`;
+        if (state === undefined) return "its container was removed";
+        if (!state.running) return `${endingOf(state)}${suffix}`;
       } catch (error) {
-        return error instanceof EngineUnreachable ? "engine unreachable" : String(error);
+        return error instanceof EngineUnreachable ? "the engine can't be reached" : messageOf(error);
       }
       if (tries > 1) await delay(ENDING_PAUSE_MS);
     }
     return undefined;
   }
+}
+
+const KILLED = 128 + 9;
+
+function endingOf({ outOfMemory, exitCode }: ContainerState): string {
+  if (outOfMemory) return "out of memory";
+  return exitCode === KILLED
+    ? `its container was killed, exited ${exitCode}`
+    : `its container exited ${exitCode}`;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

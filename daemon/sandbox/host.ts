@@ -140,7 +140,7 @@ export interface Sandbox {
   usedDiskBytes?(): Promise<number>;
   /** Room on the engine's disk; costs no more than an action, so it may be asked often. */
   engineDisk?(): Promise<EngineDisk>;
-  /** Resolves when the sandbox is gone, with the reason (`"oom"`, `"exited 137"`, `"engine unreachable"`, ...). */
+  /** Resolves when the sandbox is gone, with the reason in words (`"out of memory"`, `"its container was removed"`, ...). */
   readonly lost: Promise<string>;
   /** Leaves the sandbox running and lets go of the stream. */
   detach(): void;
@@ -182,6 +182,8 @@ export interface HostFacts {
   readonly unenforced: readonly string[];
   /** The kernel's Landlock version as a runner reported it (0: absent); unknown until a sandbox was started. */
   readonly landlock?: number;
+  /** Where the engine keeps images and containers, on its own machine. */
+  readonly dataFolder?: string;
 }
 
 /** The file system that holds the sandboxes, shared by all of them and the engine. */

@@ -96,8 +96,16 @@ export class Images {
     const ensuring = this.#ensure(name, onProgress);
     this.#ensured.set(name, ensuring);
     // A failure is not kept: the cause may be gone the next time.
-    ensuring.catch(() => this.#ensured.delete(name));
+    ensuring.catch(() => this.#ensured.get(name) === ensuring && this.#ensured.delete(name));
     return ensuring;
+  }
+
+  /**
+   * Forgets which images are there: the next {@link ensureImage} looks again, and builds what somebody removed
+   * meanwhile.
+   */
+  forgetImages(): void {
+    this.#ensured.clear();
   }
 
   /** Path of the kit's tar file, made unless it is in the cache. Throws as {@link ensureImage} does. */

@@ -20,7 +20,10 @@ export interface PoolOptions<T> {
   discard(item: T): Promise<void>;
   /** Resolves when a waiting thing is of no use any more. Absent: it lasts. */
   spoilt?(item: T): Promise<unknown>;
-  readonly onFailure: (key: string, error: unknown) => void;
+  /** `retryMs`: milliseconds until the next try, where there is to be one because of this failure. */
+  readonly onFailure: (key: string, error: unknown, retryMs?: number) => void;
+  /** A key that had failed is full again. */
+  readonly onRecovered?: (key: string) => void;
 }
 
 interface Shelf<T> {
@@ -50,6 +53,13 @@ export class Pool<T> {
   /** Ready things of a key. */
   ready(key: string): number {
     return this.#shelves.get(key)?.ready.length ?? 0;
+  }
+
+  /** Over all keys. */
+  counts(): { readonly ready: number; readonly starting: number } {
+    const shelves = [...this.#shelves.values()];
+    const sum = (of: (shelf: Shelf<T>) => number) => shelves.reduce((all, shelf) => all + of(shelf), 0);
+    return { ready: sum((shelf) => shelf.ready.length), starting: sum((shelf) => shelf.making) };
   }
 
   /** Keys that are kept warm. */
@@ -139,8 +149,8 @@ export class Pool<T> {
       if (!this.#isKept(key, shelf) || shelf.retry !== undefined) return;
       const item = await this.#options.make(key);
       if (!this.#isKept(key, shelf)) return this.#discard(key, item);
-      shelf.failures = 0;
       shelf.ready.push(item);
+      this.#made(key, shelf);
       this.#watch(key, shelf, item);
     } catch (error) {
       this.#failed(key, shelf, error);
@@ -148,6 +158,11 @@ export class Pool<T> {
       shelf.making -= 1;
       this.#refill(key, shelf);
     }
+  }
+
+  #made(key: string, shelf: Shelf<T>): void {
+    if (shelf.failures > 0 && shelf.ready.length >= this.#options.size) this.#options.onRecovered?.(key);
+    if (shelf.ready.length >= this.#options.size) shelf.failures = 0;
   }
 
   #watch(key: string, shelf: Shelf<T>, item: T): void {
@@ -163,12 +178,15 @@ export class Pool<T> {
   }
 
   #failed(key: string, shelf: Shelf<T>, error: unknown): void {
-    this.#options.onFailure(key, error);
     for (const { reject } of shelf.waiting.splice(0)) reject(error);
-    if (!this.#isKept(key, shelf) || shelf.retry !== undefined) return;
+    if (!this.#isKept(key, shelf) || shelf.retry !== undefined) {
+      this.#options.onFailure(key, error);
+      return;
+    }
     const { retryMs, longestRetryMs } = this.#options;
     const pauseMs = Math.min(retryMs * 2 ** shelf.failures, longestRetryMs);
     shelf.failures += 1;
+    this.#options.onFailure(key, error, pauseMs);
     shelf.retry = setTimeout(() => {
       shelf.retry = undefined;
       this.#refill(key, shelf);

@@ -11,6 +11,7 @@ export interface EngineAbilities {
   readonly CpuCfsQuota?: boolean;
   readonly PidsLimit?: boolean;
   readonly SecurityOptions?: readonly string[] | null;
+  readonly DockerRootDir?: string;
 }
 
 /** Names of what can't be enforced: limits by kind, and `"seccomp"`. Silence of the engine counts as inability. */
@@ -31,7 +32,13 @@ export async function probeEngine(engine: Engine): Promise<HostFacts> {
   try {
     const info: EngineAbilities = await engine.call("probe", PROBE_MS, (docker) => docker.info());
     const { version, apiVersion } = engine.info;
-    return { engineVersion: version, apiVersion, unenforced: unenforcedBy(info) };
+    const { DockerRootDir: dataFolder } = info;
+    return {
+      engineVersion: version,
+      apiVersion,
+      unenforced: unenforcedBy(info),
+      ...(dataFolder !== undefined && { dataFolder }),
+    };
   } catch (error) {
     if (error instanceof EngineError && statusOf(error) === undefined) {
       throw new EngineUnreachable(error.message, { cause: error });

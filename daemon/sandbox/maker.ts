@@ -1,0 +1,102 @@
+/** Makes sandboxes: container, kit, attached stream, start, greeting. What fails half-way is removed again. */
+import { setTimeout as delay } from "node:timers/promises";
+import { KIT_LABEL } from "./container-options.ts";
+import type { Containers } from "./containers.ts";
+import { attachment, environmentOf, openSandbox } from "./docker-sandbox.ts";
+import { statusOf } from "./engine.ts";
+import { EngineError, type HostFacts, type Sandbox, type SandboxLimits, SandboxLost } from "./host.ts";
+import type { KitArchive } from "./kit-archive.ts";
+import { seccompProfile } from "./seccomp.ts";
+
+/** What a container is made of. */
+export interface Make {
+  readonly image: string;
+  readonly limits: SandboxLimits;
+  readonly runtime?: string;
+}
+
+export interface MakerOptions {
+  readonly owner: string;
+  readonly architecture: string;
+  readonly containers: Containers;
+  facts(): Promise<HostFacts>;
+  kit(): Promise<KitArchive>;
+  readonly log: { warn(message: string): void };
+  readonly heartbeatMs: number;
+  readonly answerMs: number;
+}
+
+/** Containers tried before an engine's refusal is the answer. */
+const TRIES = 3;
+const FIRST_PAUSE_MS = 100;
+const SERVER_ERROR = 500;
+
+/**
+ * A started sandbox. An engine that answers with an error of its own is asked again, with another container.
+ * @param name gives each container its name
+ * @throws {EngineError} the last refusal; with status 404 at once when the image is not there
+ */
+export async function makeSandbox(options: MakerOptions, name: () => string, wanted: Make): Promise<Sandbox> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await makeOnce(options, name(), wanted);
+    } catch (error) {
+      if (!mayPass(error)) throw error;
+      if (tries === TRIES) throw afterTries(error);
+      options.log.warn(`a sandbox could not be started, tried again: ${String(error)}`);
+      await delay(FIRST_PAUSE_MS * 2 ** tries);
+    }
+  }
+}
+
+/** An error of the engine's own, or a container that was taken away while it started. */
+function mayPass(error: unknown): boolean {
+  const status = statusOf(error) ?? 0;
+  return status >= SERVER_ERROR || (status === 404 && !lacksImage(error)) || error instanceof SandboxLost;
+}
+
+function afterTries(error: unknown): unknown {
+  if (!(error instanceof EngineError)) return error;
+  const said = error.message.slice(error.call.length + 2);
+  return new EngineError(error.call, `${said} (tried ${TRIES} times)`, { cause: error });
+}
+
+/** Whether the engine says that the image is not there, rather than a container. */
+export function lacksImage(error: unknown): boolean {
+  return statusOf(error) === 404 && error instanceof Error && /no such image/i.test(error.message);
+}
+
+async function makeOnce(options: MakerOptions, name: string, wanted: Make): Promise<Sandbox> {
+  const { containers, owner, architecture, heartbeatMs, answerMs } = options;
+  const [{ unenforced }, kit, image] = await Promise.all([
+    options.facts(),
+    options.kit(),
+    containers.inspectImage(wanted.image),
+  ]);
+  const seccomp = seccompProfile(architecture);
+  // Should the engine's answer not arrive, the name is what the container can be found and removed by.
+  let id = name;
+  try {
+    id = await containers.create({ ...wanted, name, owner, kit: kit.id, seccomp, unenforced });
+    if (image.labels[KIT_LABEL] !== kit.id) await containers.upload(id, kit.tar);
+    // Before the start: what PID 1 says while nobody is attached is lost.
+    const attached = attachment(await containers.attach(id));
+    try {
+      await containers.start(id);
+    } catch (error) {
+      attached.stream.destroy();
+      throw error;
+    }
+    const parts = { id, env: environmentOf(image.env), containers, heartbeatMs, answerMs };
+    return await openSandbox(parts, attached);
+  } catch (error) {
+    // A name that is taken is not ours to remove.
+    const taken = statusOf(error) === 409 && id === name;
+    if (!lacksImage(error) && !taken) await removeFailed(options, id);
+    throw error;
+  }
+}
+
+async function removeFailed({ containers, log }: MakerOptions, id: string): Promise<void> {
+  await containers.remove(id).catch((error: unknown) => log.warn(String(error)));
+}
