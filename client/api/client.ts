@@ -14,6 +14,7 @@ import { type ApprovalId, type QuestionId, RunId, Seq, Sha256 } from "../../daem
 import * as views from "../../daemon/protocol/views.ts";
 import { type ClientSettings, Transport } from "./transport.ts";
 import { type Watched, type WatchOptions, watch } from "./watch.ts";
+import { SubmissionCheck } from "../../daemon/protocol/submission-check.ts";
 
 const Health = z.object({ ok: z.literal(true), version: z.string(), pid: z.int().optional() });
 const Acknowledged = z.object({ run: RunId, seq: Seq });
@@ -68,6 +69,11 @@ export class CaissonClient {
   runs(query: RunsQuery = {}) {
     const { status, limit, cursor } = query;
     return this.#http.json(views.listOf(views.RunView), "GET", "/v1/runs", {
+  /** Whether a submission would be taken, before its workspace is uploaded. Throws what `submit` would. */
+  checkSubmission(body: z.input<typeof SubmitRun>): Promise<SubmissionCheck> {
+    return this.#http.json(SubmissionCheck, "POST", "/v1/runs/check", { json: body });
+  }
+
       query: { status: status?.join(","), limit, cursor },
     });
   }

@@ -6,6 +6,7 @@ import type { Watched } from "../api/watch.ts";
 import { type Answer, type Asked, answerLines, askedLines, askPerson } from "./approval-prompt.ts";
 import { type Command, writeJson } from "./command.ts";
 import { EXIT, type ExitStatus } from "./exit.ts";
+import type { IngestRow } from "./ingest-row.ts";
 import { closingLines, detachedLines, interruptedLines, waitingLines } from "./render/closing.ts";
 import { EMPTY, type Line, line, span } from "./render/line.ts";
 import { Narration } from "./render/narration.ts";
@@ -15,6 +16,8 @@ export interface FollowOptions {
   readonly after: number;
   /** What to do at an approval that nobody here can answer: leave with status 3, or go on watching. */
   readonly unanswerable: "leave" | "stay";
+  /** Told of every event before a person is; stopped at the end. */
+  readonly ingesting?: IngestRow;
 }
 
 /** Tells a run as it goes until it ends, is interrupted, or is left; resolves to the exit status. */
@@ -31,6 +34,7 @@ export async function follow(
     return await following.toTheEnd();
   } finally {
     process.off("SIGINT", interrupted);
+    options.ingesting?.stop();
   }
 }
 
@@ -120,6 +124,7 @@ class Following {
     if (this.#command.json) await writeJson(this.#command, event);
     else this.#say(this.#narration.event(event));
     if (isEnd(event)) return this.#end(event);
+    this.#options.ingesting?.see(event.type);
     return this.#caughtUp ? this.#stateNow() : undefined;
   }
 

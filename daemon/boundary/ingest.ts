@@ -1,5 +1,5 @@
 /** The ingest filter: what of a person's workspace may enter a sandbox. What is not there can't leak. */
-import { ARCHIVE_ENTRIES } from "../protocol/archive.ts";
+import { ARCHIVE_BYTES, ARCHIVE_ENTRIES, ARCHIVE_NAMES } from "../protocol/archive.ts";
 import { pathRules } from "./globs.ts";
 import {
   type Refusal,
@@ -16,7 +16,7 @@ export interface IngestRules {
   readonly deny: readonly string[];
   /** `full` keeps `.git`; `fresh` and `none` leave every `.git` out, also those of repositories within. */
   readonly git: "fresh" | "full" | "none";
-  /** Most bytes of content, 8 GiB by default. */
+  /** Most bytes of content, as many as an archive may have by default. */
   readonly maxBytes?: number;
   /** Most entries, 1,000,000 by default. */
   readonly maxEntries?: number;
@@ -41,9 +41,6 @@ export interface FilteredWorkspace {
 }
 
 const WITHHELD_SHOWN = 100;
-const MAX_BYTES = 8 * 2 ** 30;
-/** Characters of all paths together: what remembering them may cost. */
-const MAX_NAMES = 128 * 2 ** 20;
 
 type Kind = "file" | "directory" | "symlink" | "withheld";
 
@@ -86,7 +83,8 @@ class SeenPaths {
 
   #set(path: string, kind: Kind): void {
     this.#characters += path.length;
-    if (this.#characters > MAX_NAMES) throw this.#refuse("its names are too long to remember, all together");
+    if (this.#characters > ARCHIVE_NAMES)
+      throw this.#refuse("its names are too long to remember, all together");
     this.#kinds.set(path, kind);
   }
 }
@@ -131,7 +129,7 @@ class Filter {
     const refuse = refuseWorkspace;
     const seen = new SeenPaths(refuse);
     const maxEntries = this.#rules.maxEntries ?? ARCHIVE_ENTRIES;
-    const maxBytes = this.#rules.maxBytes ?? MAX_BYTES;
+    const maxBytes = this.#rules.maxBytes ?? ARCHIVE_BYTES;
     let entries = 0;
     let offered = 0;
     for await (const item of readTar(tar, refuse)) {
@@ -181,6 +179,11 @@ class Filter {
 function entryOf(item: TarItem): TarPart["entry"] {
   const { path, type, mode, size, mtime, target } = item;
   return { path, type, mode, size, mtime, ...(target === undefined ? {} : { target }) };
+}
+
+/** The parts of an archive that the rules let in, headers and contents. Throws as {@link filterWorkspace} says. */
+export function workspaceParts(tar: AsyncIterable<Uint8Array>, rules: IngestRules): AsyncGenerator<TarPart> {
+  return new Filter(rules).parts(tar);
 }
 
 /** Validates and filters an archive as it flows: memory grows with the number of names only. */

@@ -1,4 +1,5 @@
 import pLimit, { type LimitFunction } from "p-limit";
+import { checkedWorkspace } from "../boundary/checked-workspace.ts";
 import { JournalDamaged, JournalMissing } from "../journal/port.ts";
 import { checkPolicy } from "../policy/check-policy.ts";
 import { explainPolicy } from "../policy/explain.ts";
@@ -14,6 +15,7 @@ import { LiveRun } from "./live-run.ts";
 import { live } from "./loop.ts";
 import type { Harness } from "./port.ts";
 import { submission } from "./submission.ts";
+import { checkSubmission } from "./submission-check.ts";
 import { takeUp } from "./take-up.ts";
 import { patchOf, patchOfEnded, workspaceOf } from "./workspace.ts";
 
@@ -45,6 +47,14 @@ export class RunHarness implements Harness {
     return turn.finally(() => {
       if (this.#submissions.get(key) === settled) this.#submissions.delete(key);
     });
+  }
+
+  checkSubmission(body: Parameters<Harness["checkSubmission"]>[0]) {
+    return checkSubmission(this.#deps, body);
+  }
+
+  checkedWorkspace(archive: AsyncIterable<Uint8Array>) {
+    return checkedWorkspace(archive, this.#deps.settings.maximumWorkspaceBytes);
   }
 
   async #submit(body: Parameters<Harness["submit"]>[0]) {

@@ -10,6 +10,7 @@ export interface Acknowledged {
   readonly seq: Seq;
 }
 
+import type { SubmissionCheck } from "../protocol/submission-check.ts";
 /** A git-style patch relative to the workspace, and what is not in it. */
 export interface WorkspaceDiff {
   readonly patch: string;
@@ -33,6 +34,10 @@ export interface Harness {
   remove(run: RunId): Promise<void>;
   decideApproval(id: ApprovalId, decision: DecideApproval): Promise<ApprovalView>;
   revokeApproval(id: ApprovalId): Promise<ApprovalView>;
+  /** Whether it would be taken, its workspace aside. Keeps nothing. */
+  checkSubmission(body: z.infer<typeof SubmitRun>): Promise<SubmissionCheck>;
+  /** The archive's bytes as they are; iterating throws `workspace_refused` for what no sandbox would be given. */
+  checkedWorkspace(archive: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>;
   /** What the run changed in its workspace, without what the policy lets nobody bring back. */
   diff(run: RunId): Promise<WorkspaceDiff>;
   /** The workspace as a tar stream, export rules enforced. */

@@ -152,6 +152,13 @@ export class CannedHarness {
   get face(): Harness {
     return {
       submit: async (body) => this.#answer("submit", [body], { run: RUN, seq: 1 }),
+      checkSubmission: async (body) =>
+        this.#answer("checkSubmission", [body], {
+          policy: "coding",
+          image: "base",
+          workspace: { entries: 10, archiveBytes: 20, contentBytes: 30 },
+        }),
+      checkedWorkspace: (archive) => this.#answer("checkedWorkspace", [], archive),
       message: async (run, text) => this.#answer("message", [run, text], { run, seq: 2 }),
       interrupt: async (run, reason) => this.#answer("interrupt", [run, reason], { run, seq: 3 }),
       resume: async (run) => this.#answer("resume", [run], { run, seq: 4 }),

@@ -5,17 +5,26 @@ import { dirname, join, resolve } from "node:path";
 import type { z } from "zod";
 import type { SubmitRun } from "../../../daemon/protocol/commands.ts";
 import type { Setting } from "../../../daemon/protocol/config.ts";
+import { CaissonError, type ErrorCode } from "../../../daemon/protocol/errors.ts";
 import { LimitsInput } from "../../../daemon/protocol/limits.ts";
+import type { SubmissionCheck } from "../../../daemon/protocol/submission-check.ts";
 import type { CaissonClient } from "../../api/client.ts";
 import { type Command, writeJson } from "../command.ts";
 import { ensureDaemon } from "../ensure-daemon.ts";
 import { badInput, EXIT, type ExitStatus } from "../exit.ts";
 import { follow } from "../follow.ts";
+import { openIngestRow } from "../ingest-row.ts";
 import { runNamed } from "../names.ts";
+import { openProgress, type Progress } from "../progress.ts";
 import { type Line, line, span } from "../render/line.ts";
-import { bytes, counted, shortRun } from "../render/quantities.ts";
+import { bytes, shortRun } from "../render/quantities.ts";
 import type { Settings } from "../settings.ts";
+import type { Uploaded } from "../upload.ts";
 
+type Allowed = SubmissionCheck["workspace"] | undefined;
+
+/** What a daemon answers that doesn't know an endpoint. */
+const UNKNOWN: readonly ErrorCode[] = ["not_found", "method_not_allowed"];
 /** Largest policy or script that is read, in bytes. */
 const DOCUMENT_BYTES = 1_000_000;
 
@@ -42,11 +51,18 @@ export async function run(command: Command, task: string, options: RunOptions): 
   const client = await ensureDaemon(command);
   const continues =
     options.continue === undefined ? {} : { continues: await runNamed(client, options.continue) };
-  const uploaded = await upload(command, client, workspace);
-  const accepted = await client.submit({ requestId: randomUUID(), ...body, ...continues, ...uploaded });
+  // A slip of the pen must not cost an upload.
+  const allowed = await checkedBefore(client, { ...body, ...continues });
+  const progress = openProgress(process.stderr, command.settings.env);
+  const uploaded = await upload(command, client, workspace, allowed, progress);
+  const folder = uploaded && { workspace: uploaded.workspace };
+  const accepted = await client.submit({ requestId: randomUUID(), ...body, ...continues, ...folder });
   // Should whoever reads our output leave early, the run's success is not known.
   process.exitCode = EXIT.failed;
-  if (!options.detach) return follow(command, client, accepted.run, { after: 0, unanswerable: "leave" });
+  if (!options.detach) {
+    const ingesting = openIngestRow(uploaded?.files ?? 0, progress);
+    return follow(command, client, accepted.run, { after: 0, unanswerable: "leave", ingesting });
+  }
   if (command.json) await writeJson(command, accepted);
   else command.terminal.say(submittedLines(accepted.run));
   return EXIT.done;
@@ -188,30 +204,25 @@ export function inWorkTree(start: string): boolean {
   }
 }
 
+/** What the workspace may be; undefined when the daemon, of an earlier version, does not check beforehand. */
+async function checkedBefore(client: CaissonClient, body: Submission) {
+  try {
+    return (await client.checkSubmission(body)).workspace;
+  } catch (error) {
+    const unknown = error instanceof CaissonError && UNKNOWN.includes(error.code);
+    if (unknown) return undefined;
+    throw error;
+  }
+}
+
 async function upload(
   command: Command,
   client: CaissonClient,
   folder: string | undefined,
-): Promise<{ workspace?: string }> {
-  if (folder === undefined) return {};
-  const { packWorkspace } = await import("../../workspace/pack.ts");
-  let packed = "";
-  let failure: unknown;
-  const onProgress = ({ files, bytes: size }: { files: number; bytes: number }) => {
-    packed = `${counted(files, "file")}, ${bytes(size)}`;
-  };
-  // What goes wrong in reading the folder would else look like a fault of the connection.
-  const archive = async function* () {
-    try {
-      yield* packWorkspace(folder, { onProgress });
-    } catch (error) {
-      failure = error;
-      throw error;
-    }
-  };
-  const workspace = await client.uploadWorkspace(archive()).catch((error: unknown) => {
-    throw failure ?? error;
-  });
-  command.terminal.remark([line(0, span(`Packed ${packed}`, "dim"))]);
-  return { workspace };
+  allowed: Allowed,
+  progress: Progress,
+): Promise<Uploaded | undefined> {
+  if (folder === undefined) return undefined;
+  const { uploadFolder } = await import("../upload.ts");
+  return uploadFolder(command, client, folder, allowed, progress);
 }

@@ -10,6 +10,7 @@ export const Acknowledged = z.object({ run: RunId, seq: Seq });
 const RunList = listOf(RunView);
 
 /** Submission, lists, and what a person may say to a run. */
+import { SubmissionCheck } from "../../protocol/submission-check.ts";
 export function runRoutes({ harness, views }: Services): readonly Route[] {
   return [
     route({
@@ -44,6 +45,23 @@ export function runRoutes({ harness, views }: Services): readonly Route[] {
       handle: ({ query }) => json(200, views.runs(toQuery(query))),
     }),
     route({
+    route({
+      method: "POST",
+      path: "/v1/runs/check",
+      summary: "Whether a submission would be taken, before its workspace is uploaded. Keeps nothing.",
+      body: SubmitRun,
+      answer: { status: 200, description: "It would be taken.", schema: SubmissionCheck },
+      errors: [
+        "policy_invalid",
+        "script_invalid",
+        "limit_above_policy",
+        "model_unconfigured",
+        "model_unpriced",
+        "unknown_workspace",
+        "unknown_policy",
+      ],
+      handle: async ({ body }) => json(200, await harness.checkSubmission(body)),
+    }),
       method: "GET",
       path: "/v1/runs/:run",
       summary: "Show a run.",

@@ -1,0 +1,27 @@
+import { ARCHIVE_ENTRIES } from "../protocol/archive.ts";
+import type { SubmitRun } from "../protocol/commands.ts";
+import type { SubmissionCheck } from "../protocol/submission-check.ts";
+import type { Dependencies } from "./dependencies.ts";
+import { imageOf } from "./steps/set-up.ts";
+import { submission } from "./submission.ts";
+
+/**
+ * Whether a submission would be taken, its workspace aside: so that a slip of the pen doesn't cost an upload. Keeps
+ * nothing.
+ * @throws CaissonError whatever {@link submission} throws
+ */
+export async function checkSubmission(deps: Dependencies, body: SubmitRun): Promise<SubmissionCheck> {
+  const { requestId: _, ...rest } = body;
+  const { policies, data } = await submission(deps, rest);
+  const own = policies.at(-1);
+  if (!own) throw new Error("a submission has a policy of its own");
+  return {
+    policy: own.name,
+    image: imageOf(own, data.image),
+    workspace: {
+      entries: ARCHIVE_ENTRIES,
+      archiveBytes: deps.settings.maximumWorkspaceBytes,
+      contentBytes: Math.min(...policies.map(({ sandbox }) => sandbox.diskBytes)),
+    },
+  };
+}
