@@ -1,7 +1,7 @@
 /** The ingested workspace as an export compares with it: read again from its archive, never held as a whole. */
-import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import type { ArchiveEntry } from "../protocol/archive.ts";
+import { pathBytes } from "../protocol/path-text.ts";
 import type { FileState } from "./change.ts";
 import { type IgnoreFile, ignoreFilesAmong } from "./gitignore.ts";
 import { WorkspaceUnreadable } from "./sandbox-listing.ts";
@@ -21,6 +21,8 @@ export interface BaseFile {
 
 export interface BaseIndex {
   readonly files: ReadonlyMap<string, BaseFile>;
+  /** Folders with an entry of their own, and those above every entry. */
+  readonly folders: ReadonlySet<string>;
   readonly ignoreFiles: readonly IgnoreFile[];
 }
 
@@ -34,23 +36,35 @@ function baseFile(item: ArchiveEntry, files: ReadonlyMap<string, BaseFile>): Bas
   if (item.type === "directory") return undefined;
   const { type, mtime, target } = item;
   const executable = type === "file" && (item.mode & 0o100) !== 0;
-  const size = target === undefined ? item.size : Buffer.byteLength(target);
+  const size = target === undefined ? item.size : pathBytes(target).length;
   return { type, executable, size, mtime, at: item.path, ...(target === undefined ? {} : { text: target }) };
+}
+
+/** Adds every folder above a path. */
+function addFolders(folders: Set<string>, path: string): void {
+  for (let slash = path.lastIndexOf("/"); slash > 0; slash = path.lastIndexOf("/", slash - 1)) {
+    const folder = path.slice(0, slash);
+    if (folders.has(folder)) return;
+    folders.add(folder);
+  }
 }
 
 export async function indexBase(base: AsyncIterable<Uint8Array>): Promise<BaseIndex> {
   const files = new Map<string, BaseFile>();
+  const folders = new Set<string>();
   const texts = new Map<string, string>();
   for await (const item of readTar(base, broken)) {
+    if (inGit(item.path) || item.path === "") continue;
+    addFolders(folders, item.type === "directory" ? `${item.path}/` : item.path);
     const file = baseFile(item, files);
-    if (!file || inGit(item.path)) continue;
+    if (!file) continue;
     files.set(item.path, file);
     if (isIgnoreFile(item.path) && item.type === "file") {
       const bytes = await gather(item.content, MAX_IGNORE_FILE);
       if (bytes) texts.set(item.path, bytes.toString());
     }
   }
-  return { files, ignoreFiles: ignoreFilesAmong(texts) };
+  return { files, folders, ignoreFiles: ignoreFilesAmong(texts) };
 }
 
 export const digestOf = (content: Uint8Array): string => createHash("sha256").update(content).digest("hex");

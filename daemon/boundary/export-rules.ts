@@ -1,6 +1,6 @@
 /** The policy's `files.export`: what of a run's changes may leave, and the workspace as an archive. */
-import { Buffer } from "node:buffer";
 import { ARCHIVE_ENTRIES, type ArchiveEntry } from "../protocol/archive.ts";
+import { pathText } from "../protocol/path-text.ts";
 import type { Change, FileState } from "./change.ts";
 import { pathRules } from "./globs.ts";
 import { WorkspaceUnreadable } from "./sandbox-listing.ts";
@@ -49,7 +49,7 @@ async function* once(content: Uint8Array): AsyncGenerator<Uint8Array> {
 }
 
 function partOf(path: string, state: FileState, mtime: number): TarPart {
-  const target = state.type === "symlink" ? Buffer.from(state.content).toString() : undefined;
+  const target = state.type === "symlink" ? pathText(state.content) : undefined;
   const entry: ArchiveEntry = {
     path,
     type: state.type,

@@ -1,6 +1,7 @@
 /** The way back: what a run changed in its workspace, as a patch. */
 import { Buffer } from "node:buffer";
-import type { Change, FileState } from "./change.ts";
+import { pathBytes } from "../protocol/path-text.ts";
+import type { Change, FolderChanges } from "./change.ts";
 import {
   type BaseFile,
   type BaseIndex,
@@ -11,9 +12,11 @@ import {
   inGit,
   isIgnoreFile,
 } from "./export-base.ts";
+import { closedFolder, emptyFolders } from "./export-folders.ts";
+import { equalStates, type Present, sameAs, stateOf, untouched } from "./export-present.ts";
 import { judgeExport } from "./export-rules.ts";
 import { ignoredBy, ignoreFilesAmong } from "./gitignore.ts";
-import { WORKSPACE } from "./globs.ts";
+import { pathRules, WORKSPACE } from "./globs.ts";
 import { writePatch } from "./patch.ts";
 import {
   fetchCommand,
@@ -55,35 +58,21 @@ export interface WorkspacePatch {
   /** Paths that may have changed and can't stand in a patch, and why. */
   readonly omitted: readonly { readonly path: string; readonly reason: string }[];
   readonly changes: readonly Change[];
+  /** Files and symlinks that are new or changed, whether they stand in the patch or not; none that is denied. */
+  readonly left: readonly LeftFile[];
+}
+
+export interface LeftFile {
+  readonly path: string;
+  readonly size: number;
+  /** By `.gitignore`: it may have changed, for all that is known without its content. */
+  readonly ignored: boolean;
 }
 
 const LIMITS: ExportLimits = { fileBytes: 32 * 2 ** 20, totalBytes: 128 * 2 ** 20 };
 type Candidate = { readonly path: string; readonly base?: BaseFile; readonly listed?: ListedPath };
 
-/** What a path is now: with its content, or with the place in the base where the same content stands. */
-interface Present {
-  readonly type: FileState["type"];
-  readonly executable: boolean;
-  readonly content?: Uint8Array;
-  readonly at?: string;
-}
-
 const hostile = (detail: string): Error => new WorkspaceUnreadable(`the sandbox's workspace: ${detail}`);
-
-function untouched(base: BaseFile, listed: ListedPath, before: number | undefined): boolean {
-  if (base.type !== listed.type || base.size !== listed.size) return false;
-  if (base.type === "file" && base.executable !== ((listed.mode & 0o100) !== 0)) return false;
-  return before !== undefined && listed.mtime === base.mtime && listed.ctime < before;
-}
-
-/** The folder above a path that its owner can't look into, if there is one: what is below is unknown, not gone. */
-function closedFolder(path: string, listing: Listing): string | undefined {
-  for (let slash = path.indexOf("/"); slash !== -1; slash = path.indexOf("/", slash + 1)) {
-    const folder = listing.paths.get(path.slice(0, slash));
-    if (folder?.type === "directory" && (folder.mode & 0o500) !== 0o500) return folder.path;
-  }
-  return undefined;
-}
 
 /** Collects what one export finds out; the steps are methods in the order in which they run. */
 class Export {
@@ -91,7 +80,8 @@ class Export {
   readonly #root: string;
   readonly #limits: ExportLimits;
   readonly #omitted: { path: string; reason: string }[] = [];
-  #ignored = 0;
+  readonly #ignored: { count: number; readonly left: LeftFile[] } = { count: 0, left: [] };
+  #ignores: (path: string) => boolean = () => false;
 
   constructor(input: WorkspacePatchInput) {
     this.#input = input;
@@ -102,14 +92,36 @@ class Export {
   async run(): Promise<WorkspacePatch> {
     const listing = await listWorkspace(this.#input.run, this.#root);
     const base = await indexBase(this.#input.base());
-    for (const name of listing.unnamed) this.#omit(name, "its name is not UTF-8");
     const candidates = await this.#withoutIgnored(this.#candidates(base, listing), base);
     const fetched = await this.#fetch(candidates);
     const changes = await this.#changes(candidates, fetched);
-    changes.sort((one, two) => Buffer.compare(Buffer.from(one.path), Buffer.from(two.path)));
-    const { allowed, denied } = judgeExport(changes, { deny: this.#input.deny ?? [], ask: [] });
+    changes.sort((one, two) => Buffer.compare(pathBytes(one.path), pathBytes(two.path)));
+    const deny = this.#input.deny ?? [];
+    const { allowed, denied } = judgeExport(changes, { deny, ask: [] });
     for (const { path, rule } of denied) this.#omit(path, `denied by ${rule}`);
-    return { patch: writePatch(allowed), ignored: this.#ignored, omitted: this.#omitted, changes: allowed };
+    const ruleOf = pathRules(deny, "files.export.deny");
+    const folders = this.#folders(base, listing, ruleOf);
+    return {
+      patch: writePatch(allowed, folders),
+      ignored: this.#ignored.count,
+      omitted: this.#omitted,
+      changes: allowed,
+      left: this.#left(candidates, fetched).filter(({ path }) => ruleOf(path) === undefined),
+    };
+  }
+
+  #folders(base: BaseIndex, listing: Listing, ruleOf: (path: string) => string | undefined): FolderChanges {
+    const { created, removed } = emptyFolders(base, listing);
+    const free = (path: string) => !this.#ignores(`${path}/`) && ruleOf(path) === undefined;
+    return { created: created.filter(free), removed: removed.filter(free) };
+  }
+
+  /** What is there and not as it was: also what is too large for a patch, and what is ignored. */
+  #left(candidates: readonly Candidate[], fetched: ReadonlyMap<string, Present>): LeftFile[] {
+    const left = candidates.flatMap(({ path, base, listed }) =>
+      !listed || sameAs(base, fetched.get(path)) ? [] : [{ path, size: listed.size, ignored: false }],
+    );
+    return [...left, ...this.#ignored.left];
   }
 
   #omit(path: string, reason: string): void {
@@ -119,7 +131,7 @@ class Export {
   #candidates(base: BaseIndex, listing: Listing): Candidate[] {
     const found: Candidate[] = [];
     for (const [path, file] of base.files) {
-      const listed = listing.paths.get(path);
+      const listed = listing.get(path);
       const closed = listed ? undefined : closedFolder(path, listing);
       if (closed !== undefined) this.#omit(path, `the folder ${closed} can't be read`);
       else if (listed?.type === "other") this.#omit(path, "it is neither file nor symlink");
@@ -127,7 +139,7 @@ class Export {
       else if (!untouched(file, listed, this.#input.unchangedBefore))
         found.push({ path, base: file, listed });
     }
-    for (const listed of listing.paths.values()) {
+    for (const listed of listing.values()) {
       if (listed.type === "directory" || base.files.has(listed.path) || inGit(listed.path)) continue;
       if (listed.type === "other") this.#omit(listed.path, "it is neither file nor symlink");
       else found.push({ path: listed.path, listed });
@@ -141,6 +153,7 @@ class Export {
    */
   async #withoutIgnored(candidates: readonly Candidate[], base: BaseIndex): Promise<Candidate[]> {
     const byBase = ignoredBy(base.ignoreFiles);
+    this.#ignores = byBase;
     const kept = candidates.filter((candidate) => !this.#leave(candidate, byBase(candidate.path)));
     const changed = kept.filter(({ path, listed }) => listed?.type === "file" && isIgnoreFile(path));
     if (changed.length === 0) return kept;
@@ -155,14 +168,17 @@ class Export {
       ({ folder }) => !texts.has(folder === "" ? ".gitignore" : `${folder}/.gitignore`),
     );
     const byNow = ignoredBy([...unchanged, ...ignoreFilesAmong(texts)]);
+    this.#ignores = (path) => byBase(path) || (!base.folders.has(path.slice(0, -1)) && byNow(path));
     return kept.filter((candidate) => !this.#leave(candidate, !candidate.base && byNow(candidate.path)));
   }
 
   /** Counts an ignored path if it changed for all that is known without its content. */
-  #leave({ base, listed }: Candidate, ignored: boolean): boolean {
+  #leave({ path, base, listed }: Candidate, ignored: boolean): boolean {
     if (!ignored) return false;
     const same = base && listed && untouched(base, listed, Number.POSITIVE_INFINITY);
-    if (!same) this.#ignored += 1;
+    if (same) return true;
+    this.#ignored.count += 1;
+    if (listed) this.#ignored.left.push({ path, size: listed.size, ignored: true });
     return true;
   }
 
@@ -215,7 +231,7 @@ class Export {
     const executable = (item.mode & 0o100) !== 0;
     if (item.type === "directory") return undefined;
     if (item.type === "symlink") {
-      return { type: "symlink", executable: false, content: Buffer.from(item.target ?? "") };
+      return { type: "symlink", executable: false, content: pathBytes(item.target ?? "") };
     }
     if (item.type === "link") return earlier.get(item.target ?? "");
     const content = await gather(item.content, this.#limits.fileBytes);
@@ -255,27 +271,6 @@ class Export {
   async #contents(wanted: ReadonlySet<string>): Promise<Map<string, Uint8Array>> {
     return wanted.size === 0 ? new Map() : baseContents(this.#input.base(), wanted, this.#limits.totalBytes);
   }
-}
-
-function sameAs(base: BaseFile | undefined, present: Present | undefined): boolean {
-  if (!base || base.type !== present?.type || base.executable !== present.executable) return false;
-  if (base.type === "file") return present.at === base.at;
-  return base.text === Buffer.from(present.content ?? "").toString();
-}
-
-function equalStates(one: FileState, two: FileState): boolean {
-  const same = one.type === two.type && one.executable === two.executable;
-  return same && Buffer.compare(one.content, two.content) === 0;
-}
-
-function stateOf(
-  { type, executable, ...rest }: Pick<FileState, "type" | "executable"> & Partial<BaseFile & Present>,
-  contents: ReadonlyMap<string, Uint8Array>,
-): FileState {
-  const own = rest.content ?? (rest.text === undefined ? undefined : Buffer.from(rest.text));
-  const content = own ?? contents.get(rest.at ?? "");
-  if (!content) throw new WorkspaceUnreadable("the ingested workspace is damaged: a content is missing");
-  return { type, executable, content };
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Git's own notations: blob ids, quoted paths, base85. */
-import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
+import { pathBytes } from "../protocol/path-text.ts";
 
 /** The id git gives a blob of this content. */
 export function blobId(content: Uint8Array): string {
@@ -22,7 +22,7 @@ const ESCAPES: Readonly<Record<string, string>> = {
 /** A path as git writes it: in double quotes, C-style, when it holds a control character, quote, backslash or non-ASCII byte. */
 export function quotedPath(path: string): string {
   let text = "";
-  for (const byte of Buffer.from(path)) {
+  for (const byte of pathBytes(path)) {
     const character = String.fromCharCode(byte);
     const short = ESCAPES[character];
     if (short !== undefined) text += short;

@@ -1,6 +1,7 @@
 /** Git-style patches, written: what `git apply` takes and a person can read. */
 import { Buffer } from "node:buffer";
 import { deflateSync } from "node:zlib";
+import { pathBytes } from "../protocol/path-text.ts";
 import type { Change, FileState, FolderChanges } from "./change.ts";
 import { base85Lines, blobId, quotedPath } from "./git-text.ts";
 import { unifiedHunks } from "./hunks.ts";
@@ -88,7 +89,7 @@ function renameSection({ from, to, similarity }: Rename): string {
   return `${head}${indexLine(change)}${contentPart(change, from.path)}`;
 }
 
-const byBytes = (one: string, two: string): number => Buffer.compare(Buffer.from(one), Buffer.from(two));
+const byBytes = (one: string, two: string): number => Buffer.compare(pathBytes(one), pathBytes(two));
 
 /** Comments before the first file, which git passes over. */
 function folderLines({ created, removed }: FolderChanges): string {

@@ -5,6 +5,7 @@
 import { Buffer } from "node:buffer";
 import { randomBytes } from "node:crypto";
 import { ARCHIVE_ENTRIES } from "../protocol/archive.ts";
+import { pathBytes, pathText } from "../protocol/path-text.ts";
 import { shown } from "./tar.ts";
 
 /**
@@ -15,6 +16,8 @@ import { shown } from "./tar.ts";
 export type RunInSandbox = (argv: readonly string[], stdin?: Uint8Array) => AsyncIterable<Uint8Array>;
 
 const BUSYBOX = "/.caisson/busybox";
+const DOT = Buffer.from("./");
+const NUL = Buffer.from("\0");
 const MAX_LISTING = 512 * 2 ** 20;
 
 /** The workspace in the sandbox can't be had as it is; the message says why. */
@@ -32,11 +35,8 @@ export interface ListedPath {
   readonly ctime: number;
 }
 
-export interface Listing {
-  readonly paths: ReadonlyMap<string, ListedPath>;
-  /** Names that are not UTF-8, as far as they can be shown. */
-  readonly unnamed: readonly string[];
-}
+/** By path, without the root itself. */
+export type Listing = ReadonlyMap<string, ListedPath>;
 
 // Each record is led by a mark that no file name can foresee; the last one says that nothing was cut off.
 const LIST_SCRIPT = [
@@ -69,7 +69,9 @@ export function archiveCommand(root: string): string[] {
 
 /** Standard input for {@link fetchCommand}. */
 export function fetchInput(paths: Iterable<string>): Uint8Array {
-  return Buffer.from([...paths].map((path) => `./${path}\0`).join(""));
+  const names: Uint8Array[] = [];
+  for (const path of paths) names.push(DOT, pathBytes(path), NUL);
+  return Buffer.concat(names);
 }
 
 function newMark(): string {
@@ -83,15 +85,13 @@ const TYPES: Readonly<Record<number, ListedPath["type"]>> = {
 };
 
 /** One record without its mark: `81a4 12 1700000000 1700000000 ./src/a`. */
-function recordOf(record: Buffer): ListedPath | "unnamed" {
+function recordOf(record: Buffer): ListedPath {
   const parts = /^([0-9a-f]{1,8}) (\d{1,15}) (-?\d{1,15}) (-?\d{1,15}) /.exec(
     record.toString("latin1", 0, 80),
   );
   if (!parts) throw new WorkspaceUnreadable("the listing of the workspace holds something that is no record");
   const raw = Number.parseInt(parts[1] ?? "", 16);
-  const name = record.subarray(parts[0].length);
-  const path = name.toString();
-  if (!Buffer.from(path).equals(name)) return "unnamed";
+  const path = pathText(record.subarray(parts[0].length));
   if (path !== "." && (!path.startsWith("./") || path.split("/").includes(".."))) {
     throw new WorkspaceUnreadable(`the listing of the workspace names ${shown(path)}, which is not in it`);
   }
@@ -109,7 +109,6 @@ function recordOf(record: Buffer): ListedPath | "unnamed" {
 class ListingReader {
   readonly #mark: Buffer;
   readonly #paths = new Map<string, ListedPath>();
-  readonly #unnamed: string[] = [];
   #held: Buffer = Buffer.alloc(0);
   #ended = false;
 
@@ -136,10 +135,8 @@ class ListingReader {
       throw new WorkspaceUnreadable("the listing of the workspace does not begin as it must");
     }
     const listed = recordOf(bytes.subarray(this.#mark.length));
-    if (listed === "unnamed")
-      this.#unnamed.push(shown(bytes.toString("latin1").split("./").slice(1).join("./")));
-    else this.#paths.set(listed.path, listed);
-    if (this.#paths.size + this.#unnamed.length > ARCHIVE_ENTRIES) {
+    this.#paths.set(listed.path, listed);
+    if (this.#paths.size > ARCHIVE_ENTRIES) {
       throw new WorkspaceUnreadable(`the workspace has more than ${ARCHIVE_ENTRIES} files`);
     }
   }
@@ -152,7 +149,7 @@ class ListingReader {
       );
     }
     this.#paths.delete("");
-    return { paths: this.#paths, unnamed: this.#unnamed };
+    return this.#paths;
   }
 }
 
