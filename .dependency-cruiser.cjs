@@ -26,6 +26,8 @@ const MAY_IMPORT = {
     port("model"),
     "^daemon/sandbox/(gate|shell)\\.ts$",
   ],
+  log: [PROTOCOL, "^daemon/boundary/redaction\\.ts$"],
+  metrics: [PROTOCOL, port("journal"), "^daemon/sandbox/engine-calls\\.ts$"],
   http: [PROTOCOL, port("harness"), port("journal"), port("views")],
   sockets: [PROTOCOL, port("harness"), port("journal"), port("views"), "^daemon/http/access\\.ts$"],
 };
@@ -45,6 +47,8 @@ const ONLY = {
   lowdb: "^daemon/views/",
   express: "^daemon/http/",
   unbash: "^daemon/policy/",
+  pino: "^daemon/log/",
+  "prom-client": "^daemon/metrics/",
 };
 
 const packages = Object.entries(ONLY).map(([name, path]) => ({

@@ -1,6 +1,5 @@
 import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type Logger, pino } from "pino";
 import { v7 as uuid } from "uuid";
 import { createRedactor, type Redactor } from "./boundary/redaction.ts";
 import type { Config } from "./config.ts";
@@ -19,6 +18,9 @@ import { openFileBlobs } from "./journal/blobs.ts";
 import { openFileJournal } from "./journal/file-journal.ts";
 import { createFileOutputStore } from "./journal/file-output-store.ts";
 import type { Faults } from "./journal/port.ts";
+import { createLog, type Logger } from "./log/logger.ts";
+import { logRun } from "./log/run-log.ts";
+import { createMetrics, type Metrics } from "./metrics/metrics.ts";
 import { openModel } from "./model/open-model.ts";
 import { loadPrices } from "./model/prices.ts";
 import { packageRoot } from "./package-root.ts";
@@ -27,7 +29,7 @@ import { ENDED, RunStatus } from "./protocol/views.ts";
 import { createDockerHost } from "./sandbox/docker-host.ts";
 import { Engine } from "./sandbox/engine.ts";
 import { gateSandboxes } from "./sandbox/gate.ts";
-import type { SandboxHost } from "./sandbox/host.ts";
+import type { HostFacts, SandboxHost } from "./sandbox/host.ts";
 import { Images } from "./sandbox/images.ts";
 import { configuredSecrets } from "./secrets.ts";
 import { createStream } from "./sockets/stream.ts";
@@ -52,15 +54,42 @@ export async function serve(config: Config, env: NodeJS.ProcessEnv): Promise<Run
   const faults = injectedFaults(env);
   const home = await openHome(config.home, config.token);
   const redactor = createRedactor(configuredSecrets(env, home.token));
-  const log = createLog(redactor, config.logLevel);
+  const log = createLog({ home: home.path, redactor, level: config.logLevel, echo: true });
   for (const secret of redactor.refused)
     log.warn(secret, "a secret can't be looked for in what leaves the daemon");
   if (faults) log.warn({}, "faults are injected on purpose: this daemon is under test");
-  const faulty = faults ? { faults } : {};
-  const blobs = await openFileBlobs({ home: home.path, ...faulty });
-  const journal = await openFileJournal({ home: home.path, clock: Date, blobs, ...faulty });
-  const views = await createViews({ journal, file: join(home.path, "catalog.json") });
-  const { host, sandboxes } = await openSandboxes(config, home, log, faults);
+  process.on("uncaughtExceptionMonitor", (err) => log.error({ err }, "the daemon broke and ends"));
+  try {
+    return await start({ config, env, home, redactor, log, faults });
+  } catch (err) {
+    log.error({ err }, "the daemon could not start");
+    throw err;
+  }
+}
+
+interface Parts {
+  readonly config: Config;
+  readonly env: NodeJS.ProcessEnv;
+  readonly home: Home;
+  readonly redactor: Redactor;
+  readonly log: Logger;
+  readonly faults: Faults | undefined;
+}
+
+async function start(parts: Parts): Promise<RunningDaemon> {
+  const { config, env, home, redactor, log } = parts;
+  const toolbox = createToolbox();
+  const metrics = createMetrics(
+    toolbox.definitions.map(({ name }) => name),
+    version,
+  );
+  const { journal, blobs } = await openJournal(parts, metrics);
+  const views = await createViews({
+    journal,
+    file: join(home.path, "catalog.json"),
+    failed: (err) => log.warn({ err }, "the catalogue could not be kept up to date"),
+  });
+  const { host, sandboxes, facts } = await openSandboxes(parts, metrics);
   const prices = await loadPrices(await personsPrices(config.pricesFile));
   const live = new LiveFeed();
   const policyCache = new PolicyCache();
@@ -74,12 +103,13 @@ export async function serve(config: Config, env: NodeJS.ProcessEnv): Promise<Run
     policies,
     policyCache,
     organisationPolicy: undefined,
-    toolbox: createToolbox(),
+    toolbox,
     redactor,
     lookup: { unended: () => unendedRuns(views), byRequestId: (id) => views.byRequestId(id) },
     newRunId: uuid,
     now: Date.now,
     log,
+    judged: metrics.judged,
     live,
     settings: {
       runsAtOnce: config.runsAtOnce,
@@ -96,19 +126,37 @@ export async function serve(config: Config, env: NodeJS.ProcessEnv): Promise<Run
     views,
     journal,
     blobs,
+    metrics,
     version,
     access,
     log,
     maximumWorkspaceBytes: MAXIMUM_WORKSPACE_BYTES,
   });
   const server = createHttpServer(app);
-  const stream = createStream({ server: server.server, access, journal, harness });
+  const stream = createStream({
+    server: server.server,
+    access,
+    journal,
+    harness,
+    cutOff: (reason) => {
+      metrics.cutOff(reason);
+      log.debug({ reason }, "a WebSocket was cut off");
+    },
+  });
+  metrics.observe({
+    runs: () => views.runs({ limit: Number.MAX_SAFE_INTEGER }).items,
+    approvalsPending: () => views.approvals().filter(({ decision }) => decision === undefined).length,
+    pool: () => host.pool(),
+    streamSockets: () => stream.sockets,
+    disks: { home: home.path, ...engineDisk(facts, env) },
+  });
   const listening = await server.listen(config.host, config.port);
   const address = `${config.host.includes(":") ? `[${config.host}]` : config.host}:${listening.port}`;
   const announcement = join(home.path, "daemon.json");
   const startedAt = new Date().toISOString();
   await announce(announcement, { pid: process.pid, address, version, startedAt });
-  log.info({ address, version, home: home.path }, "listening");
+  const engine = facts.engineVersion;
+  log.info({ address, version, engine, node: process.version, home: home.path }, "listening");
   void warmPool(host, policies, policyCache, log);
   return {
     address,
@@ -122,8 +170,25 @@ export async function serve(config: Config, env: NodeJS.ProcessEnv): Promise<Run
       await host.close();
       await rm(announcement, { force: true });
       await home.release();
+      log.info({ version }, "stopped");
     },
   };
+}
+
+/** Blobs and journals; what is appended is counted, and the log tells of it. */
+async function openJournal({ home, log, faults }: Parts, metrics: Metrics) {
+  const faulty = faults ? { faults } : {};
+  const blobs = await openFileBlobs({ home: home.path, ...faulty });
+  const file = await openFileJournal({
+    home: home.path,
+    clock: Date,
+    blobs,
+    listenerFailed: (err) => log.error({ err }, "a follower of the journal failed"),
+    ...faulty,
+  });
+  const journal = metrics.journal(file);
+  journal.onAppended((run, events) => logRun(log, run, events));
+  return { journal, blobs };
 }
 
 /** In one step, so that whoever waits for the file never reads half of it. */
@@ -157,8 +222,15 @@ async function warmPool(
   }
 }
 
-async function openSandboxes(config: Config, home: Home, log: Logger, faults: Faults | undefined) {
-  const engine = await Engine.connect({ faults });
+async function openSandboxes({ config, home, log, faults }: Parts, metrics: Metrics) {
+  const engine = await Engine.connect({
+    faults,
+    observe: (called) => {
+      metrics.engineCalled(called);
+      const grave = called.failure === "late" || called.failure === "unreachable";
+      log[grave ? "warn" : "debug"]({ ...called }, "engine call");
+    },
+  });
   const images = new Images(engine);
   const host = createDockerHost({
     owner: home.owner,
@@ -175,12 +247,16 @@ async function openSandboxes(config: Config, home: Home, log: Logger, faults: Fa
       `This engine can't enforce: ${unaccepted.join(", ")}. Use another engine, or accept it in config.yaml under daemon.acceptUnenforced.`,
     );
   }
-  return { host, sandboxes: gateSandboxes(host, uuid) };
+  return { host, sandboxes: gateSandboxes(host, uuid), facts };
 }
 
-async function personsPrices(
-  file: string | undefined,
-): Promise<{ text: string; file: string } | undefined> {
+/** A remote engine's folder would be looked for on the wrong machine. */
+function engineDisk({ dataFolder }: HostFacts, { DOCKER_HOST }: NodeJS.ProcessEnv): { engine?: string } {
+  const local = !DOCKER_HOST || DOCKER_HOST.startsWith("unix://");
+  return local && dataFolder !== undefined ? { engine: dataFolder } : {};
+}
+
+async function personsPrices(file: string | undefined): Promise<{ text: string; file: string } | undefined> {
   if (file === undefined) return undefined;
   try {
     return { text: await readFile(file, "utf8"), file };
@@ -188,20 +264,4 @@ async function personsPrices(
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw error;
   }
-}
-
-/** One JSON object a line on standard output, secrets redacted. */
-function createLog(redactor: Redactor, level: Config["logLevel"]): Logger {
-  return pino({
-    level,
-    base: null,
-    timestamp: pino.stdTimeFunctions.isoTime,
-    formatters: { level: (label) => ({ level: label }), log: (fields) => redactor.value(fields).value },
-    hooks: {
-      logMethod(parts, method) {
-        const told = parts.map((part) => (typeof part === "string" ? redactor.text(part).text : part));
-        method.apply(this, told as Parameters<typeof method>);
-      },
-    },
-  });
 }

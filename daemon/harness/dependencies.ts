@@ -57,6 +57,8 @@ export interface Dependencies {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Log;
+  /** Told how many milliseconds the judging of an action took. Must not throw. */
+  readonly judged?: (ms: number) => void;
   readonly settings: HarnessSettings;
   readonly live: LiveFeed;
 }

@@ -13,10 +13,17 @@ export interface Services {
   readonly views: Views;
   readonly journal: Journal;
   readonly blobs: Blobs;
+  readonly metrics: MetricsPage;
   /** The daemon's version, so that a client notices a daemon older than itself. */
   readonly version: string;
   /** Largest workspace archive, in bytes. */
   readonly maximumWorkspaceBytes: number;
+}
+
+/** Measurements in Prometheus' text format. */
+export interface MetricsPage {
+  readonly contentType: string;
+  text(): Promise<string>;
 }
 
 /** What a handler answers. `raw` and `stream` go out as they are. */

@@ -27,7 +27,18 @@ export interface StreamSettings {
   readonly journal: Pick<Journal, "read" | "lineOf" | "onAppended" | "onRemoved">;
   readonly harness: Pick<Harness, "onLive">;
   readonly limits?: Partial<StreamLimits>;
+  /** Told of every socket that is cut off, and why. Must not throw. */
+  readonly cutOff?: (reason: CutOff) => void;
 }
+
+/** `unresponsive`: it answered no ping. */
+export type CutOff = "too_slow" | "bad_frame" | "unauthorised" | "unresponsive";
+
+const CUT_OFF_BY: ReadonlyMap<number, CutOff> = new Map([
+  [CLOSE.tooSlow, "too_slow"],
+  [CLOSE.badFrame, "bad_frame"],
+  [CLOSE.unauthorised, "unauthorised"],
+]);
 
 /** `GET /v1/stream`: journals over WebSocket, replayed and then followed. */
 export interface Stream {
@@ -93,7 +104,7 @@ class Hub {
 
   accept(socket: WebSocket, request: IncomingMessage): void {
     socket.on("error", () => socket.terminate());
-    const peer = peerOf(socket, this.#limits.goodbyeMs);
+    const peer = this.#peerOf(socket);
     if (!this.#settings.access.authorised(tokenOf(request))) {
       peer.close(CLOSE.unauthorised, "unauthorised: send the daemon's token");
       return;
@@ -113,6 +124,21 @@ class Hub {
       this.#connections.delete(connection);
       this.#open.delete(socket);
     });
+  }
+
+  #peerOf(socket: WebSocket): Peer {
+    const peer = peerOf(socket, this.#limits.goodbyeMs);
+    return {
+      get bufferedAmount() {
+        return peer.bufferedAmount;
+      },
+      send: peer.send,
+      close: (code, reason) => {
+        const cutOff = CUT_OFF_BY.get(code);
+        if (cutOff !== undefined) this.#settings.cutOff?.(cutOff);
+        peer.close(code, reason);
+      },
+    };
   }
 
   async close(sockets: ReadonlySet<WebSocket>): Promise<void> {
@@ -152,8 +178,10 @@ class Hub {
 
   #beat(): void {
     for (const socket of this.#open) {
-      if (!this.#answering.delete(socket)) socket.terminate();
-      else if (socket.readyState === socket.OPEN) socket.ping();
+      if (!this.#answering.delete(socket)) {
+        this.#settings.cutOff?.("unresponsive");
+        socket.terminate();
+      } else if (socket.readyState === socket.OPEN) socket.ping();
     }
   }
 }

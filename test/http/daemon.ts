@@ -51,6 +51,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaem
     views: cannedViews(journal, owned),
     journal: journal as unknown as Journal,
     blobs: blobs as unknown as Blobs,
+    metrics: { contentType: "text/plain; version=0.0.4; charset=utf-8", text: async () => "up 1\n" },
     version: "0.0.0-test",
     log: { error: log, warn: log },
     maximumWorkspaceBytes: options.maximumWorkspaceBytes ?? 1024 * 1024,

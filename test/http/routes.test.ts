@@ -83,7 +83,6 @@ describe("endpoints that answer", () => {
 
 describe("what can't be asked yet", () => {
   it.each([
-    ["GET", "/metrics", undefined, 501, "not_supported"],
     ["POST", `/v1/runs/${RUN}/checkpoints`, { name: "before" }, 501, "not_supported"],
     ["POST", `/v1/runs/${UNKNOWN_RUN}/checkpoints`, {}, 404, "unknown_run"],
     ["POST", `/v1/runs/${RUN}/checkpoints`, { name: 7 }, 400, "invalid_request"],

@@ -60,7 +60,9 @@ export async function verdictOf(
 ): Promise<Omit<EventData<"action.judged">, "action">> {
   const policies = await policiesOf(run);
   const { actions: started, denials, asks } = run.state.used;
+  const began = performance.now();
   const verdicts = actions.map((action) => judge(policies, action, { actions: started, denials, asks }));
+  run.deps.judged?.(performance.now() - began);
   const effects = actions.map((action) => effectOf(policies, action));
   const strictest = (["deny", "ask", "allow"] as const).flatMap((decision) =>
     verdicts.filter(({ verdict }) => verdict === decision),

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { json, notSupported, type Route, route, type Services } from "../route.ts";
+import { json, type Route, route, type Services } from "../route.ts";
 
 const Health = z.object({
   ok: z.literal(true),
@@ -7,8 +7,8 @@ const Health = z.object({
   pid: z.int(),
 });
 
-/** Health, and what later parts of the daemon will measure. */
-export function systemRoutes({ version }: Services): readonly Route[] {
+/** Health and measurements. */
+export function systemRoutes({ version, metrics }: Services): readonly Route[] {
   return [
     route({
       method: "GET",
@@ -23,8 +23,7 @@ export function systemRoutes({ version }: Services): readonly Route[] {
       path: "/metrics",
       summary: "Metrics in Prometheus' text format.",
       answer: { status: 200, description: "Metrics.", contentType: "text/plain" },
-      errors: ["not_supported"],
-      handle: () => notSupported("report metrics"),
+      handle: async () => ({ type: "raw", contentType: metrics.contentType, body: await metrics.text() }),
     }),
   ];
 }
