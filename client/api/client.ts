@@ -11,10 +11,10 @@ import {
 } from "../../daemon/protocol/commands.ts";
 import type { JournalEvent } from "../../daemon/protocol/events.ts";
 import { type ApprovalId, type QuestionId, RunId, Seq, Sha256 } from "../../daemon/protocol/ids.ts";
+import { SubmissionCheck } from "../../daemon/protocol/submission-check.ts";
 import * as views from "../../daemon/protocol/views.ts";
 import { type ClientSettings, Transport } from "./transport.ts";
 import { type Watched, type WatchOptions, watch } from "./watch.ts";
-import { SubmissionCheck } from "../../daemon/protocol/submission-check.ts";
 
 const Health = z.object({ ok: z.literal(true), version: z.string(), pid: z.int().optional() });
 const Acknowledged = z.object({ run: RunId, seq: Seq });
@@ -66,14 +66,14 @@ export class CaissonClient {
     return this.#http.json(Submitted, "POST", "/v1/runs", { json: body });
   }
 
-  runs(query: RunsQuery = {}) {
-    const { status, limit, cursor } = query;
-    return this.#http.json(views.listOf(views.RunView), "GET", "/v1/runs", {
   /** Whether a submission would be taken, before its workspace is uploaded. Throws what `submit` would. */
   checkSubmission(body: z.input<typeof SubmitRun>): Promise<SubmissionCheck> {
     return this.#http.json(SubmissionCheck, "POST", "/v1/runs/check", { json: body });
   }
 
+  runs(query: RunsQuery = {}) {
+    const { status, limit, cursor } = query;
+    return this.#http.json(views.listOf(views.RunView), "GET", "/v1/runs", {
       query: { status: status?.join(","), limit, cursor },
     });
   }

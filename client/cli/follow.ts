@@ -121,10 +121,10 @@ class Following {
 
   async #event(event: JournalEvent): Promise<ExitStatus | undefined> {
     this.#keepTrack(event);
+    this.#options.ingesting?.see(event.type);
     if (this.#command.json) await writeJson(this.#command, event);
     else this.#say(this.#narration.event(event));
     if (isEnd(event)) return this.#end(event);
-    this.#options.ingesting?.see(event.type);
     return this.#caughtUp ? this.#stateNow() : undefined;
   }
 

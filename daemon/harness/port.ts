@@ -2,6 +2,7 @@ import type { z } from "zod";
 import type { DecideApproval, ExplainPolicy, SubmitRun, Submitted } from "../protocol/commands.ts";
 import type { LiveFrame } from "../protocol/frames.ts";
 import type { ApprovalId, RunId, Seq } from "../protocol/ids.ts";
+import type { SubmissionCheck } from "../protocol/submission-check.ts";
 import type { ApprovalView, PolicyCheck, PolicyExplanation, PolicyView } from "../protocol/views.ts";
 
 /** The seq of the event that a command appended. */
@@ -10,7 +11,6 @@ export interface Acknowledged {
   readonly seq: Seq;
 }
 
-import type { SubmissionCheck } from "../protocol/submission-check.ts";
 /** A git-style patch relative to the workspace, and what is not in it. */
 export interface WorkspaceDiff {
   readonly patch: string;
@@ -26,6 +26,10 @@ export interface WorkspaceDiff {
  */
 export interface Harness {
   submit(body: z.infer<typeof SubmitRun>): Promise<Submitted>;
+  /** Whether it would be taken, its workspace aside. Keeps nothing. */
+  checkSubmission(body: z.infer<typeof SubmitRun>): Promise<SubmissionCheck>;
+  /** The archive's bytes as they are; iterating throws `workspace_refused` for what no sandbox would be given. */
+  checkedWorkspace(archive: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>;
   message(run: RunId, text: string): Promise<Acknowledged>;
   interrupt(run: RunId, reason?: string): Promise<Acknowledged>;
   resume(run: RunId): Promise<Acknowledged>;
@@ -34,10 +38,6 @@ export interface Harness {
   remove(run: RunId): Promise<void>;
   decideApproval(id: ApprovalId, decision: DecideApproval): Promise<ApprovalView>;
   revokeApproval(id: ApprovalId): Promise<ApprovalView>;
-  /** Whether it would be taken, its workspace aside. Keeps nothing. */
-  checkSubmission(body: z.infer<typeof SubmitRun>): Promise<SubmissionCheck>;
-  /** The archive's bytes as they are; iterating throws `workspace_refused` for what no sandbox would be given. */
-  checkedWorkspace(archive: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>;
   /** What the run changed in its workspace, without what the policy lets nobody bring back. */
   diff(run: RunId): Promise<WorkspaceDiff>;
   /** The workspace as a tar stream, export rules enforced. */

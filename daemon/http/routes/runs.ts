@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { InterruptRun, ListRunsQuery, SendMessage, SubmitRun, Submitted } from "../../protocol/commands.ts";
 import { RunId, Seq } from "../../protocol/ids.ts";
+import { SubmissionCheck } from "../../protocol/submission-check.ts";
 import { listOf, RunStatus, RunView } from "../../protocol/views.ts";
 import { parsed } from "../problems.ts";
 import { json, type Reply, type Route, requireRun, route, type Services } from "../route.ts";
@@ -10,7 +11,6 @@ export const Acknowledged = z.object({ run: RunId, seq: Seq });
 const RunList = listOf(RunView);
 
 /** Submission, lists, and what a person may say to a run. */
-import { SubmissionCheck } from "../../protocol/submission-check.ts";
 export function runRoutes({ harness, views }: Services): readonly Route[] {
   return [
     route({
@@ -37,15 +37,6 @@ export function runRoutes({ harness, views }: Services): readonly Route[] {
       handle: async ({ body }) => json(202, await harness.submit(body)),
     }),
     route({
-      method: "GET",
-      path: "/v1/runs",
-      summary: "List runs, newest first.",
-      query: ListRunsQuery,
-      answer: { status: 200, description: "A page of runs.", schema: RunList },
-      handle: ({ query }) => json(200, views.runs(toQuery(query))),
-    }),
-    route({
-    route({
       method: "POST",
       path: "/v1/runs/check",
       summary: "Whether a submission would be taken, before its workspace is uploaded. Keeps nothing.",
@@ -62,6 +53,15 @@ export function runRoutes({ harness, views }: Services): readonly Route[] {
       ],
       handle: async ({ body }) => json(200, await harness.checkSubmission(body)),
     }),
+    route({
+      method: "GET",
+      path: "/v1/runs",
+      summary: "List runs, newest first.",
+      query: ListRunsQuery,
+      answer: { status: 200, description: "A page of runs.", schema: RunList },
+      handle: ({ query }) => json(200, views.runs(toQuery(query))),
+    }),
+    route({
       method: "GET",
       path: "/v1/runs/:run",
       summary: "Show a run.",
