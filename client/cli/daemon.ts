@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdir, open, readFile, stat } from "node:fs/promises";
-import { connect } from "node:net";
+import { type FileHandle, mkdir, open, readFile, stat } from "node:fs/promises";
+import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { CliError, EXIT } from "./exit.ts";
@@ -12,6 +12,8 @@ const HEALTH_MS = 2_000;
 const START_MS = 120_000;
 const STOP_MS = 60_000;
 const POLL_MS = 50;
+/** Another daemon that is just going may have the home the first time. */
+const START_ATTEMPTS = 3;
 /** After so long a person is told what is waited for. */
 const SILENT_MS = 1_000;
 const LOG_LINES = 15;
@@ -20,6 +22,8 @@ const LOG_BYTES = 64 * 1024;
 export interface Health {
   readonly version: string;
   readonly pid: number;
+  /** The wire protocol it speaks. */
+  readonly protocol: number;
 }
 
 /** What answers at the address, if it is one of our daemons. */
@@ -29,7 +33,10 @@ export async function health(address: string): Promise<Health | undefined> {
     const body: unknown = await response.json();
     if (typeof body !== "object" || body === null || !("version" in body) || !("pid" in body))
       return undefined;
-    return typeof body.pid === "number" ? { version: String(body.version), pid: body.pid } : undefined;
+    if (typeof body.pid !== "number") return undefined;
+    // Daemons that don't tell yet speak the first one.
+    const protocol = "protocol" in body ? Number(body.protocol) : 1;
+    return { version: String(body.version), pid: body.pid, protocol };
   } catch {
     return undefined;
   }
@@ -40,32 +47,72 @@ export function logPath({ home }: Settings): string {
 }
 
 /**
- * Starts this package's daemon in the background and waits until it answers.
- * @throws CliError with the last lines of its log when it does not
+ * Starts this package's daemon in the background and waits until one answers: this one, or another that somebody
+ * else started for the same home at the same time.
+ * @throws CliError with the last lines of its log when none does
  */
 export async function startDaemon(
   settings: Settings,
   remark: (lines: readonly Line[]) => void,
 ): Promise<Health> {
-  await mkdir(settings.home, { recursive: true, mode: 0o700 });
+  await refuseTakenAddress(settings);
   const path = logPath(settings);
-  const log = await open(path, "a", 0o600);
-  const from = (await log.stat()).size;
-  const { program, words } = daemonCommand();
-  const child = spawn(program, [...words, "serve"], {
-    cwd: settings.home,
-    env: settings.env,
-    detached: true,
-    stdio: ["ignore", log.fd, log.fd],
-  });
-  child.unref();
-  await log.close();
-  const answering = await untilAnswering(settings, child, remark);
-  if (answering) return answering;
+  for (let attempt = 1; ; attempt += 1) {
+    const { child, from } = await spawnDaemon(settings, path);
+    const outcome = await untilAnswering(settings, child, remark);
+    if (typeof outcome === "object") return outcome;
+    if (outcome === "home was taken" && attempt < START_ATTEMPTS) continue;
+    throw new CliError(
+      EXIT.unreachable,
+      `The daemon did not start (${ended(child) ?? `nothing answers at ${settings.address} after ${START_MS / 1000} s`}). Nothing was submitted. The end of ${path}:\n${await endOf(path, from)}\nWhen you have dealt with it, run the command again; \`caisson doctor\` looks at everything it needs.`,
+    );
+  }
+}
+
+/** The process, and where in the log its words begin. @throws CliError when there is no place for its log */
+async function spawnDaemon(
+  settings: Settings,
+  path: string,
+): Promise<{ readonly child: ChildProcess; readonly from: number }> {
+  let log: FileHandle;
+  try {
+    await mkdir(settings.home, { recursive: true, mode: 0o700 });
+    log = await open(path, "a", 0o600);
+  } catch (error) {
+    throw new CliError(
+      EXIT.unreachable,
+      `The daemon can't keep anything in ${settings.home}: ${(error as Error).message}. Nothing was submitted. Make that folder writable for you, or set CAISSON_HOME to another one.`,
+    );
+  }
+  try {
+    const { program, words } = daemonCommand();
+    const child = spawn(program, [...words, "serve"], {
+      cwd: settings.home,
+      env: settings.env,
+      detached: true,
+      stdio: ["ignore", log.fd, log.fd],
+    });
+    child.unref();
+    return { child, from: (await log.stat()).size };
+  } finally {
+    await log.close();
+  }
+}
+
+/** @throws CliError when another program has the address; our own daemon may be on its way up or busy there */
+async function refuseTakenAddress(settings: Settings): Promise<void> {
+  const { address } = settings;
+  if (!(await accepts(address)) || (await health(address)) || (await holdsHome(settings))) return;
   throw new CliError(
     EXIT.unreachable,
-    `The daemon did not start (${ended(child) ?? `nothing answers at ${settings.address} after ${START_MS / 1000} s`}). Nothing was submitted. The end of ${path}:\n${await endOf(path, from)}\nWhen you have dealt with it, run the command again; \`caisson doctor\` looks at everything it needs.`,
+    `${address} is taken by another program, which is no Caisson daemon. Nothing was submitted. Stop that program, or set CAISSON_ADDRESS (or \`address:\` in config.yaml) to another port, such as 127.0.0.1:7434.`,
   );
+}
+
+function accepts(address: string): Promise<boolean> {
+  const colon = address.lastIndexOf(":");
+  const host = address.slice(0, colon).replace(/^\[|\]$/g, "");
+  return connects(connect({ host, port: Number(address.slice(colon + 1)) }));
 }
 
 function ended({ exitCode, signalCode }: ChildProcess): string | undefined {
@@ -73,23 +120,26 @@ function ended({ exitCode, signalCode }: ChildProcess): string | undefined {
   return signalCode === null ? undefined : `it was ended by ${signalCode}`;
 }
 
+/** `home was taken`: the process ended because another daemon had the home, and that one has gone since. */
 async function untilAnswering(
   settings: Settings,
   child: ChildProcess,
   remark: (lines: readonly Line[]) => void,
-): Promise<Health | undefined> {
+): Promise<Health | "none" | "home was taken"> {
   const started = Date.now();
   let failed = false;
   child.once("error", () => {
     failed = true;
   });
   let silent = true;
+  let taken = false;
   while (Date.now() - started < START_MS) {
     const answering = await health(settings.address);
     if (answering) return answering;
     const gone = failed || ended(child) !== undefined;
-    // Ours may have gone because another one holds the home and will answer in its place.
-    if (gone && !(await holdsHome(settings))) return await health(settings.address);
+    if (gone && !(await holdsHome(settings)))
+      return (await health(settings.address)) ?? (taken ? "home was taken" : "none");
+    taken ||= gone;
     if (silent && Date.now() - started > SILENT_MS) {
       silent = false;
       const what = `Starting the daemon; waiting for http://${settings.address}/healthz (log: ${logPath(settings)})`;
@@ -97,16 +147,20 @@ async function untilAnswering(
     }
     await pause(POLL_MS);
   }
-  return undefined;
+  return "none";
 }
 
 /** Whether a daemon, answering or not yet, has this home: it listens on a socket in it as long as it lives. */
 export function holdsHome({ home }: Settings): Promise<boolean> {
+  return connects(connect(join(home, "daemon.lock")));
+}
+
+/** Whether somebody is there; one who takes long to answer is. */
+function connects(socket: Socket): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect(join(home, "daemon.lock"));
-    const done = (held: boolean) => {
+    const done = (there: boolean) => {
       socket.destroy();
-      resolve(held);
+      resolve(there);
     };
     socket.setTimeout(HEALTH_MS, () => done(true));
     socket.once("connect", () => done(true));
@@ -152,11 +206,12 @@ export async function announced({ home }: Settings): Promise<Announcement | unde
 /**
  * Stops the daemon of this home and waits until it is gone; false when none runs. Runs stay where they are. Only a
  * process that proves to be the daemon is told to stop: a number in a file may long be another program's.
+ * @param only the process that is meant: another daemon, started meanwhile, is left alone
  * @throws CliError when it does not go
  */
-export async function stopDaemon(settings: Settings): Promise<boolean> {
+export async function stopDaemon(settings: Settings, only?: number): Promise<boolean> {
   const found = (await announced(settings)) ?? (await untilAnnounced(settings));
-  if (!found) return false;
+  if (!found || (only !== undefined && found.pid !== only)) return false;
   const answering = await health(found.address);
   if (answering?.pid !== found.pid && !(await holdsHome(settings))) return false;
   if (!signal(found.pid, "SIGTERM")) return false;

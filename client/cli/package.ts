@@ -4,13 +4,17 @@ import { fileURLToPath } from "node:url";
 
 const HERE = fileURLToPath(import.meta.url);
 
-/** This package's version. A daemon of another version is replaced when it is idle. */
-export function clientVersion(): string {
+/** Where this package lies: the nearest folder above with a package.json. */
+export function packageFolder(): string {
   for (let folder = dirname(HERE); ; folder = dirname(folder)) {
-    const file = join(folder, "package.json");
-    if (existsSync(file)) return String(JSON.parse(readFileSync(file, "utf8")).version);
+    if (existsSync(join(folder, "package.json"))) return folder;
     if (folder === dirname(folder)) throw new Error("no package.json above the program");
   }
+}
+
+/** This package's version. A daemon of another version is replaced when it is idle. */
+export function clientVersion(): string {
+  return String(JSON.parse(readFileSync(join(packageFolder(), "package.json"), "utf8")).version);
 }
 
 /** How this package's daemon is started: built beside the built client, from sources with the same loader. */

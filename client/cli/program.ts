@@ -1,23 +1,8 @@
-import { CommanderError, type OutputConfiguration, Command as Program } from "commander";
-import type { Command } from "./command.ts";
+import { CommanderError, Command as Program } from "commander";
+import { addCompletion } from "./completion/command.ts";
+import { addExamples } from "./examples.ts";
 import { EXIT } from "./exit.ts";
-
-/** Carries out what a command line asks for; resolves to the exit status. */
-type Work = (command: Command) => Promise<number>;
-
-interface StartOptions {
-  /** Machine output is wanted. */
-  readonly json: boolean;
-  /** What a broken configuration means: most commands refuse it, those that look at it go on. */
-  readonly broken: "refuse" | "pass over";
-}
-
-export interface Host {
-  /** Called at most once, with the work that the command line asks for. */
-  start(work: Work, options: StartOptions): Promise<void>;
-  readonly output: OutputConfiguration;
-  version(): string;
-}
+import type { Host, StartOptions, Work } from "./host.ts";
 
 const JSON_OPTION = ["--json", "machine output on standard output, people's text on standard error"] as const;
 
@@ -53,6 +38,8 @@ export function createProgram(host: Host): Program {
   addResults(add, start);
   addPolicies(program, start);
   addDaemon(program, add, start);
+  addCompletion(program, host);
+  addExamples(program);
   return program;
 }
 
@@ -223,6 +210,9 @@ function addDaemon(program: Program, add: Add, start: Start): void {
     .action((options) => start(async (command) => (await module()).logs(command, options), {}));
   add("doctor", "look at everything a run needs").action((options: Json) =>
     start(async (command) => (await module()).delegated(command, ["doctor"]), options, "pass over"),
+  );
+  add("config", "your settings in force, and what set each").action((options: Json) =>
+    start(async (command) => (await import("./commands/config.ts")).config(command), options),
   );
   const images = program.command("images").description("the images sandboxes are made from");
   for (const [action, description] of [

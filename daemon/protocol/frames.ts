@@ -3,6 +3,9 @@ import { ErrorCode } from "./errors.ts";
 import { JournalEvent } from "./events.ts";
 import { ActionId, RunId, Seq } from "./ids.ts";
 
+/** The version of what daemon and client say to each other; it changes when an older side would misread it. */
+export const PROTOCOL = 1;
+
 /** `"*"`: a feed of all runs' new events, without a cursor. */
 export const AnyRun = z.literal("*");
 
@@ -22,7 +25,7 @@ export const LiveFrame = z.object({
 export type LiveFrame = z.infer<typeof LiveFrame>;
 
 export const ServerFrame = z.discriminatedUnion("type", [
-  z.object({ type: z.literal("hello"), protocol: z.literal(1) }),
+  z.object({ type: z.literal("hello"), protocol: z.literal(PROTOCOL) }),
   z.object({ type: z.literal("event"), run: RunId, event: JournalEvent }),
   z.object({ type: z.literal("caught-up"), run: RunId, seq: Seq }),
   LiveFrame,

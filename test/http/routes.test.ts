@@ -56,7 +56,7 @@ describe("endpoints that answer", () => {
 
   it("health tells the version, and no secret", async () => {
     const body = await (await daemon.call("GET", "/healthz", { headers: { authorization: "" } })).text();
-    expect(JSON.parse(body)).toEqual({ ok: true, version: "0.0.0-test", pid: process.pid });
+    expect(JSON.parse(body)).toEqual({ ok: true, version: "0.0.0-test", pid: process.pid, protocol: 1 });
     expect(body).not.toContain(TOKEN);
   });
 

@@ -19,6 +19,7 @@ import { openProgress, type Progress } from "../progress.ts";
 import { type Line, line, span } from "../render/line.ts";
 import { bytes, shortRun } from "../render/quantities.ts";
 import type { Settings } from "../settings.ts";
+import { taskText } from "../task.ts";
 import type { Uploaded } from "../upload.ts";
 
 type Allowed = SubmissionCheck["workspace"] | undefined;
@@ -43,9 +44,10 @@ export interface RunOptions {
 type Submission = z.input<typeof SubmitRun>;
 
 /** `caisson run TASK`. Everything a person wrote is checked before a daemon is started or anything is sent. */
-export async function run(command: Command, task: string, options: RunOptions): Promise<ExitStatus> {
-  if (task.trim() === "")
-    throw badInput('The task is empty. Say what is to be done: caisson run "fix the failing test"');
+export async function run(command: Command, given: string, options: RunOptions): Promise<ExitStatus> {
+  const task = await taskText(given, process.stdin, () =>
+    command.terminal.remark([line(0, span("Write the task; Ctrl-D ends it.", "dim"))]),
+  );
   const body = await submissionOf(command, task, options);
   const workspace = await workspaceOf(command, options.workspace);
   const client = await ensureDaemon(command);

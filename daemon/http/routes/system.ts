@@ -1,10 +1,12 @@
 import { z } from "zod";
+import { PROTOCOL } from "../../protocol/frames.ts";
 import { json, type Route, route, type Services } from "../route.ts";
 
 const Health = z.object({
   ok: z.literal(true),
   version: z.string().describe("The daemon's, so that a client notices one older than itself."),
   pid: z.int(),
+  protocol: z.int().describe("The version of the wire, as in the stream's hello frame."),
 });
 
 /** Health and measurements. */
@@ -16,7 +18,7 @@ export function systemRoutes({ version, metrics }: Services): readonly Route[] {
       summary: "Whether the daemon answers. Needs no token.",
       open: true,
       answer: { status: 200, description: "It does.", schema: Health },
-      handle: () => json(200, { ok: true, version, pid: process.pid }),
+      handle: () => json(200, { ok: true, version, pid: process.pid, protocol: PROTOCOL }),
     }),
     route({
       method: "GET",

@@ -1,0 +1,44 @@
+import type { Source } from "../../../daemon/protocol/config.ts";
+import { type Command, writeJson } from "../command.ts";
+import { EXIT, type ExitStatus } from "../exit.ts";
+import { columnLines } from "../render/columns.ts";
+import { type Line, line, span } from "../render/line.ts";
+
+interface Row {
+  readonly key: string;
+  readonly value: unknown;
+  readonly source: Source;
+}
+
+/** `caisson config`: what is in force, and what set it. No secret is among it. */
+export async function config(command: Command): Promise<ExitStatus> {
+  const { inForce, configFile } = command.settings;
+  const rows = Object.entries(inForce).map(([key, { value, source }]): Row => ({ key, value, source }));
+  if (command.json) await writeJson(command, { file: configFile, settings: rows });
+  else command.terminal.say(configLines(rows, configFile));
+  return EXIT.done;
+}
+
+function configLines(rows: readonly Row[], file: string | undefined): Line[] {
+  const cells = rows.map(({ key, value, source }) => [
+    span(key, "bold"),
+    span(wordsOf(value)),
+    span(source.from === "built-in" ? "" : wordsOfSource(source), "dim"),
+  ]);
+  return [
+    ...columnLines(["key", "value", "set by"], cells),
+    line(
+      0,
+      span(`Your file: ${file ?? "none, for you have no home folder"}. Flags go over all of it.`, "dim"),
+    ),
+  ];
+}
+
+function wordsOf(value: unknown): string {
+  if (value === undefined) return "–";
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+function wordsOfSource(source: Exclude<Source, { from: "built-in" }>): string {
+  return source.from === "environment" ? source.name : `config.yaml:${source.line}`;
+}

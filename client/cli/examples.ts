@@ -1,0 +1,68 @@
+import type { Command as Program } from "commander";
+
+/** By command: what a person would write, one line each. A test parses them all. */
+export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
+  run: [
+    'caisson run "Make the failing test pass" --accept "npm test" --image node',
+    'caisson run "Tidy the docs" --policy strict --limit wall=10m --limit cost=2USD',
+    "caisson run - --workspace ../app --detach < task.txt",
+    'caisson run "Try it" --model script:parcel.script.yaml',
+  ],
+  ls: ["caisson ls --status running,waiting", "caisson ls --limit 10 --json"],
+  show: ["caisson show last", "caisson show 3c6d5dbb --json"],
+  watch: ["caisson watch last"],
+  events: ["caisson events last", "caisson events last --json | jq .type"],
+  message: ['caisson message last "Leave the API as it is"'],
+  interrupt: ["caisson interrupt last"],
+  resume: ["caisson resume last"],
+  cancel: ["caisson cancel 3c6d5dbb"],
+  rm: ["caisson rm 3c6d5dbb"],
+  shell: ["caisson shell last"],
+  approvals: ["caisson approvals"],
+  approve: ["caisson approve 3c6d5dbb.a4", "caisson approve 3c6d5dbb.a4 --for run"],
+  deny: ['caisson deny 3c6d5dbb.a4 --reason "Not on a Friday"'],
+  revoke: ["caisson revoke 3c6d5dbb.a4"],
+  diff: ["caisson diff last", "caisson diff last > changes.patch"],
+  apply: ["caisson apply last", "caisson apply last --workspace ../app --branch agent"],
+  cp: ["caisson cp last:src/postage.js .", "caisson cp 3c6d5dbb:docs ./docs-of-the-run"],
+  verify: ["caisson verify last", "caisson verify journal.ndjson"],
+  "policy init": ["caisson policy init", "caisson policy init team.yaml"],
+  "policy check": ["caisson policy check policy.yaml"],
+  "policy test": ["caisson policy test policy.yaml"],
+  "policy explain": [
+    'caisson policy explain policy.yaml --exec "git push origin main"',
+    "caisson policy explain policy.yaml --write .git/hooks/pre-commit",
+  ],
+  up: ["caisson up"],
+  down: ["caisson down"],
+  logs: ["caisson logs --follow"],
+  doctor: ["caisson doctor", "caisson doctor --json"],
+  config: ["caisson config"],
+  completion: [
+    "caisson completion bash > ~/.local/share/bash-completion/completions/caisson",
+    "caisson completion zsh > ~/.zfunc/_caisson",
+    "caisson completion fish > ~/.config/fish/completions/caisson.fish",
+  ],
+  "images list": ["caisson images list"],
+  "images build": ["caisson images build"],
+};
+
+/** Every command that does something, by its words after `caisson`. */
+export function commandsOf(program: Program, words: readonly string[] = []): ReadonlyMap<string, Program> {
+  const found = new Map<string, Program>();
+  for (const command of program.commands) {
+    const path = [...words, command.name()];
+    if (command.commands.length === 0) found.set(path.join(" "), command);
+    for (const [name, below] of commandsOf(command, path)) found.set(name, below);
+  }
+  return found;
+}
+
+/** Ends each command's help with its examples. */
+export function addExamples(program: Program): void {
+  for (const [name, command] of commandsOf(program)) {
+    const lines = EXAMPLES[name] ?? [];
+    if (lines.length > 0)
+      command.addHelpText("after", `\nExamples:\n${lines.map((one) => `  ${one}`).join("\n")}`);
+  }
+}
