@@ -1,26 +1,25 @@
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, relative } from "node:path";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { packWorkspace } from "../../client/workspace/pack.ts";
 import { DaemonUnderTest } from "./daemon-under-test.ts";
+import { contentOf, copyOf, fetchPackage } from "./published-package.ts";
 import { bashScript, dataOf, scripted } from "./runs.ts";
 
 /** Small, pure JavaScript, without dependencies. */
 const PACKAGE = "ms@2.1.3";
-const FETCH_MS = 30_000;
 /** Passes on the package as it was published, and on nothing that is broken below. */
 const CHECK =
   'node -e \'const ms = require("./"); require("assert").deepEqual([ms("2h"), ms(60000), ms("-3 min")], [7200000, "1m", -180000])\'';
 
 const folder = mkdtempSync(join(tmpdir(), "caisson-e2e-npm-"));
-const original = join(folder, "package");
-let fetched = false;
+let original: string | undefined;
 let daemon: DaemonUnderTest;
 
 beforeAll(async () => {
-  fetched = fetchPackage();
+  original = fetchPackage(PACKAGE, folder);
   daemon = await DaemonUnderTest.start();
 });
 afterAll(async () => {
@@ -28,40 +27,10 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** Whether this machine's own npm client could get the package. */
-function fetchPackage(): boolean {
-  try {
-    const npm = ["pack", PACKAGE, "--silent", "--pack-destination", folder];
-    const archive = execFileSync("npm", npm, {
-      cwd: folder,
-      encoding: "utf8",
-      timeout: FETCH_MS,
-      stdio: "pipe",
-    });
-    execFileSync("tar", ["-xzf", join(folder, archive.trim().split("\n").at(-1) ?? "")], { cwd: folder });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function copyOf(source: string, name: string): string {
-  const copy = join(folder, name);
-  cpSync(source, copy, { recursive: true });
-  return copy;
-}
-
-/** Every file's path and bytes. */
-function contentOf(root: string): Map<string, string> {
-  const files = readdirSync(root, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  const paths = files.map((file) => join(file.parentPath, file.name)).sort();
-  return new Map(paths.map((path) => [relative(root, path), readFileSync(path, "base64")]));
-}
-
 test(`a published package (${PACKAGE}) is broken, repaired in a sandbox, checked, and its diff restores it byte for byte`, async ({
   skip,
 }) => {
-  skip(!fetched, `npm could not fetch ${PACKAGE}`);
+  if (original === undefined) return skip(`npm could not fetch ${PACKAGE}`);
   const broken = copyOf(original, "broken");
   const source = readFileSync(join(original, "index.js"), "utf8");
   const licence = readFileSync(join(original, "license.md"), "utf8");
