@@ -1,6 +1,6 @@
 import { readConfig } from "./config.ts";
 import { doctor } from "./doctor/doctor.ts";
-import { HomeTaken } from "./home.ts";
+import { HomeTaken, HomeUnusable } from "./home.ts";
 import { images } from "./images-command.ts";
 import { ConfigError } from "./protocol/config.ts";
 import { EngineError, EngineUnreachable } from "./sandbox/host.ts";
@@ -44,7 +44,7 @@ async function serveUntilTold(): Promise<void> {
 }
 
 function fail(error: unknown): void {
-  const known = error instanceof ConfigError || error instanceof HomeTaken;
+  const known = error instanceof ConfigError || error instanceof HomeTaken || error instanceof HomeUnusable;
   const engine = error instanceof EngineUnreachable || error instanceof EngineError;
   process.stderr.write(`${explained(error)}\n`);
   const taken = (error as NodeJS.ErrnoException).code === "EADDRINUSE";

@@ -1,19 +1,24 @@
-import { readFile, rename, rm, writeFile } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { v7 as uuid } from "uuid";
+import { announce } from "./announcement.ts";
 import { createRedactor, type Redactor } from "./boundary/redaction.ts";
 import type { Config } from "./config.ts";
 import { injectedFaults } from "./faults.ts";
 import type { PolicyLibrary } from "./harness/dependencies.ts";
 import { RunHarness } from "./harness/harness.ts";
 import { LiveFeed } from "./harness/live-feed.ts";
+import { Notices } from "./harness/notices.ts";
 import { PolicyCache } from "./harness/policy-cache.ts";
+import { steadyClock } from "./harness/steady.ts";
 import { DEFAULT_POLICY } from "./harness/submission.ts";
 import { createToolbox } from "./harness/tools/registry.ts";
 import { type Home, openHome } from "./home.ts";
 import { createAccess } from "./http/access.ts";
+import { Admission } from "./http/admission.ts";
 import { createHttpApp } from "./http/app.ts";
 import { createHttpServer } from "./http/server.ts";
+import { createDiskRoom } from "./journal/disk-room.ts";
 import { openFileBlobs } from "./journal/blobs.ts";
 import { openFileJournal } from "./journal/file-journal.ts";
 import { createFileOutputStore } from "./journal/file-output-store.ts";
@@ -83,11 +88,15 @@ async function start(parts: Parts): Promise<RunningDaemon> {
     toolbox.definitions.map(({ name }) => name),
     version,
   );
+  const disk = createDiskRoom(home.path);
+  const notices = new Notices();
   const { journal, blobs } = await openJournal(parts, metrics);
   const views = await createViews({
     journal,
     file: join(home.path, "catalog.json"),
     failed: (err) => log.warn({ err }, "the catalogue could not be kept up to date"),
+    notices,
+    ...(parts.faults ? { faults: parts.faults } : {}),
   });
   const { host, sandboxes, facts } = await openSandboxes(parts, metrics);
   const prices = await loadPrices(await personsPrices(config.pricesFile));
@@ -97,7 +106,7 @@ async function start(parts: Parts): Promise<RunningDaemon> {
   const harness = new RunHarness({
     journal,
     blobs,
-    outputs: createFileOutputStore(home.path),
+    outputs: createFileOutputStore(home.path, parts.faults),
     sandboxes,
     openModel: (choice) => openModel(choice, { prices, env, idleTimeoutMs: config.modelIdleMs }),
     policies,
@@ -107,7 +116,10 @@ async function start(parts: Parts): Promise<RunningDaemon> {
     redactor,
     lookup: { unended: () => unendedRuns(views), byRequestId: (id) => views.byRequestId(id) },
     newRunId: uuid,
-    now: Date.now,
+    now: steadyClock(),
+    systemTime: Date.now,
+    disk,
+    notices,
     log,
     judged: metrics.judged,
     live,
@@ -121,7 +133,9 @@ async function start(parts: Parts): Promise<RunningDaemon> {
   });
   await harness.recover();
   const access = createAccess({ token: home.token, host: config.host });
+  const admission = new Admission();
   const app = createHttpApp({
+    admission,
     harness,
     views,
     journal,
@@ -132,12 +146,14 @@ async function start(parts: Parts): Promise<RunningDaemon> {
     log,
     maximumWorkspaceBytes: MAXIMUM_WORKSPACE_BYTES,
   });
-  const server = createHttpServer(app);
+  const server = createHttpServer(app, admission);
   const stream = createStream({
     server: server.server,
+    admission,
     access,
     journal,
     harness,
+    notices,
     cutOff: (reason) => {
       metrics.cutOff(reason);
       log.debug({ reason }, "a WebSocket was cut off");
@@ -154,7 +170,16 @@ async function start(parts: Parts): Promise<RunningDaemon> {
   const address = `${config.host.includes(":") ? `[${config.host}]` : config.host}:${listening.port}`;
   const announcement = join(home.path, "daemon.json");
   const startedAt = new Date().toISOString();
-  await announce(announcement, { pid: process.pid, address, version, startedAt });
+  const leaving = new AbortController();
+  await announce(
+    announcement,
+    { pid: process.pid, address, version, startedAt },
+    {
+      disk,
+      leaving: leaving.signal,
+      told: (err) => log.warn({ err }, "the disk has no room; runs wait until there is some"),
+    },
+  );
   const engine = facts.engineVersion;
   log.info({ address, version, engine, node: process.version, home: home.path }, "listening");
   void warmPool(host, policies, policyCache, log);
@@ -162,6 +187,7 @@ async function start(parts: Parts): Promise<RunningDaemon> {
     address,
     stop: async () => {
       log.info({}, "stopping; runs go on when a daemon starts again");
+      leaving.abort();
       await stream.close();
       await harness.stop();
       await server.close(GRACE_MS);
@@ -189,12 +215,6 @@ async function openJournal({ home, log, faults }: Parts, metrics: Metrics) {
   const journal = metrics.journal(file);
   journal.onAppended((run, events) => logRun(log, run, events));
   return { journal, blobs };
-}
-
-/** In one step, so that whoever waits for the file never reads half of it. */
-async function announce(file: string, content: Readonly<Record<string, unknown>>): Promise<void> {
-  await writeFile(`${file}.new`, JSON.stringify(content), { mode: 0o600 });
-  await rename(`${file}.new`, file);
 }
 
 /** Oldest first: the order in which they get their turn again. */

@@ -1,16 +1,17 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { CaissonError, type ErrorCode } from "../../daemon/protocol/errors.ts";
 import type { JournalEvent } from "../../daemon/protocol/events.ts";
-import type { LiveFrame, ServerFrame } from "../../daemon/protocol/frames.ts";
+import type { LiveFrame, NoticeFrame, ServerFrame } from "../../daemon/protocol/frames.ts";
 import type { RunId } from "../../daemon/protocol/ids.ts";
 import { DaemonUnreachable } from "./errors.ts";
 import { type Connected, connectStream } from "./socket.ts";
 import type { ClientSettings } from "./transport.ts";
 
-/** What a watcher sees. `caught-up` comes once: what stands before it is the past. */
+/** What a watcher sees. `caught-up` comes once: what stands before it is the past. `notice`: what holds the run up. */
 export type Watched =
   | { readonly kind: "event"; readonly run: RunId; readonly event: JournalEvent }
   | ({ readonly kind: "live" } & Omit<LiveFrame, "type">)
+  | ({ readonly kind: "notice" } & Omit<NoticeFrame, "type">)
   | { readonly kind: "caught-up"; readonly run: RunId; readonly seq: number }
   | { readonly kind: "reconnecting"; readonly after: number; readonly inMs: number; readonly reason: string };
 
@@ -90,6 +91,10 @@ function advance(frame: ServerFrame, position: Position): Watched | "gap" | unde
     case "live": {
       const { type: _, ...rest } = frame;
       return { kind: "live", ...rest };
+    }
+    case "notice": {
+      const { type: _, ...rest } = frame;
+      return { kind: "notice", ...rest };
     }
     case "caught-up": {
       const first = !position.caughtUp;

@@ -110,6 +110,9 @@ class Following {
       case "live":
         if (!this.#command.json) this.#say(this.#narration.live(seen));
         return undefined;
+      case "notice":
+        this.#remark([line(0, span(seen.detail, "warn"))]);
+        return undefined;
       case "caught-up":
         this.#caughtUp = true;
         return this.#stateNow();

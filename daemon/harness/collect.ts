@@ -12,6 +12,8 @@ export interface CollectOptions {
   /** Called with each piece as text, as it comes. */
   readonly onText?: (stream: OutputStream, text: string) => void;
   readonly keepBytes?: number;
+  /** Stores what is held, with patience for a full disk. */
+  readonly whenRoom?: (write: () => Promise<void>) => Promise<void>;
 }
 
 /**
@@ -24,6 +26,7 @@ export async function collect(
   options: CollectOptions = {},
 ): Promise<Collected> {
   const keep = options.keepBytes ?? KEPT_BYTES;
+  const whenRoom = options.whenRoom ?? ((write) => write());
   const decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
   const kept: StoredPiece[] = [];
   const held: StoredPiece[] = [];
@@ -38,7 +41,7 @@ export async function collect(
     dropped += Math.max(0, piece.bytes.length - room);
   };
   const release = async () => {
-    if (store && keptBytes <= keep && dropped === 0) await store.append(held);
+    if (store && keptBytes <= keep && dropped === 0) await whenRoom(() => store.append(held));
     held.length = 0;
     heldBytes = 0;
   };

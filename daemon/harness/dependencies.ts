@@ -1,4 +1,5 @@
 import type { Redactor } from "../boundary/redaction.ts";
+import type { DiskRoom } from "../journal/disk-room.ts";
 import type { OutputStore } from "../journal/output-store.ts";
 import type { Blobs, Journal } from "../journal/port.ts";
 import type { Model } from "../model/port.ts";
@@ -7,6 +8,7 @@ import type { RunId, Sha256 } from "../protocol/ids.ts";
 import type { PolicyView } from "../protocol/views.ts";
 import type { GatedSandboxHost } from "../sandbox/gate.ts";
 import type { LiveFeed } from "./live-feed.ts";
+import type { Notices } from "./notices.ts";
 import type { PolicyCache } from "./policy-cache.ts";
 import type { Toolbox } from "./tools/registry.ts";
 
@@ -24,13 +26,15 @@ export interface Log {
 }
 
 export interface HarnessSettings {
-  /** Runs that have a sandbox at the same time; others wait in the queue. */
+  /** Runs that work at the same time; others queue. One that waits for a person keeps its sandbox and makes room. */
   readonly runsAtOnce: number;
   readonly defaultModel: string;
   /** Attempts for one model request before the run fails. */
   readonly modelAttempts: number;
   /** Milliseconds before the first new attempt; doubled for each further one. */
   readonly modelRetryMs: number;
+  /** Milliseconds that a run waits for an engine that is away, until it fails; default ten minutes. */
+  readonly enginePatienceMs?: number;
   readonly maximumWorkspaceBytes: number;
 }
 
@@ -54,8 +58,12 @@ export interface Dependencies {
     byRequestId(requestId: string): { readonly run: RunId; readonly digest: Sha256 } | undefined;
   };
   readonly newRunId: () => RunId;
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch, going on steadily whatever is done to the system's clock: for all reckoning. */
   readonly now: () => number;
+  /** Milliseconds since the epoch as the system's clock says: for times that people read. */
+  readonly systemTime: () => number;
+  readonly disk: DiskRoom;
+  readonly notices: Notices;
   readonly log: Log;
   /** Told how many milliseconds the judging of an action took. Must not throw. */
   readonly judged?: (ms: number) => void;

@@ -1,39 +1,40 @@
-import pLimit, { type LimitFunction } from "p-limit";
 import { checkedWorkspace } from "../boundary/checked-workspace.ts";
+import { requireRoom } from "../journal/disk-room.ts";
 import { JournalDamaged, JournalMissing } from "../journal/port.ts";
 import { checkPolicy } from "../policy/check-policy.ts";
 import { explainPolicy } from "../policy/explain.ts";
-import type { DecideApproval } from "../protocol/commands.ts";
+import type { DecideApproval, RunShell, SignalShell } from "../protocol/commands.ts";
 import { CaissonError } from "../protocol/errors.ts";
 import type { RunId } from "../protocol/ids.ts";
 import type { ApprovalView } from "../protocol/views.ts";
-import { decide, type RunCommand } from "../run/decide.ts";
+import { decide, noSandbox, type RunCommand } from "../run/decide.ts";
 import { evolve } from "../run/evolve.ts";
 import { initialState, type RunState } from "../run/state.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { LiveRun } from "./live-run.ts";
-import { live } from "./loop.ts";
+import { live, mayGoOn, type Standing } from "./loop.ts";
+import { startForPerson, takeUpPersons } from "./persons-shell.ts";
 import type { Harness } from "./port.ts";
+import { recover } from "./recovery.ts";
+import { Slots } from "./slots.ts";
 import { submission } from "./submission.ts";
 import { checkSubmission } from "./submission-check.ts";
-import { takeUp } from "./take-up.ts";
-import { patchOf, patchOfEnded, workspaceOf } from "./workspace.ts";
-
-/** Runs whose journals are read and sandboxes attached side by side at start: one that hangs must not hold up the others. */
-const TAKEN_UP_AT_ONCE = 16;
+import { changesOf, patchOfEnded } from "./workspace.ts";
+import { workspaceOf, workspaceOfEnded } from "./workspace-files.ts";
 
 /** Carries every run that has not ended, and answers what clients ask of it. */
 export class RunHarness implements Harness {
   readonly #deps: Dependencies;
   readonly #runs = new Map<RunId, LiveRun>();
-  readonly #loops = new Map<RunId, Promise<void>>();
-  readonly #slots: LimitFunction;
+  readonly #loops = new Map<RunId, Promise<Standing>>();
+  readonly #slots: Slots;
   readonly #submissions = new Map<string, Promise<unknown>>();
+  readonly #leaving = new AbortController();
   #stopping = false;
 
   constructor(deps: Dependencies) {
     this.#deps = deps;
-    this.#slots = pLimit(deps.settings.runsAtOnce);
+    this.#slots = new Slots(deps.settings.runsAtOnce);
   }
 
   async submit(body: Parameters<Harness["submit"]>[0]) {
@@ -60,109 +61,112 @@ export class RunHarness implements Harness {
   async #submit(body: Parameters<Harness["submit"]>[0]) {
     const { known, data, policies, model } = await submission(this.#deps, body);
     if (known) return { run: known, seq: 1 };
+    await requireRoom(this.#deps.disk, "submitted");
     const journal = await this.#deps.journal.create(data.run);
     const run = new LiveRun(this.#deps, journal, initialState);
     run.policies = policies;
     run.model = model;
-    await run.commit("synced", (state) => decide(state, { type: "submit", data }, this.#deps.now()));
+    try {
+      await run.command((state) => decide(state, { type: "submit", data }, this.#deps.now()));
+    } catch (error) {
+      await this.#deps.journal.remove(data.run).catch(() => undefined);
+      throw error;
+    }
     this.#carry(run);
     return { run: data.run, seq: run.state.seq };
   }
 
   #carry(run: LiveRun): void {
     this.#runs.set(run.run, run);
-    void this.#slots(() => this.#begin(run));
+    void this.#drive(run);
+  }
+
+  /** A run has one of the slots while it works; while it waits for a person, others have it. */
+  async #drive(run: LiveRun): Promise<void> {
+    let standing = await this.#slots.with("new", () => this.#begin(run));
+    while (standing === "waits" && !this.#stopping) {
+      await mayGoOn(run);
+      standing = await this.#slots.with("back", () => this.#begin(run));
+    }
   }
 
   /** The run's loop: begun when the run has its turn, or before that when all it has left to do is to end. */
-  #begin(run: LiveRun): Promise<void> {
+  #begin(run: LiveRun): Promise<Standing> {
     const begun = this.#loops.get(run.run);
-    if (begun || this.#runs.get(run.run) !== run) return begun ?? Promise.resolve();
+    if (begun || this.#stopping || this.#runs.get(run.run) !== run) return begun ?? Promise.resolve("over");
     const loop = live(run)
-      .catch((error: unknown) => {
+      .catch((error: unknown): Standing => {
         this.#deps.log.error(
           { run: run.run, error: String(error) },
           "the run's loop broke; it is taken up at the next start",
         );
+        return "over";
       })
-      .then(() => this.#letGo(run));
+      .then((standing) => this.#letGo(run, standing));
     this.#loops.set(run.run, loop);
     return loop;
   }
 
-  async #letGo(run: LiveRun): Promise<void> {
-    this.#runs.delete(run.run);
+  async #letGo(run: LiveRun, standing: Standing): Promise<Standing> {
     this.#loops.delete(run.run);
-    await run.close();
+    if (standing === "waits") return standing;
+    this.#runs.delete(run.run);
+    await this.#closed(run);
+    return standing;
   }
 
-  /** Takes up every run that has not ended, and removes sandboxes that no run needs (S5). Call once, before serving. */
-  async recover(): Promise<void> {
-    const slots = pLimit(TAKEN_UP_AT_ONCE);
-    const unended = this.#deps.lookup.unended();
-    const taken = await Promise.all(unended.map((id) => slots(() => this.#takenUp(id))));
-    const runs = taken.filter((run) => run !== undefined);
-    await this.#removeLeftovers(runs);
-    for (const run of runs) this.#carry(run);
-  }
-
-  /** Before any run goes on, so that no sandbox that is being made is taken for a leftover. */
-  async #removeLeftovers(runs: readonly LiveRun[]): Promise<void> {
-    const { log, sandboxes } = this.#deps;
-    const { removed, kept, failed } = await sandboxes.reconcile(new Set(runs.map(({ run }) => run)));
-    // Made by a daemon that died before it could journal them: no run knows of them.
-    const strays = runs.flatMap(({ run, sandbox }) =>
-      (kept.get(run) ?? []).filter((id) => id !== sandbox?.id),
-    );
-    const outcomes = await Promise.allSettled(strays.map((id) => sandboxes.remove(id)));
-    const refused = outcomes.flatMap((one) =>
-      one.status === "rejected" ? [{ reason: String(one.reason) }] : [],
-    );
-    const left = [...failed, ...refused];
-    if (removed.length + strays.length > 0)
-      log.info({ removed: [...removed, ...strays] }, "removed sandboxes that no run needs");
-    if (left.length > 0)
-      log.warn({ failed: left }, "some sandboxes could not be removed; the next start tries again");
-  }
-
-  async #takenUp(id: RunId): Promise<LiveRun | undefined> {
-    try {
-      return await takeUp(this.#deps, id);
-    } catch (error) {
-      if (!(error instanceof JournalDamaged || error instanceof JournalMissing)) throw error;
+  /** What could not be put on disk at the end is told and left: the next daemon reads what there is. */
+  async #closed(run: LiveRun): Promise<void> {
+    await run.close().catch((error: unknown) => {
       this.#deps.log.error(
-        { run: id, error: error.message },
-        "the run can't go on; its journal was left as it is",
+        { run: run.run, error: String(error) },
+        "the journal could not be closed in order",
       );
-      return undefined;
-    }
+    });
+  }
+
+  /** @see recover. Call once, before serving. */
+  recover(): Promise<void> {
+    return recover(this.#deps, this.#leaving.signal, (run) => {
+      takeUpPersons(run);
+      this.#carry(run);
+    });
   }
 
   /** Leaves every run where it is: the next daemon goes on with it. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    this.#slots.clearQueue();
+    this.#leaving.abort();
+    this.#slots.clear();
     for (const run of this.#runs.values()) run.stopStep("stop");
     const carried = [...this.#runs.values()];
     await Promise.race([
       Promise.all(this.#loops.values()),
       new Promise((resolve) => setTimeout(resolve, 5_000).unref()),
     ]);
-    await Promise.all(carried.map((run) => run.close()));
+    await Promise.all(carried.map((run) => this.#closed(run)));
   }
 
   async #tell(id: RunId, command: RunCommand) {
     const run = await this.#known(id);
     if (!run) throw new CaissonError("run_ended", "The run has ended; nothing was changed.");
-    const events = await run.commit("synced", (state) => decide(state, command, this.#deps.now()));
+    const events = await run.command((state) => decide(state, command, this.#deps.now()));
     return { run: id, seq: events.at(-1)?.seq ?? run.state.seq };
   }
 
   /** The carried run; undefined when it has ended. @throws CaissonError `unknown_run` */
   async #known(id: RunId): Promise<LiveRun | undefined> {
     const run = this.#runs.get(id);
+    if (!run) this.#refuseNoticed(id);
     if (!run) await this.#ended(id);
     return run;
+  }
+
+  /** @throws CaissonError for a run of which nothing can be journalled now */
+  #refuseNoticed(id: RunId): void {
+    const notice = this.#deps.notices.of(id);
+    if (notice?.kind === "stopped") throw new CaissonError("journal_damaged", notice.detail);
+    if (notice) throw new CaissonError("disk_full", `${notice.detail} Nothing was changed.`);
   }
 
   /** An ended run's state, folded from its journal. */
@@ -193,18 +197,36 @@ export class RunHarness implements Harness {
     return told;
   }
 
+  async shell(id: RunId, body: RunShell) {
+    const run = await this.#known(id);
+    if (!run) throw noSandbox(await this.#ended(id));
+    return startForPerson(run, body);
+  }
+
+  async signalShell(id: RunId, { action, signal }: SignalShell) {
+    const running = (await this.#known(id))?.persons.get(action);
+    if (!running) {
+      const detail = `No command of a person's with the id ${action} runs; it may have ended. Nothing was stopped.`;
+      throw new CaissonError("unknown_action", detail);
+    }
+    running.signal(signal);
+  }
+
   async cancel(id: RunId) {
     const run = await this.#known(id);
     if (!run || run.state.ended)
       throw new CaissonError("run_ended", "The run has ended already; nothing was changed.");
+    this.#refuseNoticed(id);
     run.stopStep("cancel");
     void this.#begin(run);
     await run.ended();
+    if (!run.state.ended) this.#refuseNoticed(id);
     return { run: id, seq: run.state.seq };
   }
 
   async remove(id: RunId) {
-    const run = await this.#known(id);
+    const stopped = this.#deps.notices.of(id)?.kind === "stopped";
+    const run = stopped ? undefined : await this.#known(id);
     if (run && !run.state.ended) {
       throw new CaissonError(
         "run_active",
@@ -212,7 +234,10 @@ export class RunHarness implements Harness {
       );
     }
     await this.#loops.get(id);
-    await this.#deps.journal.remove(id);
+    await this.#deps.journal.remove(id).catch((error: unknown) => {
+      if (!stopped || !(error instanceof JournalMissing)) throw error;
+    });
+    this.#deps.notices.clear(id);
   }
 
   async decideApproval(id: string, answer: DecideApproval): Promise<ApprovalView> {
@@ -235,13 +260,15 @@ export class RunHarness implements Harness {
 
   async diff(id: RunId) {
     const run = await this.#known(id);
-    if (run && !run.state.stopped) return patchOf(run);
+    if (run && !run.state.stopped) return changesOf(run);
     return patchOfEnded(this.#deps, run?.state ?? (await this.#ended(id)));
   }
 
-  async workspace(id: RunId) {
+  async workspace(id: RunId, path?: string) {
     const run = await this.#known(id);
-    return workspaceOf(run);
+    if (run?.sandbox && !run.state.stopped) return workspaceOf(run, run.sandbox, path);
+    if (run && !run.state.stopped) throw noSandbox(run.state);
+    return workspaceOfEnded(this.#deps, run?.state ?? (await this.#ended(id)), path);
   }
 
   onLive(listener: Parameters<Harness["onLive"]>[0]) {

@@ -1,18 +1,18 @@
-import type { Durability, RunJournal } from "../journal/port.ts";
+import type { JournalUnwritable, RunJournal } from "../journal/port.ts";
 import type { Model } from "../model/port.ts";
 import type { Policy } from "../policy/port.ts";
-import type { JournalEvent, NewEvent } from "../protocol/events.ts";
 import type { RunId } from "../protocol/ids.ts";
-import { evolve } from "../run/evolve.ts";
 import type { RunState } from "../run/state.ts";
 import type { GatedSandbox } from "../sandbox/gate.ts";
+import { Commits } from "./committing.ts";
 import type { Dependencies } from "./dependencies.ts";
+import type { PersonsCommand } from "./persons-shell.ts";
 
 /**
- * Why the step under way is to stop. On `disk` the sandbox has written more than it may; on `stop` the daemon
- * leaves: nothing of the run is touched.
+ * Why the step under way is to stop. On `disk` the sandbox has written more than it may; on `lost` it is gone; on
+ * `stop` the daemon leaves: nothing of the run is touched.
  */
-export type StopReason = "interrupt" | "cancel" | "disk" | "stop";
+export type StopReason = "interrupt" | "cancel" | "disk" | "lost" | "stop";
 
 /**
  * A run that this daemon carries: its journal, the state folded from it, and the handles that can't be folded
@@ -22,16 +22,24 @@ export class LiveRun {
   readonly run: RunId;
   readonly deps: Dependencies;
   readonly #journal: RunJournal;
-  #state: RunState;
-  #commits: Promise<unknown> = Promise.resolve();
+  readonly #commits: Commits;
+  readonly #leaving = new AbortController();
   #waiters: (() => void)[] = [];
   #step = new AbortController();
 
+  /** Commands of people that run in the sandbox now, by action id. */
+  readonly persons = new Map<string, PersonsCommand>();
   sandbox: GatedSandbox | undefined;
+  /** Resolves when the sandbox could not be reached any more, and is now either attached again or lost. */
+  fate: Promise<void> = Promise.resolve();
   model: Model | undefined;
   policies: readonly Policy[] | undefined;
   cancelled = false;
   stopping = false;
+  /** This daemon has given the run up, since nothing of it can be journalled. */
+  givenUp = false;
+  /** Why the sandbox of the journal is lost; to be journalled before anything else. */
+  unattached: string | undefined;
   /** Bytes on disk, once they are more than the sandbox may have. */
   overDisk: number | undefined;
 
@@ -39,11 +47,11 @@ export class LiveRun {
     this.deps = deps;
     this.run = journal.run;
     this.#journal = journal;
-    this.#state = state;
+    this.#commits = new Commits(deps, journal, state, this.#leaving.signal, () => this.#wake());
   }
 
   get state(): RunState {
-    return this.#state;
+    return this.#commits.state;
   }
 
   /** Aborted when the step under way is to stop; its reason is a {@link StopReason}. */
@@ -51,39 +59,32 @@ export class LiveRun {
     return this.#step.signal;
   }
 
-  /**
-   * Appends what `decide` makes of the state as it stands when all earlier commits are done, with secrets
-   * redacted (J6), and folds it in. Resolves with the events when they are as durable as asked.
-   */
-  commit(
-    durability: Durability,
-    decide: (state: RunState) => readonly NewEvent[],
-  ): Promise<readonly JournalEvent[]> {
-    const committed = this.#commits.then(async () => {
-      const events = decide(this.#state).flatMap((event) => this.#redacted(event));
-      if (events.length === 0) return [];
-      const appended = await this.#journal.append(this.#state.seq, events, durability);
-      this.#state = appended.reduce(evolve, this.#state);
-      this.#wake();
-      return appended;
-    });
-    this.#commits = committed.catch(() => undefined);
-    return committed;
+  /** @see Commits.commit */
+  commit: Commits["commit"] = (durability, decide) => this.#commits.commit(durability, decide);
+
+  /** @see Commits.command */
+  command: Commits["command"] = (decide) => this.#commits.command(decide);
+
+  /** Set when the journal was found to be gone. */
+  get broken(): JournalUnwritable | undefined {
+    return this.#commits.broken;
   }
 
-  #redacted(event: NewEvent): NewEvent[] {
-    const { value, found } = this.deps.redactor.value(event.data);
-    if (found.length === 0) return [event];
-    const notes = found.map(
-      ({ kind, count }): NewEvent => ({ type: "data.redacted", data: { kind, place: event.type, count } }),
-    );
-    return [{ ...event, data: value } as NewEvent, ...notes];
+  giveUp(): void {
+    this.givenUp = true;
+    this.#wake();
   }
+
+  /** @see Commits.whenRoom */
+  whenRoom: Commits["whenRoom"] = (write) => this.#commits.whenRoom(write);
 
   /** Ends the step under way; the next one gets a fresh signal. */
   stopStep(reason: StopReason): void {
     if (reason === "cancel") this.cancelled = true;
-    if (reason === "stop") this.stopping = true;
+    if (reason === "stop") {
+      this.stopping = true;
+      this.#leaving.abort();
+    }
     this.#step.abort(reason);
     // What an action has printed and what it goes on to do stays with the runner, for the next daemon to ask.
     if (this.stopping) this.sandbox?.detach();
@@ -105,9 +106,9 @@ export class LiveRun {
     return this.signal.aborted ? Promise.resolve() : this.#woken(ms);
   }
 
-  /** Resolves when the run has ended, or is left to the next daemon. */
+  /** Resolves when the run has ended, or this daemon carries it no more. */
   async ended(): Promise<void> {
-    while (!this.#state.ended && !this.stopping) await this.#woken();
+    while (!this.state.ended && !this.stopping && !this.givenUp) await this.#woken();
   }
 
   #woken(ms?: number): Promise<void> {
@@ -122,7 +123,7 @@ export class LiveRun {
 
   async close(): Promise<void> {
     this.sandbox?.detach();
-    await this.#commits;
+    await this.#commits.settled();
     await this.#journal.close();
   }
 }

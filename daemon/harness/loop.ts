@@ -1,42 +1,73 @@
-import { JournalUnwritable } from "../journal/port.ts";
+import { BlobDamaged, BlobMissing, JournalUnwritable } from "../journal/port.ts";
 import type { Ending } from "../protocol/events.ts";
 import { next, type Step } from "../run/next.ts";
 import { EngineError, EngineUnreachable, SandboxLost } from "../sandbox/gate.ts";
 import { overDisk, watchDisk } from "./disk-watch.ts";
+import { stopped } from "./engine-wait.ts";
 import type { LiveRun } from "./live-run.ts";
 import { checkAcceptance } from "./steps/acceptance.ts";
 import { act, judgeAction, settle } from "./steps/act.ts";
-import { awaitApproval, requestApproval } from "./steps/approval.ts";
+import { approvalPatience, requestApproval, settleApproval } from "./steps/approval.ts";
 import { endRun } from "./steps/end.ts";
 import { bindPolicy, ingestWorkspace, startSandbox } from "./steps/set-up.ts";
 import { askModel } from "./steps/turn.ts";
 
-/** Milliseconds between attempts while the disk refuses. */
-const DISK_RETRY_MS = 2_000;
-/** Milliseconds the engine has to say why a sandbox is gone. */
-const LOSS_MS = 5_000;
+/** Why a run's loop came back: nothing is left to do, or only a person can bring the run on. */
+export type Standing = "over" | "waits";
 
-/** The life of a run: ask the state what comes next, do it, until nothing does. */
-export async function live(run: LiveRun): Promise<void> {
+/** The life of a run: ask the state what comes next, do it, until nothing does or a person is waited for. */
+export async function live(run: LiveRun): Promise<Standing> {
   const unwatch = watchDisk(run);
   try {
-    await steps(run);
+    return await steps(run);
+  } catch (error) {
+    if (!(error instanceof JournalUnwritable) || run.stopping) throw error;
+    await giveUp(run, error);
+    return "over";
   } finally {
     unwatch();
   }
 }
 
-async function steps(run: LiveRun): Promise<void> {
+async function steps(run: LiveRun): Promise<Standing> {
   while (!run.stopping) {
+    if (run.broken) throw run.broken;
     run.freshStep();
+    if (run.unattached !== undefined) await noteLoss(run, run.unattached);
     const step = nextStep(run);
-    if (step.do === "nothing") return;
+    if (step.do === "nothing") return "over";
+    if (step.do === "rest" || patience(run, step) !== undefined) return "waits";
     try {
       await perform(run, step);
     } catch (error) {
       await handle(run, error);
     }
   }
+  return "over";
+}
+
+/**
+ * Resolves when a run that waits for a person has something to do again: an answer, an approval's time over, a
+ * cancellation. Other changes, such as what people do in its shell, bring nothing on.
+ */
+export async function mayGoOn(run: LiveRun): Promise<void> {
+  const unwatch = watchDisk(run);
+  try {
+    while (!run.stopping && !run.broken && run.unattached === undefined) {
+      run.freshStep();
+      const ms = patience(run, nextStep(run));
+      if (ms === undefined) return;
+      await run.changed(Number.isFinite(ms) ? ms : undefined);
+    }
+  } finally {
+    unwatch();
+  }
+}
+
+/** Milliseconds in which only a person can bring the run on; undefined: there is something to do. */
+function patience(run: LiveRun, step: Step): number | undefined {
+  if (step.do === "rest") return Number.POSITIVE_INFINITY;
+  return step.do === "await-approval" ? approvalPatience(run, step.approval) : undefined;
 }
 
 function nextStep(run: LiveRun): Step {
@@ -49,7 +80,7 @@ function nextStep(run: LiveRun): Step {
   return step;
 }
 
-function perform(run: LiveRun, step: Exclude<Step, { do: "nothing" }>): Promise<unknown> {
+function perform(run: LiveRun, step: Exclude<Step, { do: "nothing" | "rest" }>): Promise<unknown> {
   switch (step.do) {
     case "bind-policy":
       return bindPolicy(run);
@@ -66,7 +97,7 @@ function perform(run: LiveRun, step: Exclude<Step, { do: "nothing" }>): Promise<
     case "request-approval":
       return requestApproval(run, step.action);
     case "await-approval":
-      return awaitApproval(run, step.approval);
+      return settleApproval(run, step.approval);
     case "act":
       return act(run, step.action);
     case "settle":
@@ -77,51 +108,62 @@ function perform(run: LiveRun, step: Exclude<Step, { do: "nothing" }>): Promise<
       return run.commit("written", () => [{ type: "limit.reached", data: step.reached }]);
     case "end":
       return endRun(run, step.ending);
-    case "rest":
-      return run.changed();
   }
 }
 
-/** What a step's failure means for the run: nothing, a wait, a lost sandbox, or its end. */
+/**
+ * Nothing of the run can be journalled any more, so this daemon does nothing more of it (J1). When its journal is
+ * gone, so is all that a sandbox would be kept for; otherwise the next start may take it up.
+ */
+async function giveUp(run: LiveRun, refusal: JournalUnwritable): Promise<void> {
+  const { log, notices } = run.deps;
+  const gone = refusal.why === "gone";
+  const next = gone
+    ? "Its sandbox was removed. `caisson rm` takes it off the list."
+    : "The next start of the daemon tries again.";
+  const detail = `The run was stopped: ${refusal.message} ${next}`;
+  log.error({ run: run.run, error: refusal.message }, "the run is given up: nothing of it can be journalled");
+  const { sandbox } = run;
+  run.sandbox = undefined;
+  notices.set(run.run, { kind: "stopped", detail });
+  run.giveUp();
+  if (gone) await sandbox?.destroy().catch((failure: unknown) => leftBehind(run, failure));
+  else sandbox?.detach();
+}
+
+/** The sandbox is gone for good: that is journalled, and what is left of it removed, which no run waits for. */
+async function noteLoss(run: LiveRun, reason: string): Promise<void> {
+  const { log, sandboxes } = run.deps;
+  run.unattached = undefined;
+  const sandbox = run.state.sandbox?.sandbox;
+  if (sandbox === undefined) return;
+  log.warn({ run: run.run, sandbox, reason }, "the sandbox was lost");
+  await run.commit("synced", () => [{ type: "sandbox.lost", data: { sandbox, reason } }]);
+  void sandboxes.remove(sandbox).catch((failure: unknown) => leftBehind(run, failure));
+}
+
+function leftBehind(run: LiveRun, failure: unknown): void {
+  const fields = { run: run.run, error: String(failure) };
+  run.deps.log.warn(fields, "what is left of the sandbox could not be removed");
+}
+
+/** What a step's failure means for the run: nothing, a lost sandbox, or its end. */
 async function handle(run: LiveRun, error: unknown): Promise<void> {
   const { log } = run.deps;
   if (run.signal.aborted) return;
-  if (error instanceof JournalUnwritable) {
-    log.error(
-      { run: run.run, error: error.message },
-      "the journal can't be written; the run waits and tries again",
-    );
-    return run.changed(DISK_RETRY_MS);
-  }
-  const { sandbox } = run.state;
-  if (error instanceof SandboxLost && sandbox) {
-    const reason = await lossOf(run, error);
-    log.warn({ run: run.run, sandbox: sandbox.sandbox, reason }, "the sandbox was lost");
-    await run.commit("synced", () => [{ type: "sandbox.lost", data: { sandbox: sandbox.sandbox, reason } }]);
-    return;
-  }
+  if (error instanceof JournalUnwritable && error.why === "gone") throw error;
+  // Attached again, the step is taken up anew; lost, the loop journals that first.
+  if (error instanceof SandboxLost && run.state.sandbox) return Promise.race([run.fate, stopped(run)]);
   log.error({ run: run.run, error: String(error), stack: (error as Error).stack }, "the run fails");
   await endRun(run, endingOf(error));
-}
-
-/** Why the sandbox is gone, as the engine tells it; what may be left of it is removed. */
-async function lossOf(run: LiveRun, error: SandboxLost): Promise<string> {
-  const lost = run.sandbox;
-  run.sandbox = undefined;
-  if (!lost) return error.message;
-  const patience = new Promise<string>((resolve) => setTimeout(resolve, LOSS_MS, error.message).unref());
-  const reason = await Promise.race([lost.lost, patience]);
-  await lost.destroy().catch((failure: unknown) => {
-    run.deps.log.warn(
-      { run: run.run, error: String(failure) },
-      "what is left of the sandbox could not be removed",
-    );
-  });
-  return reason;
 }
 
 function endingOf(error: unknown): Ending {
   const engine = error instanceof EngineError || error instanceof EngineUnreachable;
   const reason = error instanceof Error ? error.message : String(error);
+  if (error instanceof BlobMissing || error instanceof BlobDamaged) {
+    const detail = `A part of the journal is gone: ${reason}. The run can't go on without it; the rest is kept.`;
+    return { type: "run.failed", code: "journal_damaged", reason: detail };
+  }
   return { type: "run.failed", code: engine ? "sandbox" : "internal", reason };
 }

@@ -16,8 +16,16 @@ export interface Performing extends PerformContext {
   settled(): Promise<void>;
 }
 
+/** Who may stop an action's process while it runs; returns the function that lets go of it. */
+export type Hold = (process: SandboxProcess) => () => void;
+
 /** What an allowed action may use: processes under its permit, and earlier outputs. */
-export function performing(run: LiveRun, action: string, permit: Permit): Performing {
+export function performing(
+  run: LiveRun,
+  action: string,
+  permit: Permit,
+  hold: Hold = (process) => stopOnSignal(run, process),
+): Performing {
   const sandbox = sandboxOf(run);
   const { deps } = run;
   const started: string[] = [];
@@ -29,10 +37,11 @@ export function performing(run: LiveRun, action: string, permit: Permit): Perfor
     const tell = (stream: "stdout" | "stderr", data: string) => {
       if (!quiet && data !== "") deps.live.emit({ type: "live", run: run.run, action, stream, data });
     };
-    const letGo = stopOnSignal(run, process);
+    const letGo = hold(process);
     try {
       return await collect(process, process.id === action ? store : undefined, {
         onText: (stream, text) => tell(stream, streams[stream].push(text)),
+        whenRoom: (write) => run.whenRoom(write),
         ...(keepBytes === undefined ? {} : { keepBytes }),
       });
     } finally {

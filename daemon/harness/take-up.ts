@@ -3,11 +3,13 @@ import { evolve } from "../run/evolve.ts";
 import { initialState } from "../run/state.ts";
 import { EngineUnreachable } from "../sandbox/gate.ts";
 import type { Dependencies } from "./dependencies.ts";
+import { isEngineAway } from "./engine-wait.ts";
+import { hold, regain } from "./hold.ts";
 import { LiveRun } from "./live-run.ts";
 
 /**
  * A run as an earlier daemon left it: its state from the journal, its sandbox attached again. A sandbox that is
- * gone, or does not answer, is lost to its own run and no other (S6).
+ * gone, or does not answer, is lost to its own run and no other (S6): the run's loop journals that.
  * @throws JournalDamaged, JournalMissing, EngineUnreachable
  */
 export async function takeUp(deps: Dependencies, id: RunId): Promise<LiveRun> {
@@ -19,22 +21,17 @@ export async function takeUp(deps: Dependencies, id: RunId): Promise<LiveRun> {
   return run;
 }
 
-async function reattach(run: LiveRun, sandbox: string): Promise<void> {
-  const { sandboxes, log } = run.deps;
-  let reason = "it did not outlive the daemon";
+async function reattach(run: LiveRun, id: string): Promise<void> {
+  const gone = "it did not outlive the daemon";
   try {
-    run.sandbox = await sandboxes.reattach(sandbox);
+    const sandbox = await run.deps.sandboxes.reattach(id);
+    if (sandbox) hold(run, sandbox);
+    else run.unattached = gone;
   } catch (error) {
     if (error instanceof EngineUnreachable) throw error;
-    reason = `it does not answer any more: ${error instanceof Error ? error.message : String(error)}`;
+    // An engine that hangs tells nothing of the sandbox: it is asked again while the other runs go on.
+    if (isEngineAway(error)) run.fate = regain(run, id, gone);
+    else
+      run.unattached = `it does not answer any more: ${error instanceof Error ? error.message : String(error)}`;
   }
-  if (run.sandbox) return;
-  log.warn({ run: run.run, sandbox, reason }, "the sandbox was lost");
-  await run.commit("synced", () => [{ type: "sandbox.lost", data: { sandbox, reason } }]);
-  await sandboxes.remove(sandbox).catch((error: unknown) => {
-    log.warn(
-      { run: run.run, sandbox, error: String(error) },
-      "what is left of the sandbox could not be removed",
-    );
-  });
 }

@@ -5,11 +5,14 @@ import {
   JournalDamaged,
   JournalMissing,
   JournalUnwritable,
+  refusalOf,
 } from "../journal/port.ts";
 import { CaissonError, type ErrorCode } from "../protocol/errors.ts";
 
 /** Issues of one refused input that are shown; the rest would only be noise. */
 const SHOWN_ISSUES = 20;
+/** Characters of one issue's path or message that are shown: both may repeat what the client sent. */
+const SHOWN_CHARACTERS = 300;
 
 /** What of the daemon's log the HTTP room uses; pino fits. Never given a token, a body or a header. */
 export interface Log {
@@ -33,10 +36,25 @@ export function toCaissonError(error: unknown): CaissonError {
       "The body is larger than the daemon takes; nothing was kept.",
       cause,
     );
+  const refusal = refusalOf(error);
+  if (refusal === "full")
+    return new CaissonError(
+      "disk_full",
+      "The disk with the daemon's home is full, so nothing was changed. Free some space and try again.",
+      cause,
+    );
+  if (refusal === "read-only")
+    return new CaissonError(
+      "disk_full",
+      "The disk with the daemon's home is read-only, so nothing was changed. Make it writable and try again.",
+      cause,
+    );
+  if (error instanceof JournalUnwritable && refusal === "gone")
+    return new CaissonError("journal_damaged", error.message, cause);
   if (error instanceof JournalUnwritable)
     return new CaissonError(
       "disk_full",
-      "The disk refused the write, so nothing was changed. Free some space and try again.",
+      "The disk refused the write, so nothing was changed. The daemon's log says more; try again.",
       cause,
     );
   if (isClientError(error))
@@ -65,8 +83,12 @@ export function parsed<T>(
   if (result.success) return result.data;
   const errors = result.error.issues
     .slice(0, SHOWN_ISSUES)
-    .map((issue) => ({ path: issue.path.join("."), message: issue.message }));
+    .map((issue) => ({ path: shown(issue.path.join(".")), message: shown(issue.message) }));
   const first = errors[0];
   const where = first === undefined ? "" : ` ${first.path === "" ? what : first.path}: ${first.message}.`;
   throw new CaissonError(code, `The ${what} is not valid.${where} Nothing was changed.`, { errors });
+}
+
+function shown(text: string): string {
+  return text.length <= SHOWN_CHARACTERS ? text : `${text.slice(0, SHOWN_CHARACTERS)}…`;
 }

@@ -139,6 +139,7 @@ class FileBlobs implements BlobStore {
     const incoming = join(this.#folder, `${INCOMING}${randomUUID()}`);
     try {
       await this.#faults?.at("blob.before-write");
+      await makeFolder(this.#folder);
       const hash = await filled(incoming, write);
       await this.#faults?.at("blob.after-write");
       await makeFolder(this.#shelf(hash));

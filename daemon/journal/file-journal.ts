@@ -68,6 +68,8 @@ class FileJournal implements Journal {
 
   async create(run: RunId): Promise<RunJournal> {
     return this.#claim(run, async () => {
+      // Somebody may have removed the folder of all runs; then those in it are lost, and new ones are not.
+      await makeFolder(this.#folder);
       await mkdir(this.#folderOf(run), { mode: 0o700 });
       const file = await open(this.#pathOf(run), "wx", 0o600);
       await file.close();
@@ -141,12 +143,17 @@ class FileJournal implements Journal {
   }
 
   async remove(run: RunId): Promise<void> {
-    await this.#writers.get(run)?.close();
+    await this.#writers
+      .get(run)
+      ?.close()
+      .catch(() => undefined);
     const leaving = join(this.#folder, `${REMOVED}${run}`);
     try {
       await rename(this.#folderOf(run), leaving);
     } catch (error) {
-      throw hasCode(error, "ENOENT") ? new JournalMissing(`run ${run} has no journal`) : error;
+      if (!hasCode(error, "ENOENT")) throw error;
+      this.#tell(this.#removalListeners, (listener) => listener(run));
+      throw new JournalMissing(`run ${run} has no journal`);
     }
     await syncFolder(this.#folder);
     await rm(leaving, { recursive: true, force: true });

@@ -1,19 +1,20 @@
 import { createReadStream } from "node:fs";
 import { type FileHandle, mkdir, open, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { writeWhole } from "./folders.ts";
 import type { OutputStore, OutputStream, StoredOutput, StoredPiece } from "./output-store.ts";
-import { JournalUnwritable } from "./port.ts";
+import { type Faults, JournalUnwritable } from "./port.ts";
 
 /** Before each piece: one byte that names the stream, four with the length, big-endian. */
 const HEADER_BYTES = 5;
 const STREAMS: readonly OutputStream[] = ["stdout", "stderr"];
 
 /** Keeps each action's output in `<home>/runs/<run>/output/<action>`. */
-export function createFileOutputStore(home: string): OutputStore {
+export function createFileOutputStore(home: string, faults?: Faults): OutputStore {
   const pathOf = (run: string, action: string) => join(home, "runs", run, "output", action);
   return {
-    create: (run, action) => new FileOutput(pathOf(run, action)),
-    open: (run, action) => FileOutput.open(pathOf(run, action)),
+    create: (run, action) => new FileOutput(pathOf(run, action), faults),
+    open: (run, action) => FileOutput.open(pathOf(run, action), faults),
   };
 }
 
@@ -22,12 +23,15 @@ class FileOutput implements StoredOutput {
   readonly #path: string;
   #file: FileHandle | undefined;
   #length = 0;
-  constructor(path: string) {
+  readonly #faults: Faults | undefined;
+
+  constructor(path: string, faults: Faults | undefined) {
     this.#path = path;
+    this.#faults = faults;
   }
 
-  static async open(path: string): Promise<FileOutput> {
-    const output = new FileOutput(path);
+  static async open(path: string, faults: Faults | undefined): Promise<FileOutput> {
+    const output = new FileOutput(path, faults);
     for await (const piece of output.#pieces()) {
       output.stored[piece.stream] += piece.bytes.length;
       output.#length += HEADER_BYTES + piece.bytes.length;
@@ -45,10 +49,13 @@ class FileOutput implements StoredOutput {
     try {
       const file = await this.#opened();
       const block = Buffer.concat(parts);
-      await file.write(block, 0, block.length, this.#length);
+      await this.#faults?.at("output.before-write");
+      await writeWhole(file, block, this.#length);
+      await this.#faults?.at("output.after-write");
       this.#length += block.length;
     } catch (error) {
-      throw new JournalUnwritable("the action's output could not be stored", { cause: error });
+      const said = error instanceof Error ? error.message : String(error);
+      throw new JournalUnwritable(`the action's output could not be stored: ${said}`, { cause: error });
     }
     for (const { stream, bytes } of pieces) this.stored[stream] += bytes.length;
   }

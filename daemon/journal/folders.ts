@@ -1,4 +1,4 @@
-import { mkdir, open } from "node:fs/promises";
+import { type FileHandle, mkdir, open } from "node:fs/promises";
 
 /** A folder only the daemon's user may look into. */
 export async function makeFolder(path: string): Promise<void> {
@@ -12,6 +12,15 @@ export async function syncFolder(path: string): Promise<void> {
     await folder.sync();
   } finally {
     await folder.close();
+  }
+}
+
+/** Writes all of it: a disk that has little room left takes a part, and refuses only the next write. */
+export async function writeWhole(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let written = 0; written < bytes.length; ) {
+    const { bytesWritten } = await file.write(bytes, written, bytes.length - written, position + written);
+    if (bytesWritten === 0) throw new Error("the system wrote nothing");
+    written += bytesWritten;
   }
 }
 

@@ -1,6 +1,6 @@
 import fs from "node:fs";
-import { hasCode } from "./folders.ts";
-import { JournalUnwritable } from "./port.ts";
+import type { JournalEvent } from "../protocol/events.ts";
+import { JournalUnwritable, type Refusal, refusalOf } from "./port.ts";
 
 /** Linux: a write is on disk when it returns, one round trip instead of two. Elsewhere it promises less. */
 const O_DSYNC = process.platform === "linux" ? fs.constants.O_DSYNC : undefined;
@@ -197,7 +197,9 @@ export class JournalFile {
 }
 
 function replaced(path: string): JournalUnwritable {
-  return new JournalUnwritable(`${path} was removed or replaced; put it back, or remove the run`);
+  return new JournalUnwritable(`${path} was removed or replaced; put it back, or remove the run`, {
+    why: "gone",
+  });
 }
 
 function writeAll(fd: number, bytes: Buffer, position: number): Promise<void> {
@@ -223,14 +225,23 @@ function call<T = void>(
   });
 }
 
+const REASONS: Readonly<Partial<Record<Refusal, string>>> = {
+  full: "the disk is full; free some space and go on",
+  "read-only": "the disk is read-only; make it writable and go on",
+  gone: "it was removed or replaced; put it back, or remove the run",
+};
+
 /** The sentence for a person whose journal could not be written. */
-export function unwritable(run: string, error: unknown): JournalUnwritable {
-  const why = hasCode(error, "ENOSPC")
-    ? "the disk is full; free some space and go on"
-    : error instanceof Error
-      ? error.message
-      : String(error);
-  return new JournalUnwritable(`journal of run ${run}: ${why}. Everything journalled before is kept.`, {
+export function unwritable(
+  run: string,
+  error: unknown,
+  appended?: readonly JournalEvent[],
+): JournalUnwritable {
+  const why = refusalOf(error);
+  const said = error instanceof Error ? error.message : String(error);
+  const reason = error instanceof JournalUnwritable ? said : (REASONS[why] ?? said);
+  return new JournalUnwritable(`journal of run ${run}: ${reason}. Everything journalled before is kept.`, {
     cause: error,
+    ...(appended === undefined ? {} : { appended }),
   });
 }

@@ -88,6 +88,10 @@ export const JOURNAL_FAULT_POINTS = [
   "blob.before-write",
   "blob.after-write",
   "blob.after-sync",
+  "output.before-write",
+  "output.after-write",
+  "catalogue.before-write",
+  "catalogue.after-write",
 ] as const;
 
 /** Milliseconds since the epoch. */
@@ -150,6 +154,7 @@ export function refusalOf(error: unknown): Refusal {
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   return REFUSALS[code] ?? "failed";
 }
+
 export class EventTooLarge extends Error {
   override readonly name = "EventTooLarge";
 }

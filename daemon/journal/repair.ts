@@ -1,6 +1,7 @@
 import { open } from "node:fs/promises";
 import { sealEvent, sha256 } from "../protocol/chain.ts";
 import type { JournalEvent } from "../protocol/events.ts";
+import { writeWhole } from "./folders.ts";
 import type { Mark } from "./scan.ts";
 
 /**
@@ -26,7 +27,7 @@ export async function repairJournal(
   const offset = mark.offset + line.length;
   const file = await open(path, "r+");
   try {
-    if (line.length > 0) await file.write(line, 0, line.length, mark.offset);
+    await writeWhole(file, line, mark.offset);
     await file.truncate(offset);
     await file.datasync();
   } finally {

@@ -227,9 +227,7 @@ export class JournalWriter implements RunJournal {
         if (faults) await this.#fault("after-sync");
         for (const waiter of waiters) waiter.resolve(waiter.events);
       } catch (error) {
-        const { message } = unwritable(this.run, error);
-        const reason = new JournalUnwritable(message, { cause: error, appended: true });
-        for (const waiter of waiters) waiter.reject(reason);
+        for (const waiter of waiters) waiter.reject(unwritable(this.run, error, waiter.events));
       }
     } while (this.#waiters.length > 0);
     this.#syncing = undefined;

@@ -42,6 +42,13 @@ export const PlanNode = z.object({
 });
 export type PlanNode = z.infer<typeof PlanNode>;
 
+/** Where a run comes from. A fork restores a checkpoint; a sequel (`continues`) has the parent's words, not its files. */
+export const Parent = z.object({
+  run: RunId,
+  seq: Seq,
+  checkpoint: CheckpointId.optional().describe("Absent: the parent's files were not restored."),
+});
+
 /** How a run is about to end, on disk before its sandbox goes. */
 export const Ending = z.discriminatedUnion("type", [
   z.object({ type: z.literal("run.completed"), summary: Text }),
@@ -63,6 +70,15 @@ const Outcome = {
     .array(z.object({ path: z.string(), reason: z.string() }))
     .optional()
     .describe("Paths that may have changed and can't stand in a patch, the first hundred."),
+  kept: z
+    .object({
+      archive: BlobReference.describe("A tar of them."),
+      files: count,
+      leftOut: count.describe("Beyond 64 MiB together, or holding a secret."),
+    })
+    .optional()
+    .describe("Files and symlinks that are new or changed, git-ignored ones too; absent if there are none."),
+  keptError: z.string().optional().describe("Why they could not be kept."),
 };
 
 /** The data of every event type. Later parts of the daemon add behaviour, not shapes. */
@@ -84,7 +100,8 @@ export const EVENT_DATA = {
     context: z.object({ strategy: z.string().optional(), budgetTokens: z.number().optional() }).optional(),
     yesTo: z.array(z.string()),
     continues: RunId.optional(),
-    parent: z.object({ run: RunId, seq: Seq, checkpoint: CheckpointId }).optional(),
+    parent: Parent.optional(),
+    recap: Text.optional().describe("What the model is told of the run that this one continues."),
     history: BlobReference.optional().describe("A fork's: the events it starts from, one a line."),
   }),
   "policy.bound": z.object({
@@ -166,6 +183,7 @@ export const EVENT_DATA = {
     tool: z.string(),
     input: z.unknown(),
     toolUse: z.string().optional().describe("The id of the model's tool_use block."),
+    by: z.literal("person").optional().describe("A person's own command; absent: the model's proposal."),
   }),
   "action.judged": Verdict.extend({ action: ActionId, effect: Effect.optional() }),
   "approval.requested": z.object({
@@ -177,6 +195,10 @@ export const EVENT_DATA = {
     reason: z.string(),
     binding: Sha256.describe("Digest of the exact action, working directory and policy hash (P3)."),
     expiresAt: Timestamp,
+    alike: z
+      .array(ActionId)
+      .optional()
+      .describe("All actions alike that were asked at this moment, this one too; absent: this one alone."),
   }),
   "approval.decided": z.object({
     approval: ApprovalId,
@@ -199,6 +221,10 @@ export const EVENT_DATA = {
     droppedBytes: count.optional().describe("Output beyond what is kept, counted."),
     stateSaved: z.boolean().optional(),
     leftRunning: count.optional(),
+    directory: z
+      .string()
+      .optional()
+      .describe("Where a person's shell is after the command, quoted as bash quotes it."),
     durationMs: milliseconds,
   }),
   "action.unknown": z.object({ action: ActionId, reason: z.string() }),
@@ -283,7 +309,11 @@ export const EVENT_DATA = {
     ),
   }),
   "run.interrupted": z.object({ by: z.enum(["person", "daemon"]), reason: z.string().optional() }),
-  "run.resumed": z.object({ by: z.enum(["person", "daemon"]), reason: z.string().optional() }),
+  "run.resumed": z.object({
+    by: z.enum(["person", "daemon"]),
+    reason: z.string().optional(),
+    waitedMs: milliseconds.optional().describe("Time before this event in which nothing could be journalled."),
+  }),
   "journal.repaired": z.object({ cutBytes: count, cutHash: Sha256 }),
   "limit.reached": z.object({ limit: LimitName, value: z.number(), used: z.number() }),
   "run.completed": z.object({ summary: Text }),

@@ -24,11 +24,21 @@ export const LiveFrame = z.object({
 });
 export type LiveFrame = z.infer<typeof LiveFrame>;
 
+/** What keeps a run from going on and can't be journalled now; sent again to whoever catches up while it holds. */
+export const NoticeFrame = z.object({
+  type: z.literal("notice"),
+  run: RunId,
+  waitingFor: z.string(),
+  detail: z.string(),
+});
+export type NoticeFrame = z.infer<typeof NoticeFrame>;
+
 export const ServerFrame = z.discriminatedUnion("type", [
   z.object({ type: z.literal("hello"), protocol: z.literal(PROTOCOL) }),
   z.object({ type: z.literal("event"), run: RunId, event: JournalEvent }),
   z.object({ type: z.literal("caught-up"), run: RunId, seq: Seq }),
   LiveFrame,
+  NoticeFrame,
   z.object({ type: z.literal("error"), code: ErrorCode, run: z.string().optional(), detail: z.string() }),
 ]);
 export type ServerFrame = z.infer<typeof ServerFrame>;

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { ModelChoice } from "./events.ts";
+import { ModelChoice, Parent } from "./events.ts";
 import { ActionId, ApprovalId, CheckpointId, RunId, Seq, Sha256, Timestamp } from "./ids.ts";
 import { Text } from "./text.ts";
 import { Match, Verdict } from "./verdicts.ts";
@@ -37,9 +37,10 @@ export const RunView = z.object({
   endedAt: Timestamp.optional(),
   model: ModelChoice,
   policy: z.object({ name: z.string(), hash: Sha256.optional() }),
-  parent: z.object({ run: RunId, seq: Seq, checkpoint: CheckpointId }).optional(),
+  parent: Parent.optional(),
   usage: Usage,
   waitingFor: z.string().optional().describe("Approval id, question id, or what else the run waits for."),
+  notice: z.string().optional().describe("What the run waits for outside of it, such as room on the disk."),
   failure: z.object({ code: z.string(), reason: z.string() }).optional(),
 });
 export type RunView = z.infer<typeof RunView>;
@@ -54,6 +55,10 @@ export const ApprovalView = z.object({
   reason: z.string(),
   askedAt: Timestamp,
   expiresAt: Timestamp,
+  alike: z
+    .array(ActionId)
+    .optional()
+    .describe("Actions alike that were asked together with this one, this one too."),
   decision: z
     .object({
       decision: z.enum(["allow", "deny"]),

@@ -70,8 +70,18 @@ function used(state: RunState, change: Partial<RunState["used"]>): Partial<RunSt
 }
 
 function onAction(state: RunState, action: string, change: Partial<ActionState>): Partial<RunState> {
+  const own = state.persons.get(action);
+  if (own) return { persons: personsAfter(state, { ...own, ...change }) };
   const actions = state.branch.actions.map((one) => (one.action === action ? { ...one, ...change } : one));
   return branchOf(state, { actions });
+}
+
+/** A person's action is kept until it has an outcome. */
+function personsAfter(state: RunState, changed: ActionState): RunState["persons"] {
+  const persons = new Map(state.persons);
+  if (changed.stage === "finished" || changed.stage === "unknown") persons.delete(changed.action);
+  else persons.set(changed.action, changed);
+  return persons;
 }
 
 function onApproval(
@@ -98,7 +108,10 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
   "sandbox.lost": (_, event) => ({ sandbox: undefined, lost: event.data }),
   "sandbox.stopped": (_, event) => ({ sandbox: undefined, stopped: event.data }),
   "run.interrupted": () => ({ interrupted: true }),
-  "run.resumed": () => ({ interrupted: false }),
+  "run.resumed": (state, event) => ({
+    interrupted: false,
+    waitedMs: state.waitedMs + (event.data.waitedMs ?? 0),
+  }),
   "limit.reached": (_, event) => ({ limit: event.data }),
   "run.completed": (_, event) => ({ ended: event }),
   "run.failed": (_, event) => ({ ended: event }),
@@ -137,10 +150,12 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
     }),
 
   "action.proposed": (state, event) => {
-    const { action, turn, tool, input } = event.data;
+    const { action, turn, tool, input, by } = event.data;
     const proposed: ActionState = { action, turn, tool, input, stage: "proposed" };
     return {
-      ...branchOf(state, { actions: [...state.branch.actions, proposed] }),
+      ...(by === "person"
+        ? { persons: personsAfter(state, proposed) }
+        : branchOf(state, { actions: [...state.branch.actions, proposed] })),
       lastAction: Math.max(state.lastAction, Number(action.slice(1))),
     };
   },
@@ -155,7 +170,7 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
     };
   },
   "approval.requested": (state, event) => {
-    const { approval: id, action, tool, input, rule, reason, binding, expiresAt } = event.data;
+    const { approval: id, action, tool, input, rule, reason, binding, expiresAt, alike } = event.data;
     const run = state.submitted?.data.run ?? "";
     const approval = {
       id,
@@ -169,6 +184,7 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
       expiresAt,
       askedAt: event.at,
       revoked: false,
+      ...(alike ? { alike } : {}),
     };
     return {
       approvals: new Map(state.approvals).set(id, approval),
@@ -189,7 +205,7 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
   }),
   "action.started": (state, event) => ({
     ...onAction(state, event.data.action, { stage: "started" }),
-    ...used(state, { actions: state.used.actions + 1 }),
+    ...(state.persons.has(event.data.action) ? {} : used(state, { actions: state.used.actions + 1 })),
   }),
   "action.finished": (state, event) =>
     onAction(state, event.data.action, { stage: "finished", finished: event.data }),

@@ -3,6 +3,7 @@ import type { ErrorCode } from "../protocol/errors.ts";
 import type { JournalEvent } from "../protocol/events.ts";
 import { CLOSE, ClientFrame, type LiveFrame, type ServerFrame } from "../protocol/frames.ts";
 import type { RunId } from "../protocol/ids.ts";
+import type { Notice } from "../protocol/notices.ts";
 import type { StreamLimits } from "./limits.ts";
 import { Outbox, type Wire } from "./outbox.ts";
 import { type Sink, Subscription } from "./subscription.ts";
@@ -18,6 +19,7 @@ export interface ConnectionSettings {
   readonly limits: StreamLimits;
   /** The event frame, encoded; the hub encodes once for all connections. */
   readonly frameOf: (run: RunId, event: JournalEvent) => Uint8Array;
+  readonly noticeOf: (run: RunId) => Notice | undefined;
 }
 
 /** One authorised client: its subscriptions, and what it is sent. */
@@ -47,7 +49,11 @@ export class Connection {
       },
       room: () => outbox.room(),
       event: (run, event) => outbox.send(settings.frameOf(run, event)),
-      caughtUp: (run, seq) => this.#send({ type: "caught-up", run, seq }),
+      caughtUp: (run, seq) => {
+        this.#send({ type: "caught-up", run, seq });
+        const notice = settings.noticeOf(run);
+        if (notice) this.#notice(run, notice);
+      },
       failed: (run, code, detail) => this.#error(code, detail, run),
     };
     this.#send({ type: "hello", protocol: 1 });
@@ -74,6 +80,22 @@ export class Connection {
     if (!this.#subscriptions.has(run)) return;
     this.#unsubscribe(run);
     this.#error("unknown_run", "The run was deleted.", run);
+  }
+
+  /** What holds a run up; one that is given up has no more events, and who subscribed is told. */
+  noticed(run: RunId, notice: Notice): void {
+    if (this.#subscriptions.get(run)?.live || this.#feed) this.#notice(run, notice);
+  }
+
+  #notice(run: RunId, notice: Notice): void {
+    const { kind, detail } = notice;
+    if (kind === "waiting") {
+      this.#send({ type: "notice", run, waitingFor: notice.waitingFor, detail });
+      return;
+    }
+    if (!this.#subscriptions.has(run)) return;
+    this.#unsubscribe(run);
+    this.#error("journal_damaged", detail, run);
   }
 
   /** Only to who follows the run, and dropped first when a client is slow. */

@@ -2,11 +2,13 @@ import type { IncomingMessage, Server } from "node:http";
 import type { Duplex } from "node:stream";
 import { type RawData, type WebSocket, WebSocketServer } from "ws";
 import type { Harness } from "../harness/port.ts";
+import { refuseRaw } from "../http/broken-request.ts";
 import type { Journal } from "../journal/port.ts";
-import { CaissonError, type ErrorCode, problemOf } from "../protocol/errors.ts";
+import { CaissonError, type ErrorCode } from "../protocol/errors.ts";
 import type { JournalEvent } from "../protocol/events.ts";
 import { CLOSE, type LiveFrame } from "../protocol/frames.ts";
 import type { RunId } from "../protocol/ids.ts";
+import type { NoticeBoard } from "../protocol/notices.ts";
 import { Connection, type Peer } from "./connection.ts";
 import { STREAM_LIMITS, type StreamLimits } from "./limits.ts";
 
@@ -26,7 +28,10 @@ export interface StreamSettings {
   readonly access: StreamAccess;
   readonly journal: Pick<Journal, "read" | "lineOf" | "onAppended" | "onRemoved">;
   readonly harness: Pick<Harness, "onLive">;
+  readonly notices?: NoticeBoard;
   readonly limits?: Partial<StreamLimits>;
+  /** Told of each connection that became a socket: from there on it is counted here. */
+  readonly admission?: { upgraded(socket: Duplex): void };
   /** Told of every socket that is cut off, and why. Must not throw. */
   readonly cutOff?: (reason: CutOff) => void;
 }
@@ -55,14 +60,23 @@ export function createStream(settings: StreamSettings): Stream {
     noServer: true,
     perMessageDeflate: false,
     maxPayload: limits.frameBytes,
+    // However small, each keeps the whole chunk it came in.
+    maxFragments: limits.fragments,
+    maxBufferedChunks: limits.chunks,
+    // See Hub.accept: answers to pings must not pile up for a peer that doesn't read.
+    autoPong: false,
     handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
   });
   const hub = new Hub(settings, limits);
   let stopping = false;
+  server.on("wsClientError", (error, socket) => {
+    const detail = `That is no WebSocket handshake: ${error.message}.`;
+    refuseRaw(socket, new CaissonError("invalid_request", detail), ["sec-websocket-version: 13"]);
+  });
   // Stays to the server's end: who comes back while the daemon stops is told to try again.
   settings.server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    const refusal = refusalOf(request, settings.access, stopping ? undefined : server.clients.size, limits);
-    if (refusal !== undefined) refuse(socket, refusal);
+    const refusal = refusalOf(request, settings.access, stopping ? undefined : hub.sockets, limits);
+    if (refusal !== undefined) refuseRaw(socket, refusal);
     else server.handleUpgrade(request, socket, head, (one) => hub.accept(one, request));
   });
   return {
@@ -99,7 +113,15 @@ class Hub {
         for (const connection of this.#connections) connection.removed(run);
       }),
       settings.harness.onLive((frame) => this.#live(frame)),
+      settings.notices?.subscribe((run, notice) => {
+        if (notice) for (const connection of this.#connections) connection.noticed(run, notice);
+      }) ?? (() => undefined),
     ];
+  }
+
+  /** Authorised ones: who has no token takes nobody's place. */
+  get sockets(): number {
+    return this.#open.size;
   }
 
   accept(socket: WebSocket, request: IncomingMessage): void {
@@ -113,11 +135,17 @@ class Hub {
       journal: this.#settings.journal,
       limits: this.#limits,
       frameOf: (run, event) => this.#frameOf(run, event),
+      noticeOf: (run) => this.#settings.notices?.of(run),
     });
     this.#connections.add(connection);
     this.#open.add(socket);
     this.#answering.add(socket);
+    this.#settings.admission?.upgraded(request.socket);
     socket.on("pong", () => this.#answering.add(socket));
+    socket.on("ping", (data) => {
+      if (socket.readyState === socket.OPEN && socket.bufferedAmount <= this.#limits.liveBytes)
+        socket.pong(data);
+    });
     socket.on("message", (data, isBinary) => connection.received(isBinary ? undefined : textOf(data)));
     socket.on("close", () => {
       connection.end();
@@ -230,18 +258,4 @@ function refusalOf(
   if (sockets >= limits.sockets)
     return new CaissonError("too_many_requests", `The daemon has ${sockets} sockets open. Close one first.`);
   return undefined;
-}
-
-/** Answers in HTTP, before the upgrade. */
-function refuse(socket: Duplex, error: CaissonError): void {
-  const problem = problemOf(error);
-  const body = JSON.stringify(problem);
-  const head = [
-    `HTTP/1.1 ${problem.status} ${problem.title}`,
-    "content-type: application/problem+json",
-    `content-length: ${Buffer.byteLength(body)}`,
-    "connection: close",
-  ];
-  socket.on("error", () => socket.destroy());
-  socket.end(`${head.join("\r\n")}\r\n\r\n${body}`, () => socket.destroy());
 }

@@ -4,6 +4,8 @@ import type { Catalogue, CatalogueEntry } from "./catalogue.ts";
 
 /** Least milliseconds between two writes of the whole file. */
 const WRITE_EVERY_MS = 1000;
+/** Milliseconds until a write that failed is tried again. */
+const RETRY_MS = 10_000;
 
 /** Writes the cache, at most once a second, and when it is closed. A failed write costs time at the next start. */
 export class CatalogueWriter {
@@ -11,6 +13,7 @@ export class CatalogueWriter {
   readonly #failed: (error: unknown) => void;
   readonly #entries: Map<RunId, CatalogueEntry>;
   #dirty = false;
+  #closed = false;
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> = Promise.resolve();
 
@@ -38,12 +41,13 @@ export class CatalogueWriter {
     for (const run of this.#entries.keys()) if (!runs.has(run)) this.delete(run);
   }
 
-  #later(): void {
+  #later(ms = WRITE_EVERY_MS): void {
     this.#dirty = true;
+    if (this.#closed) return;
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       void this.flush();
-    }, WRITE_EVERY_MS).unref();
+    }, ms).unref();
   }
 
   /** Writes what changed, one write at a time. */
@@ -56,12 +60,14 @@ export class CatalogueWriter {
         await this.#database.write();
       } catch (error) {
         this.#failed(error);
+        this.#later(RETRY_MS);
       }
     });
     return this.#writing;
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     clearTimeout(this.#timer);
     this.#timer = undefined;
     await this.flush();

@@ -1,6 +1,7 @@
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { type Adapter, Low } from "lowdb";
+import type { Faults } from "../journal/port.ts";
 import { sha256 } from "../protocol/chain.ts";
 import type { RunId } from "../protocol/ids.ts";
 import type { RunSummary } from "./projection.ts";
@@ -27,8 +28,11 @@ class CatalogueFile implements Adapter<Catalogue> {
   readonly #path: string;
   readonly #texts = new WeakMap<CatalogueEntry, string>();
 
-  constructor(path: string) {
+  readonly #faults: Faults | undefined;
+
+  constructor(path: string, faults: Faults | undefined) {
     this.#path = path;
+    this.#faults = faults;
   }
 
   /** Null when there is no file, or none that can be trusted: then everything is rebuilt (J5). */
@@ -51,10 +55,17 @@ class CatalogueFile implements Adapter<Catalogue> {
     const folder = dirname(this.#path);
     const incoming = join(folder, `.${basename(this.#path)}.tmp`);
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    await writeFile(incoming, `{"format":${FORMAT},"digest":"${sha256(runs)}","runs":${runs}}`, {
-      mode: 0o600,
-    });
-    await rename(incoming, this.#path);
+    try {
+      await this.#faults?.at("catalogue.before-write");
+      const text = `{"format":${FORMAT},"digest":"${sha256(runs)}","runs":${runs}}`;
+      await writeFile(incoming, text, { mode: 0o600 });
+      await this.#faults?.at("catalogue.after-write");
+      await rename(incoming, this.#path);
+    } catch (error) {
+      // What a full disk took of it is in the way of the journals.
+      await rm(incoming, { force: true }).catch(() => undefined);
+      throw error;
+    }
   }
 
   #textOf(entry: CatalogueEntry): string {
@@ -68,8 +79,8 @@ class CatalogueFile implements Adapter<Catalogue> {
 }
 
 /** Opens the cache; `data` is empty when there was none to trust. */
-export async function openCatalogue(path: string): Promise<Low<Catalogue>> {
-  const database = new Low<Catalogue>(new CatalogueFile(path), new Map());
+export async function openCatalogue(path: string, faults?: Faults): Promise<Low<Catalogue>> {
+  const database = new Low<Catalogue>(new CatalogueFile(path, faults), new Map());
   await database.read();
   return database;
 }

@@ -1,9 +1,17 @@
 import type { EventOf, JournalEvent } from "../protocol/events.ts";
 import type { RunId, Sha256 } from "../protocol/ids.ts";
+import type { Notice } from "../protocol/notices.ts";
 import { previewOf } from "../protocol/text.ts";
-import type { ApprovalView, CheckpointView, QuestionView, RunStatus, RunView } from "../protocol/views.ts";
+import {
+  type ApprovalView,
+  type CheckpointView,
+  ENDED,
+  type QuestionView,
+  type RunStatus,
+  type RunView,
+} from "../protocol/views.ts";
 import { evolve } from "../run/evolve.ts";
-import { initialState, pendingApproval, type RunState, statusOf } from "../run/state.ts";
+import { approvalsAsked, initialState, pendingApproval, type RunState, statusOf } from "../run/state.ts";
 
 /** What is kept of a run to show it in lists. Of a run that has ended, nothing else is kept in memory. */
 export interface RunSummary {
@@ -11,7 +19,7 @@ export interface RunSummary {
   readonly requestId?: string;
   readonly requestDigest?: Sha256;
   readonly approvals: readonly ApprovalView[];
-  /** Ids of the approval and the questions that wait for a person now. */
+  /** Ids of the approvals and the questions that wait for a person now. */
   readonly pending: readonly string[];
   readonly questions: readonly QuestionView[];
   readonly checkpoints: readonly CheckpointView[];
@@ -84,7 +92,7 @@ export function summarise(projection: Projection): RunSummary | undefined {
   const { requestId, requestDigest } = submitted.data;
   const pending = pendingOf(projection);
   return {
-    view: viewOf(state, submitted, pending),
+    view: viewOf(projection, submitted, pending),
     ...(requestId !== undefined ? { requestId } : {}),
     ...(requestDigest !== undefined ? { requestDigest } : {}),
     approvals: [...state.approvals.values()].map(({ binding: _, revoked, ...approval }) =>
@@ -98,14 +106,23 @@ export function summarise(projection: Projection): RunSummary | undefined {
 
 function pendingOf(projection: Projection): readonly string[] {
   if (projection.state.ended) return [];
-  const approval = pendingApproval(projection.state);
-  return [...(approval ? [approval.id] : []), ...pendingQuestions(projection).map((question) => question.id)];
+  const { state } = projection;
+  const asked = approvalsAsked(state).map((approval) => approval.id);
+  const first = pendingApproval(state)?.id;
+  const others = asked.filter((id) => id !== first);
+  const questions = pendingQuestions(projection).map((question) => question.id);
+  return first === undefined ? [...questions, ...others] : [first, ...others, ...questions];
 }
 
-function viewOf(state: RunState, submitted: EventOf<"run.submitted">, pending: readonly string[]): RunView {
+function viewOf(
+  projection: Projection,
+  submitted: EventOf<"run.submitted">,
+  pending: readonly string[],
+): RunView {
+  const { state } = projection;
   const { run, task, model, parent } = submitted.data;
   const { inputTokens, outputTokens, costUsd } = state.usage;
-  const status = waiting(statusOf(state), pending);
+  const status = waiting(statusOf(state), projection);
   const waitingFor = status === "waiting" ? pending[0] : undefined;
   const failed = state.ended?.type === "run.failed" ? state.ended.data : undefined;
   return {
@@ -128,8 +145,8 @@ function viewOf(state: RunState, submitted: EventOf<"run.submitted">, pending: r
 }
 
 /** A run that asked a question waits as one that asked an approval does. */
-function waiting(status: RunStatus, pending: readonly string[]): RunStatus {
-  return status === "running" && pending.length > 0 ? "waiting" : status;
+function waiting(status: RunStatus, { state, questions }: Projection): RunStatus {
+  return status === "running" && pendingQuestions({ state, questions }).length > 0 ? "waiting" : status;
 }
 
 /** An ended run's summary after one more event: its images may be reclaimed, nothing else moves any more. */
@@ -167,6 +184,16 @@ export function damagedSummary(run: RunId, read: RunSummary | undefined, reason:
     view: { ...view, status: "failed", failure: { code: "journal_damaged", reason } },
     pending: [],
   };
+}
+
+/** The view of a run with what its journal can't say now. */
+export function noticed(view: RunView, notice: Notice | undefined): RunView {
+  if (notice === undefined || ENDED.has(view.status)) return view;
+  const { detail: reason } = notice;
+  if (notice.kind === "waiting")
+    return { ...view, status: "waiting", waitingFor: notice.waitingFor, notice: reason };
+  const { waitingFor: _, ...rest } = view;
+  return { ...rest, status: "failed", failure: { code: "journal_damaged", reason } };
 }
 
 /** A run's id is a UUID version 7: its first 48 bits are milliseconds since the epoch. */

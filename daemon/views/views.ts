@@ -1,6 +1,7 @@
-import { type Journal, JournalDamaged, JournalMissing } from "../journal/port.ts";
+import { type Faults, type Journal, JournalDamaged, JournalMissing } from "../journal/port.ts";
 import type { JournalEvent } from "../protocol/events.ts";
 import type { RunId } from "../protocol/ids.ts";
+import type { NoticeBoard } from "../protocol/notices.ts";
 import type { ApprovalView, QuestionView, RunView } from "../protocol/views.ts";
 import { BlobOwners } from "./blob-owners.ts";
 import { openCatalogue } from "./catalogue.ts";
@@ -11,6 +12,7 @@ import {
   afterEnd,
   damagedSummary,
   initialProjection,
+  noticed,
   type Projection,
   project,
   type RunSummary,
@@ -26,6 +28,9 @@ export interface ViewsOptions {
   readonly file: string;
   /** Told of a cache that could not be written and of journals that could not be read. */
   readonly failed?: (error: unknown) => void;
+  /** What journals can't say of runs now. */
+  readonly notices?: Pick<NoticeBoard, "of">;
+  readonly faults?: Faults;
 }
 
 export interface OpenViews extends Views {
@@ -40,8 +45,8 @@ export interface OpenViews extends Views {
 /** Reads the catalogue, folds what is new in the journals (J5), then follows them. */
 export async function createViews(options: ViewsOptions): Promise<OpenViews> {
   const failed = options.failed ?? (() => undefined);
-  const cache = new CatalogueWriter(await openCatalogue(options.file), failed);
-  const views = new FoldedViews(options.journal, cache, failed);
+  const cache = new CatalogueWriter(await openCatalogue(options.file, options.faults), failed);
+  const views = new FoldedViews(options.journal, cache, failed, options.notices ?? { of: () => undefined });
   await views.start();
   return views;
 }
@@ -50,6 +55,7 @@ class FoldedViews implements OpenViews {
   readonly #journal: Journal;
   readonly #cache: CatalogueWriter;
   readonly #failed: (error: unknown) => void;
+  readonly #notices: Pick<NoticeBoard, "of">;
   readonly #owners: BlobOwners;
   readonly #order = new RunOrder();
   readonly #summaries = new Map<RunId, RunSummary>();
@@ -62,7 +68,13 @@ class FoldedViews implements OpenViews {
   readonly #early = new Map<RunId, JournalEvent[]>();
   readonly #stops: (() => void)[];
 
-  constructor(journal: Journal, cache: CatalogueWriter, failed: (error: unknown) => void) {
+  constructor(
+    journal: Journal,
+    cache: CatalogueWriter,
+    failed: (error: unknown) => void,
+    notices: Pick<NoticeBoard, "of">,
+  ) {
+    this.#notices = notices;
     this.#journal = journal;
     this.#cache = cache;
     this.#failed = failed;
@@ -95,7 +107,8 @@ class FoldedViews implements OpenViews {
   }
 
   run(id: RunId): RunView | undefined {
-    return this.#summary(id)?.view;
+    const view = this.#summary(id)?.view;
+    return view && noticed(view, this.#notices.of(id));
   }
 
   byRequestId(requestId: string): ReturnType<Views["byRequestId"]> {
@@ -151,7 +164,8 @@ class FoldedViews implements OpenViews {
   }
 
   #going(): RunSummary[] {
-    return [...this.#projections.keys()].flatMap((run) => this.#summary(run) ?? []);
+    const going = [...this.#projections.keys()].filter((run) => this.#notices.of(run)?.kind !== "stopped");
+    return going.flatMap((run) => this.#summary(run) ?? []);
   }
 
   /** The run's summary, brought up to date if events have come since it was last asked for. */

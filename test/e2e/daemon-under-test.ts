@@ -69,7 +69,7 @@ export class DaemonUnderTest {
   }
 
   get state(): string {
-    return join(this.home, "state");
+    return this.#env.CAISSON_HOME ?? join(this.home, "state");
   }
 
   /** Where it listens; the same after a restart. */

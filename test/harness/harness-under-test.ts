@@ -8,7 +8,9 @@ import { RunHarness } from "../../daemon/harness/harness.ts";
 import { LiveFeed } from "../../daemon/harness/live-feed.ts";
 import { PolicyCache } from "../../daemon/harness/policy-cache.ts";
 import { createToolbox } from "../../daemon/harness/tools/registry.ts";
+import { Notices } from "../../daemon/harness/notices.ts";
 import { openFileBlobs } from "../../daemon/journal/blobs.ts";
+import { createDiskRoom } from "../../daemon/journal/disk-room.ts";
 import { openFileJournal } from "../../daemon/journal/file-journal.ts";
 import { createFileOutputStore } from "../../daemon/journal/file-output-store.ts";
 import type { Blobs, Journal } from "../../daemon/journal/port.ts";
@@ -72,6 +74,9 @@ export async function harnessUnderTest(
     lookup: { unended: () => unended, byRequestId: (id) => requests.get(id) },
     newRunId: uuid,
     now: Date.now,
+    systemTime: Date.now,
+    disk: createDiskRoom(home),
+    notices: new Notices(),
     log: { info: quiet, warn: quiet, error: (fields, message) => console.error(message, fields) },
     live,
     settings: {

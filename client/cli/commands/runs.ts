@@ -94,6 +94,7 @@ export function showLines(view: RunView, now: number): Line[] {
     ...(view.parent ? [fact("from", `${shortRun(view.parent.run)} at ${view.parent.checkpoint}`)] : []),
     fact("journal", `${view.seq} events, head ${view.head}`),
     ...(view.waitingFor ? [fact("waits", `for ${view.waitingFor}`)] : []),
+    ...(view.notice ? [fact("", view.notice)] : []),
     EMPTY,
     ...paragraphs(0, previewOf(view.task)),
     EMPTY,

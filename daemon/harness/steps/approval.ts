@@ -1,10 +1,13 @@
-import type { EventData } from "../../protocol/events.ts";
+import type { EventData, NewEvent } from "../../protocol/events.ts";
 import { approvalIdOf } from "../../protocol/ids.ts";
+import type { Verdict } from "../../protocol/verdicts.ts";
 import type { ActionState, ApprovalState, RunState } from "../../run/state.ts";
 import { bindingOf } from "../binding.ts";
 import type { LiveRun } from "../live-run.ts";
 import { policiesOf } from "../policies.ts";
+import type { Plan } from "../tools/tool.ts";
 import { planOf } from "./act.ts";
+import { askingAlike } from "./alike.ts";
 
 /** Asks a person, unless the submission or an approval for the whole run answers already. */
 export async function requestApproval(run: LiveRun, action: ActionState): Promise<void> {
@@ -20,20 +23,49 @@ export async function requestApproval(run: LiveRun, action: ActionState): Promis
     return;
   }
   const timeouts = (await policiesOf(run)).map((policy) => policy.approvals.timeoutMs);
-  const expiresAt = new Date(run.deps.now() + Math.min(...timeouts)).toISOString();
-  const { tool, input } = action;
+  const expiresAt = new Date(run.deps.systemTime() + Math.min(...timeouts)).toISOString();
+  const others = await othersAlike(run, action, plan);
+  const asked = [{ action, verdict, binding }, ...others].map((one) => requested(run, one, expiresAt));
+  const alike = asked.length > 1 ? { alike: asked.map((one) => one.action) } : {};
+  await run.commit("written", () => [
+    ...others.map((other): NewEvent => {
+      return { type: "action.judged", data: { action: other.action.action, ...other.verdict } };
+    }),
+    ...asked.map((data): NewEvent => ({ type: "approval.requested", data: { ...data, ...alike } })),
+  ]);
+}
+
+interface Bound<V = Pick<Verdict, "rule" | "reason">> {
+  readonly action: ActionState;
+  readonly verdict: V;
+  readonly binding: string;
+}
+
+/** Those that ask alike, without those that an approval for the whole run answers. */
+async function othersAlike(
+  run: LiveRun,
+  first: ActionState,
+  plan: Plan,
+): Promise<Bound<Omit<EventData<"action.judged">, "action">>[]> {
+  const others = await askingAlike(run, first, plan);
+  const bound = await Promise.all(
+    others.map(async ({ action, verdict, plan: own }) => {
+      return { action, verdict, binding: await bindingOf(run, own.policy) };
+    }),
+  );
+  const { state, deps } = run;
+  return bound.filter(({ verdict, binding }) => !answeredBy(state, verdict.rule, binding, deps.now()));
+}
+
+function requested(
+  run: LiveRun,
+  { action, verdict, binding }: Bound,
+  expiresAt: string,
+): EventData<"approval.requested"> {
+  const { action: id, tool, input } = action;
   const { rule, reason } = verdict;
-  const data: EventData<"approval.requested"> = {
-    approval,
-    action: action.action,
-    tool,
-    input,
-    rule,
-    reason,
-    binding,
-    expiresAt,
-  };
-  await run.commit("written", () => [{ type: "approval.requested", data }]);
+  const approval = approvalIdOf(run.run, id);
+  return { approval, action: id, tool, input, rule, reason, binding, expiresAt };
 }
 
 function answeredBy(
@@ -54,11 +86,26 @@ function answeredBy(
   return forRun ? "run-approval" : undefined;
 }
 
-/** Waits for the person; when the time is over, the answer is no. */
-export async function awaitApproval(run: LiveRun, approval: ApprovalState): Promise<void> {
-  const left = Date.parse(approval.expiresAt) - run.deps.now();
-  if (left > 0) return run.changed(left);
+/** Milliseconds that the person has left to answer; undefined when the answer stands without them. */
+export function approvalPatience(run: LiveRun, approval: ApprovalState): number | undefined {
+  const { rule, binding, expiresAt } = approval;
+  const now = run.deps.now();
+  if (answeredBy(run.state, rule, binding, now)) return undefined;
+  const left = Date.parse(expiresAt) - now;
+  return left > 0 ? left : undefined;
+}
+
+/** The answer to an approval that an earlier one for the run covers, or whose time is over: then it is no. */
+export async function settleApproval(run: LiveRun, approval: ApprovalState): Promise<void> {
   const { id, action, binding } = approval;
+  const by = answeredBy(run.state, approval.rule, binding, run.deps.now());
+  if (by) {
+    const data = { approval: id, action, decision: "allow", for: "once", by, binding } as const;
+    await run.commit("synced", (state) =>
+      state.approvals.get(id)?.decision ? [] : [{ type: "approval.decided", data }],
+    );
+    return;
+  }
   await run.commit("synced", (state) => {
     if (state.approvals.get(id)?.decision) return [];
     const reason = "Nobody answered in time.";

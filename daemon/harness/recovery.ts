@@ -1,0 +1,110 @@
+import pLimit from "p-limit";
+import { JournalDamaged, JournalMissing, refusalOf } from "../journal/port.ts";
+import type { RunId } from "../protocol/ids.ts";
+import { EngineError, EngineUnreachable } from "../sandbox/gate.ts";
+import type { Dependencies } from "./dependencies.ts";
+import type { LiveRun } from "./live-run.ts";
+import { takeUp } from "./take-up.ts";
+
+/** Runs whose journals are read and sandboxes attached side by side at start: one that hangs must not hold up the others. */
+const TAKEN_UP_AT_ONCE = 16;
+
+/**
+ * Takes up every run that has not ended, and removes sandboxes that no run needs (S5). A run whose journal must be
+ * repaired while the disk has no room is taken up when there is some.
+ * @param leaving aborts when the daemon stops
+ */
+export async function recover(
+  deps: Dependencies,
+  leaving: AbortSignal,
+  carry: (run: LiveRun) => void,
+): Promise<void> {
+  const slots = pLimit(TAKEN_UP_AT_ONCE);
+  const waiting: RunId[] = [];
+  const later = (id: RunId) => waiting.push(id);
+  const unended = deps.lookup.unended();
+  const taken = await Promise.all(unended.map((id) => slots(() => takenUp(deps, id, later))));
+  const runs = taken.filter((run) => run !== undefined);
+  await removeLeftovers(deps, runs, waiting);
+  for (const run of runs) carry(run);
+  for (const id of waiting) void takenUpLater(deps, id, leaving, carry);
+}
+
+/** Before any run goes on, so that no sandbox that is being made is taken for a leftover. */
+async function removeLeftovers(
+  { log, sandboxes }: Dependencies,
+  runs: readonly LiveRun[],
+  waiting: readonly RunId[],
+): Promise<void> {
+  const live = new Set([...runs.map(({ run }) => run), ...waiting]);
+  const { removed, kept, failed } = await sandboxes.reconcile(live);
+  // Made by a daemon that died before it could journal them: no run knows of them.
+  const strays = runs.flatMap(({ run, state }) =>
+    (kept.get(run) ?? []).filter((id) => id !== state.sandbox?.sandbox),
+  );
+  const outcomes = await Promise.allSettled(strays.map((id) => sandboxes.remove(id)));
+  const refused = outcomes.flatMap((one) =>
+    one.status === "rejected" ? [{ reason: String(one.reason) }] : [],
+  );
+  const left = [...failed, ...refused];
+  if (removed.length + strays.length > 0)
+    log.info({ removed: [...removed, ...strays] }, "removed sandboxes that no run needs");
+  if (left.length > 0)
+    log.warn({ failed: left }, "some sandboxes could not be removed; the next start tries again");
+}
+
+/** The run; undefined when it can't go on, or `later` was told that it can't yet. @throws EngineUnreachable */
+async function takenUp(
+  deps: Dependencies,
+  id: RunId,
+  later: (id: RunId) => void,
+): Promise<LiveRun | undefined> {
+  const { disk, log, notices } = deps;
+  try {
+    return await takeUp(deps, id);
+  } catch (error) {
+    if (error instanceof EngineUnreachable || error instanceof EngineError) throw error;
+    const why = refusalOf(error);
+    const said = error instanceof Error ? error.message : String(error);
+    if (why === "full" || why === "read-only") {
+      const detail = `${await disk.sentence(why)} The run goes on by itself.`;
+      notices.set(id, { kind: "waiting", waitingFor: "disk", detail });
+      log.warn({ run: id, error: said }, "the disk has no room; the run is taken up when there is some");
+      later(id);
+      return undefined;
+    }
+    log.error({ run: id, error: said }, "the run can't go on; its journal was left as it is");
+    if (!(error instanceof JournalDamaged || error instanceof JournalMissing))
+      notices.set(id, { kind: "stopped", detail: `The run's journal can't be opened: ${said}` });
+    return undefined;
+  }
+}
+
+async function takenUpLater(
+  deps: Dependencies,
+  id: RunId,
+  leaving: AbortSignal,
+  carry: (run: LiveRun) => void,
+): Promise<void> {
+  for (let attempt = 0; ; attempt += 1) {
+    await deps.disk.again(attempt, leaving);
+    if (leaving.aborted) return;
+    let again = false;
+    const later = () => {
+      again = true;
+    };
+    const run = await takenUp(deps, id, later).catch((error: unknown) => {
+      deps.log.error(
+        { run: id, error: String(error) },
+        "the run could not be taken up; the next start tries",
+      );
+      return undefined;
+    });
+    if (again) continue;
+    if (run) {
+      deps.notices.clear(id);
+      carry(run);
+    }
+    return;
+  }
+}
