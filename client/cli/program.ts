@@ -203,11 +203,14 @@ function addDaemon(program: Program, add: Add, start: Start): void {
     .command("down")
     .description("stop the daemon; runs go on when it starts again")
     .action(() => start(async (command) => (await module()).down(command), {}));
-  program
-    .command("logs")
-    .description("what the daemon in the background wrote")
+  add("logs", "what the daemon wrote of its doings; no daemon needs to run")
     .option("-f, --follow", "go on with what it writes from now on")
-    .action((options) => start(async (command) => (await module()).logs(command, options), {}));
+    .option("--run <run>", "only of this run")
+    .option("--level <level>", "only from this level on: debug, info, warn, error")
+    .option("-n, --lines <n>", "only the newest lines")
+    .action((options) =>
+      start(async (command) => (await import("./commands/logs.ts")).logs(command, options), options),
+    );
   add("doctor", "look at everything a run needs").action((options: Json) =>
     start(async (command) => (await module()).delegated(command, ["doctor"]), options, "pass over"),
   );

@@ -1,3 +1,4 @@
+import { fstatSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { type Logger, multistream, pino } from "pino";
 import type { Redactor } from "../boundary/redaction.ts";
@@ -27,8 +28,9 @@ export interface LogOptions {
  * standard output. Secrets are redacted (J6), long values cut.
  */
 export function createLog({ home, redactor, level, echo }: LogOptions): Logger {
-  const file = new RotatingFile({ path: join(home, FILE), maximumBytes: FILE_BYTES, kept: FILES_KEPT });
-  const streams = [file, ...(echo ? [openStdout()] : [])];
+  const path = join(home, FILE);
+  const file = new RotatingFile({ path, maximumBytes: FILE_BYTES, kept: FILES_KEPT });
+  const streams = [file, ...(echo && !isStdout(path) ? [openStdout()] : [])];
   const clean = (text: string) => cut(redactor.text(text).text);
   return pino(
     {
@@ -50,6 +52,14 @@ export function createLog({ home, redactor, level, echo }: LogOptions): Logger {
     },
     multistream(streams.map((stream) => ({ stream, level: "debug" }))),
   );
+}
+
+/** A daemon in the background has its own log as standard output, for what a crash prints. */
+function isStdout(path: string): boolean {
+  const log = statSync(path, { throwIfNoEntry: false });
+  if (log === undefined) return false;
+  const { ino, dev } = fstatSync(1);
+  return ino === log.ino && dev === log.dev;
 }
 
 /** Whoever reads it slowly, or went away, holds nothing up. */

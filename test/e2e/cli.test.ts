@@ -313,7 +313,7 @@ describe("the daemon itself", () => {
     expect((await cli.run(["ls", "--json"])).out).toContain('"status":"completed"');
     expect(await cli.run(["down"])).toMatchObject({ status: 0 });
     expect(await up.ended).toMatchObject({ status: 0 });
-    expect((await cli.run(["logs"])).out).toMatch(/"listening"/);
+    expect((await cli.run(["logs"])).out).toMatch(/info  listening /);
   });
 
   test("doctor and images list speak for people and machines", async () => {

@@ -1,16 +1,10 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { open } from "node:fs/promises";
-import { setTimeout as pause } from "node:timers/promises";
 import type { Command } from "../command.ts";
-import { announced, holdsHome, logPath, stopDaemon } from "../daemon.ts";
+import { announced, holdsHome, stopDaemon } from "../daemon.ts";
 import { EXIT, type ExitStatus } from "../exit.ts";
-import { harmless } from "../harmless.ts";
 import { daemonCommand } from "../package.ts";
 import { line } from "../render/line.ts";
-
-const FOLLOW_MS = 250;
-const CHUNK = 64 * 1024;
 
 /** Runs the daemon's program in the foreground; its exit status is ours. */
 async function daemonProgram({ settings }: Command, words: readonly string[]): Promise<number> {
@@ -70,36 +64,4 @@ export async function down(command: Command): Promise<ExitStatus> {
 /** `caisson doctor`, `caisson images …`: what the daemon's own program says. */
 export function delegated(command: Command, words: readonly string[]): Promise<number> {
   return daemonProgram(command, command.json ? [...words, "--json"] : words);
-}
-
-/** `caisson logs`: what background daemons wrote; with `follow`, until Ctrl-C. */
-export async function logs(
-  { settings, terminal }: Command,
-  { follow }: { readonly follow?: boolean },
-): Promise<ExitStatus> {
-  const path = logPath(settings);
-  const file = await open(path, "r").catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return undefined;
-    throw error;
-  });
-  if (!file) {
-    terminal.remark([
-      line(0, `There is no log at ${path}: no daemon of this home has run in the background yet.`),
-    ]);
-    return EXIT.done;
-  }
-  const decoder = new TextDecoder();
-  try {
-    for (let offset = 0; ; ) {
-      const { bytesRead, buffer } = await file.read(Buffer.alloc(CHUNK), 0, CHUNK, offset);
-      offset += bytesRead;
-      if (bytesRead > 0) {
-        const text = decoder.decode(buffer.subarray(0, bytesRead), { stream: true });
-        await terminal.write(terminal.onScreen ? harmless(text) : text);
-      } else if (!follow) return EXIT.done;
-      else await pause(FOLLOW_MS);
-    }
-  } finally {
-    await file.close();
-  }
 }
