@@ -80,7 +80,7 @@ export interface GatedSandboxHost {
 }
 
 export { EngineError, EngineUnreachable, SandboxLost } from "./host.ts";
-export type { ProcessSpec, SandboxProcess };
+export type { ProcessSpec, SandboxProcess, SandboxSpec };
 
 const ERROR_BYTES = 4096;
 

@@ -4,7 +4,10 @@ import { narrowLimits } from "../../policy/limits.ts";
 import type { Policy } from "../../policy/port.ts";
 import { CaissonError } from "../../protocol/errors.ts";
 import type { EventData } from "../../protocol/events.ts";
+import type { GatedSandbox, SandboxSpec } from "../../sandbox/gate.ts";
 import { digestOf } from "../digest.ts";
+import { EngineWait, isEngineAway, stopped } from "../engine-wait.ts";
+import { hold } from "../hold.ts";
 import type { LiveRun } from "../live-run.ts";
 import { policiesOf } from "../policies.ts";
 import { WORKSPACE } from "../tools/tool.ts";
@@ -46,8 +49,9 @@ export async function startSandbox(run: LiveRun): Promise<void> {
   const limits = narrowSandbox(policies);
   const image = run.state.policy?.image ?? "base";
   const began = deps.now();
-  const sandbox = await deps.sandboxes.acquire({ run: run.run, image, limits });
-  run.sandbox = sandbox;
+  const sandbox = await acquired(run, { run: run.run, image, limits });
+  if (sandbox === undefined) return;
+  hold(run, sandbox);
   await run.commit("written", () => [
     {
       type: "sandbox.started",
@@ -60,6 +64,32 @@ export async function startSandbox(run: LiveRun): Promise<void> {
       },
     },
   ]);
+}
+
+/** A sandbox, as soon as the engine answers; undefined when the step is to stop before. */
+async function acquired(run: LiveRun, spec: SandboxSpec): Promise<GatedSandbox | undefined> {
+  const wait = new EngineWait(run, (ms) => stopped(run, ms));
+  try {
+    while (!run.signal.aborted) {
+      try {
+        return await acquiredUnlessStopped(run, spec);
+      } catch (error) {
+        if (!isEngineAway(error)) throw error;
+        await wait.again(error);
+      }
+    }
+    return undefined;
+  } finally {
+    await wait.over();
+  }
+}
+
+/** Nobody waits for an engine that hangs: what it gives after all is removed. */
+async function acquiredUnlessStopped(run: LiveRun, spec: SandboxSpec): Promise<GatedSandbox | undefined> {
+  const acquiring = run.deps.sandboxes.acquire(spec);
+  const sandbox = await Promise.race([acquiring, stopped(run).then(() => undefined)]);
+  if (sandbox === undefined) acquiring.then((late) => late.destroy()).catch(() => undefined);
+  return sandbox;
 }
 
 /** The least of what any layer gives. */

@@ -3,6 +3,7 @@ import type { StopReason } from "../../protocol/content.ts";
 import type { EventData, NewEvent } from "../../protocol/events.ts";
 import type { RunState } from "../../run/state.ts";
 import { assembleContext } from "../context.ts";
+import { stopped } from "../engine-wait.ts";
 import type { LiveRun } from "../live-run.ts";
 import { modelOf } from "../models.ts";
 import { wallLeft } from "./act.ts";
@@ -102,19 +103,5 @@ async function failed(run: LiveRun, failure: ModelFailure): Promise<void> {
   await run.commit("written", () => [{ type: "model.failed", data }]);
   if (retryInMs === undefined)
     return endRun(run, { type: "run.failed", code: "model", reason: failure.message });
-  await pause(run, retryInMs);
-}
-
-/** Waits, whatever else changes meanwhile, unless the step is to stop. */
-function pause(run: LiveRun, ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    if (run.signal.aborted) return resolve();
-    const done = () => {
-      clearTimeout(timer);
-      run.signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    run.signal.addEventListener("abort", done);
-  });
+  await stopped(run, retryInMs);
 }
