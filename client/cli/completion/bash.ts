@@ -13,7 +13,12 @@ const COMPLETERS = {
 export function bashScript(root: CommandNode): string {
   const nodes = all(root);
   return `# Completion of caisson for bash. Made by: caisson completion bash
-_caisson_words() { local IFS=$' \\t\\n'; COMPREPLY+=($(compgen -W "$1" -- "$cur")); }
+_caisson_words() {
+  local IFS=$' \\t\\n'
+  COMPREPLY+=($(compgen -W "$1" -- "$cur"))
+  # more is to follow
+  [[ \${COMPREPLY[0]} == *[=:] ]] && compopt -o nospace 2>/dev/null
+}
 _caisson_values() { _caisson_words "$("$1" __values "$2" 2>/dev/null | cut -f1)"; }
 _caisson_paths() { local IFS=$'\\n'; compopt -o filenames 2>/dev/null; COMPREPLY+=($(compgen "$1" -- "$cur")); }
 

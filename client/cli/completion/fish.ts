@@ -13,13 +13,14 @@ export function fishScript(root: CommandNode): string {
   return `# Completion of caisson for fish. Made by: caisson completion fish
 function __caisson_at
     set -l words (commandline -opc)
-    test (count $words) -gt (count $argv); or return 1
-    for i in (seq (count $argv))
-        test "$words[(math $i + 1)]" = "$argv[$i]"; or return 1
-    end
+    set -e words[1]
+    set -l depth (count $argv)
+    test $depth -eq 0; and return 0
+    test (count $words) -ge $depth; and test "$words[1..$depth]" = "$argv"
 end
 function __caisson_next
-    test (count (commandline -opc)) -eq (math (count $argv) + 1); and __caisson_at $argv
+    set -l words (commandline -opc)
+    test (count $words) -eq (count caisson $argv); and __caisson_at $argv
 end
 complete -c caisson -f
 ${all(root).flatMap(lines).join("\n")}
@@ -31,7 +32,8 @@ function lines(node: CommandNode): string[] {
   const commands = node.commands.map(
     ({ path, description }) => `${at("__caisson_next")} -a ${path.at(-1)} -d ${quoted(description)}`,
   );
-  const options = node.options.map((option) => `${at("__caisson_at")} ${optionWords(option)}`);
+  const here = at(node.path.length === 0 ? "__caisson_next" : "__caisson_at");
+  const options = node.options.map((option) => `${here} ${optionWords(option)}`);
   const places = node.places.flatMap((place) =>
     offered(place).map((what) => `${at("__caisson_at")} -a ${quoted(what)}`),
   );
