@@ -29,7 +29,7 @@ const MAY_IMPORT = {
   log: [PROTOCOL, "^daemon/boundary/redaction\\.ts$"],
   metrics: [PROTOCOL, port("journal"), "^daemon/sandbox/engine-calls\\.ts$"],
   http: [PROTOCOL, port("harness"), port("journal"), port("views")],
-  sockets: [PROTOCOL, port("harness"), port("journal"), port("views"), "^daemon/http/access\\.ts$"],
+  sockets: [PROTOCOL, port("harness"), port("journal"), port("views"), "^daemon/http/(access|broken-request)\\.ts$"],
 };
 
 const rooms = Object.entries(MAY_IMPORT).map(([name, allowed]) => ({

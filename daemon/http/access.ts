@@ -40,7 +40,10 @@ export function bearerOf(request: IncomingMessage): string | undefined {
 function foreign(request: IncomingMessage, names: ReadonlySet<string>): Refusal | undefined {
   const port = request.socket.localPort;
   const hosts = request.headersDistinct.host ?? [];
-  if (hosts.length !== 1 || !isOwn(hosts[0] ?? "", names, port))
+  // A target in absolute form names a host of its own, which goes before the header (RFC 9112, 3.2.2).
+  const target = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i.exec(request.url ?? "")?.[1];
+  const named = target === undefined ? hosts : [...hosts, target];
+  if (hosts.length !== 1 || !named.every((host) => isOwn(host, names, port)))
     return {
       code: "forbidden_host",
       detail: "The Host header does not name this daemon. Use the address it listens on.",
@@ -50,7 +53,9 @@ function foreign(request: IncomingMessage, names: ReadonlySet<string>): Refusal 
     const host = /^http:\/\/(.+)$/.exec(origin.toLowerCase())?.[1];
     return host !== undefined && isOwn(host, names, port);
   });
-  if (own) return undefined;
+  // Browsers leave Origin out of some requests of other pages (images, navigations), and this header in.
+  const sites = request.headersDistinct["sec-fetch-site"] ?? [];
+  if (own && sites.every((site) => site === "same-origin" || site === "none")) return undefined;
   return { code: "forbidden_origin", detail: "A page of another origin may not talk to this daemon." };
 }
 

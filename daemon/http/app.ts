@@ -2,9 +2,12 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import express, { type Express, type NextFunction, type Request, type Response } from "express";
+import { z } from "zod";
+import { ARCHIVE_BYTES } from "../protocol/archive.ts";
 import { CaissonError, ERROR_STATUS, problemOf } from "../protocol/errors.ts";
 import { type Access, bearerOf } from "./access.ts";
 import { readJson } from "./body.ts";
+import { LINGER_MS } from "./broken-request.ts";
 import { openApiOf } from "./openapi.ts";
 import { type Log, toCaissonError } from "./problems.ts";
 import { json, type Reply, type Route, route, type Services } from "./route.ts";
@@ -14,10 +17,8 @@ import { inboxRoutes, policyRoutes } from "./routes/people.ts";
 import { runRoutes } from "./routes/runs.ts";
 import { systemRoutes } from "./routes/system.ts";
 
-/** Default bound of a workspace archive, in bytes. */
-const WORKSPACE_BYTES = 4 * 1024 ** 3;
-/** How long a refused body may go on arriving before its connection is cut, in milliseconds. */
-const LINGER_MS = 2_000;
+/** An answer of which nobody takes a byte for so long is given up, in milliseconds. */
+const STALL_MS = 120_000;
 
 const SECURITY_HEADERS = {
   "cache-control": "no-store",
@@ -36,12 +37,12 @@ export interface HttpSettings extends Omit<Services, "maximumWorkspaceBytes"> {
 
 /** The HTTP API as an Express application, without a server: see `createHttpServer`. */
 export function createHttpApp(settings: HttpSettings): Express {
-  const routes = routesOf({ maximumWorkspaceBytes: WORKSPACE_BYTES, ...settings });
+  const routes = routesOf({ maximumWorkspaceBytes: ARCHIVE_BYTES, ...settings });
   const app = express();
   app.disable("x-powered-by").disable("etag");
   app.set("query parser", false);
   app.enable("case sensitive routing").enable("strict routing");
-  app.use((request, response, next) => guard(settings.access, request, response, next));
+  app.use((request, response, next) => guard(settings, request, response, next));
   for (const path of new Set(routes.map((one) => one.path)))
     mount(
       app,
@@ -75,7 +76,7 @@ export function routesOf(services: Services): readonly Route[] {
     method: "GET",
     path: "/v1/openapi.json",
     summary: "This document.",
-    answer: { status: 200, description: "OpenAPI 3.1.", contentType: "application/json" },
+    answer: { status: 200, description: "OpenAPI 3.1.", schema: z.record(z.string(), z.unknown()) },
     handle: () => json(200, document),
   });
   const routes = [...table, openapi];
@@ -84,15 +85,24 @@ export function routesOf(services: Services): readonly Route[] {
 }
 
 /** Host and Origin, then the token, before anything looks at the path (H1). */
-function guard(access: Access, request: Request, response: Response, next: NextFunction): void {
+function guard(
+  { access, admission }: HttpSettings,
+  request: Request,
+  response: Response,
+  next: NextFunction,
+): void {
   response.set(SECURITY_HEADERS);
+  cutUnreadBody(request, response);
   const refusal = access.foreign(request);
   if (refusal !== undefined) throw new CaissonError(refusal.code, refusal.detail);
-  if (request.path !== "/healthz" && !access.authorised(bearerOf(request)))
-    throw new CaissonError(
-      "unauthorised",
-      "Send the daemon's token: Authorization: Bearer TOKEN. It stands in the token file of the daemon's home.",
-    );
+  if (request.path !== "/healthz") {
+    if (!access.authorised(bearerOf(request)))
+      throw new CaissonError(
+        "unauthorised",
+        "Send the daemon's token: Authorization: Bearer TOKEN. It stands in the token file of the daemon's home.",
+      );
+    admission.entered(request, response);
+  }
   next();
 }
 
@@ -110,7 +120,7 @@ function mount(app: Express, path: string, routes: readonly Route[], settings: H
       params: request.params,
       query: queryOf(request),
       request,
-      readBody: () => readJson(request),
+      readBody: () => readJson(request, settings.admission),
     });
     await send(reply, response, settings.log);
   });
@@ -129,6 +139,7 @@ function queryOf(request: IncomingMessage): Record<string, string> {
 }
 
 async function send(reply: Reply, response: Response, log: Log): Promise<void> {
+  response.req.socket.setTimeout(STALL_MS);
   switch (reply.type) {
     case "empty":
       response.status(204).end();
@@ -140,20 +151,19 @@ async function send(reply: Reply, response: Response, log: Log): Promise<void> {
       response.set({ "content-type": reply.contentType, ...reply.headers }).end(reply.body);
       return;
     case "stream":
-      await stream(reply.body, reply.contentType, response, log);
+      await stream(reply, response, log);
   }
 }
 
 /** Headers wait for the first bytes, so that a failure before them is still a problem document. */
 async function stream(
-  body: AsyncIterable<Uint8Array>,
-  contentType: string,
+  { body, contentType, headers = {} }: Extract<Reply, { type: "stream" }>,
   response: Response,
   log: Log,
 ): Promise<void> {
   const source = body[Symbol.asyncIterator]();
   const first = await source.next();
-  response.set("content-type", contentType);
+  response.set({ "content-type": contentType, ...headers });
   if (response.req.method === "HEAD") {
     await source.return?.();
     response.end();
@@ -184,7 +194,7 @@ function refuse(error: unknown, request: Request, response: Response, log: Log):
     return;
   }
   if (problem.code === "unauthorised") response.set("www-authenticate", 'Bearer realm="caisson"');
-  cutUnreadBody(request, response);
+  if (problem.code === "too_many_requests") response.set("retry-after", "1");
   response
     .status(ERROR_STATUS[problem.code])
     .set("content-type", "application/problem+json")
@@ -197,9 +207,7 @@ function cutUnreadBody(request: IncomingMessage, response: ServerResponse): void
   response.once("finish", () => {
     if (request.complete || socket.destroyed) return;
     const timer = setTimeout(() => socket.destroy(), LINGER_MS);
-    const clear = () => clearTimeout(timer);
-    request.once("end", clear);
-    socket.once("close", clear);
+    request.once("close", () => clearTimeout(timer));
     request.resume();
   });
 }

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { CaissonError } from "../protocol/errors.ts";
+import type { Admission } from "./admission.ts";
 
 /** Largest JSON body, in bytes. */
 const JSON_BYTES = 2 * 1024 * 1024;
@@ -7,13 +8,19 @@ const JSON_BYTES = 2 * 1024 * 1024;
 const JSON_DEPTH = 64;
 /** A JSON body comes from this machine; what takes longer is not a client of ours. In milliseconds. */
 const JSON_DEADLINE_MS = 30_000;
+/** An upload brings so many bytes within so much waiting for it, in milliseconds, or it is given up. */
+const UPLOAD_PACE = { bytes: 64 * 1024, ms: 30_000 };
 
 /**
  * The request's JSON body; `{}` when it has none.
- * @throws CaissonError `unsupported_media_type`, `body_too_large`, `invalid_json`, `invalid_request` (too slow)
+ * @throws CaissonError `unsupported_media_type`, `body_too_large`, `invalid_json`, `request_timeout`, `too_many_requests`
  */
-export async function readJson(request: IncomingMessage, deadlineMs = JSON_DEADLINE_MS): Promise<unknown> {
-  const bytes = await collect(request, JSON_BYTES, deadlineMs);
+export async function readJson(
+  request: IncomingMessage,
+  admission: Pick<Admission, "buffered" | "freed">,
+  deadlineMs = JSON_DEADLINE_MS,
+): Promise<unknown> {
+  const bytes = await collect(request, admission, deadlineMs);
   if (bytes.length === 0) return {};
   requireType(request, "application/json");
   if (depthOf(bytes) > JSON_DEPTH)
@@ -55,30 +62,82 @@ export function bytesOf(request: IncomingMessage): AsyncIterable<Uint8Array> {
   return { [Symbol.asyncIterator]: () => request.iterator({ destroyOnReturn: false }) };
 }
 
-function collect(request: IncomingMessage, maximumBytes: number, deadlineMs: number): Promise<Buffer> {
-  requireLength(request, maximumBytes);
+/**
+ * An upload's bytes. Only waiting for its sender counts against its pace, not what becomes of the bytes.
+ * @throws CaissonError `request_timeout` when it comes too slowly, `invalid_request` when it breaks off
+ */
+export async function* pacedBytesOf(
+  request: IncomingMessage,
+  pace = UPLOAD_PACE,
+): AsyncGenerator<Uint8Array> {
+  const source = bytesOf(request)[Symbol.asyncIterator]();
+  let waitedMs = 0;
+  let bytes = 0;
+  try {
+    for (;;) {
+      const began = performance.now();
+      const item = await within(pace.ms - waitedMs, source.next().catch(brokenOff));
+      if (item.done === true) return;
+      waitedMs += performance.now() - began;
+      bytes += item.value.length;
+      if (bytes >= pace.bytes) waitedMs = bytes = 0;
+      yield item.value;
+    }
+  } finally {
+    // Not waited for: it settles only after the read before it.
+    void source.return?.().catch(() => undefined);
+  }
+}
+
+function brokenOff(cause: unknown): never {
+  throw new CaissonError("invalid_request", "The body broke off before its end.", { cause });
+}
+
+function within<T>(ms: number, work: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const late = () =>
+      reject(new CaissonError("request_timeout", "The upload came too slowly; nothing was kept."));
+    const timer = setTimeout(late, Math.max(0, ms));
+    work.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}
+
+function collect(
+  request: IncomingMessage,
+  admission: Pick<Admission, "buffered" | "freed">,
+  deadlineMs: number,
+): Promise<Buffer> {
+  requireLength(request, JSON_BYTES);
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
+    let held = 0;
     const finish = (error?: Error) => {
       clearTimeout(deadline);
-      request.off("data", take).off("end", end).off("error", broken).off("close", gone);
+      admission.freed(held);
+      request.off("data", take).off("end", end).off("error", gone).off("close", gone);
       if (error === undefined) resolve(Buffer.concat(chunks));
       else reject(error);
     };
     const take = (chunk: Buffer) => {
       bytes += chunk.length;
-      if (bytes <= maximumBytes) chunks.push(chunk);
-      else finish(new CaissonError("body_too_large", `The body may have at most ${maximumBytes} bytes.`));
+      if (bytes > JSON_BYTES)
+        return finish(new CaissonError("body_too_large", `The body may have at most ${JSON_BYTES} bytes.`));
+      try {
+        admission.buffered(chunk.length);
+      } catch (error) {
+        return finish(error as CaissonError);
+      }
+      held += chunk.length;
+      chunks.push(chunk);
     };
     const end = () => finish();
-    const broken = (cause: Error) =>
+    const gone = (cause?: Error) =>
       finish(new CaissonError("invalid_request", "The body broke off before its end.", { cause }));
-    const gone = () => finish(new CaissonError("invalid_request", "The body broke off before its end."));
     const late = () =>
-      finish(new CaissonError("invalid_request", `The body took longer than ${deadlineMs} ms to arrive.`));
+      finish(new CaissonError("request_timeout", `The body took longer than ${deadlineMs} ms to arrive.`));
     const deadline = setTimeout(late, deadlineMs);
-    request.on("data", take).on("end", end).on("error", broken).on("close", gone);
+    request.on("data", take).on("end", end).on("error", gone).on("close", gone);
   });
 }
 

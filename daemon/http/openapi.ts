@@ -15,12 +15,21 @@ import {
 import { ERROR_STATUS, type ErrorCode, Problem } from "../protocol/errors.ts";
 import { JournalEvent } from "../protocol/events.ts";
 import * as views from "../protocol/views.ts";
-import { PARAMETERS, type Route } from "./route.ts";
+import { PARAMETERS, type Route, takesJson } from "./route.ts";
 
 type Json = Record<string, unknown>;
 
+/** Errors that every route may give. */
+const COMMON: readonly ErrorCode[] = [
+  "forbidden_host",
+  "forbidden_origin",
+  "invalid_request",
+  "request_timeout",
+  "headers_too_large",
+  "internal",
+];
 /** Errors that every route behind the token may give. */
-const COMMON: readonly ErrorCode[] = ["forbidden_host", "forbidden_origin", "invalid_request", "internal"];
+const AUTHORISED: readonly ErrorCode[] = ["unauthorised", "too_many_requests"];
 
 /** Nouns that get a name of their own among the components; bodies are described as they are sent. */
 const ANSWERS: Readonly<Record<string, z.ZodType>> = {
@@ -151,7 +160,11 @@ function responses(route: Route, answers: Names): Json {
   for (const [code, codes] of errorsOf(route))
     result[code] = {
       description: `One of: ${codes.join(", ")}.`,
-      content: { "application/problem+json": { schema: { $ref: reference("Problem") } } },
+      content: {
+        "application/problem+json": {
+          schema: { $ref: reference("Problem"), properties: { code: { enum: codes } } },
+        },
+      },
     };
   return result;
 }
@@ -166,11 +179,15 @@ function contentOf(contentType: string | undefined, schema: z.ZodType | undefine
 }
 
 function errorsOf(route: Route): Map<string, ErrorCode[]> {
-  const json =
-    route.body !== undefined ? (["invalid_json", "body_too_large", "unsupported_media_type"] as const) : [];
+  const json = takesJson(route)
+    ? (["invalid_json", "body_too_large", "unsupported_media_type"] as const)
+    : [];
   const ids = (route.params ?? []).map((name) => PARAMETERS[name].unknown);
-  const token = route.open ? [] : (["unauthorised"] as const);
-  const codes = new Set<ErrorCode>([...COMMON, ...token, ...ids, ...json, ...(route.errors ?? [])]);
+  const token = route.open ? [] : AUTHORISED;
+  const journal = (route.params ?? []).length === 0 ? [] : (["journal_damaged"] as const);
+  const append = journal.length === 0 || route.method === "GET" ? [] : (["disk_full", "stopping"] as const);
+  const own = route.errors ?? [];
+  const codes = new Set<ErrorCode>([...COMMON, ...token, ...ids, ...json, ...journal, ...append, ...own]);
   const byStatus = new Map<string, ErrorCode[]>();
   for (const code of codes) {
     const status = String(ERROR_STATUS[code]);

@@ -5,6 +5,7 @@ import type { Blobs, Journal } from "../journal/port.ts";
 import { CaissonError, type ErrorCode } from "../protocol/errors.ts";
 import { ApprovalId, QuestionId, RunId, Sha256 } from "../protocol/ids.ts";
 import type { Views } from "../views/port.ts";
+import type { Admission } from "./admission.ts";
 import { parsed } from "./problems.ts";
 
 /** What the routes act on. */
@@ -16,6 +17,7 @@ export interface Services {
   readonly metrics: MetricsPage;
   /** The daemon's version, so that a client notices a daemon older than itself. */
   readonly version: string;
+  readonly admission: Admission;
   /** Largest workspace archive, in bytes. */
   readonly maximumWorkspaceBytes: number;
 }
@@ -30,7 +32,12 @@ export interface MetricsPage {
 export type Reply =
   | { readonly type: "json"; readonly status: number; readonly body: unknown }
   | { readonly type: "raw"; readonly contentType: string; readonly body: string; readonly headers?: Headers }
-  | { readonly type: "stream"; readonly contentType: string; readonly body: AsyncIterable<Uint8Array> }
+  | {
+      readonly type: "stream";
+      readonly contentType: string;
+      readonly body: AsyncIterable<Uint8Array>;
+      readonly headers?: Headers;
+    }
   | { readonly type: "empty" };
 type Headers = Readonly<Record<string, string>>;
 
@@ -122,9 +129,13 @@ async function bodyOf<Body>(
   spec: Pick<RouteSpec<never, unknown, Body>, "method" | "body" | "binaryBody">,
   raw: RawCall,
 ): Promise<Body> {
-  const takesJson = (spec.method === "POST" || spec.method === "PUT") && spec.binaryBody === undefined;
-  if (!takesJson) return undefined as Body;
+  if (!takesJson(spec)) return undefined as Body;
   return parsed((spec.body ?? Nothing) as z.ZodType<Body>, await raw.readBody(), "body");
+}
+
+/** Whether a route reads a body of JSON, be it that it must be empty. */
+export function takesJson({ method, binaryBody }: Pick<Route, "method" | "binaryBody">): boolean {
+  return (method === "POST" || method === "PUT") && binaryBody === undefined;
 }
 
 function identified<Name extends ParameterName>(

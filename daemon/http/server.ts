@@ -1,12 +1,17 @@
-import { createServer, type RequestListener, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
+import type { Admission } from "./admission.ts";
+import { answerBroken } from "./broken-request.ts";
 
 /** Bounds of the listener; durations in milliseconds. */
 const LIMITS = {
-  connections: 1_024,
+  /** Beyond all that is counted one by one; keeps the process below its bound on open files. */
+  connections: 2_048,
   headersMs: 10_000,
-  /** The longest upload; JSON bodies have a shorter deadline of their own. */
+  /** The longest upload; bodies have deadlines of their own. */
   requestMs: 600_000,
+  /** How exactly the two before it are kept. */
+  checkMs: 1_000,
   keepAliveMs: 30_000,
   /** A socket on which nothing moves for so long is closed; longer than any handler takes. */
   idleMs: 660_000,
@@ -21,13 +26,31 @@ export interface HttpServer {
   close(graceMs: number): Promise<void>;
 }
 
+type Listener = (request: IncomingMessage, response: ServerResponse) => void;
+
 /** A server with every time and count bounded. The owner closes it. */
-export function createHttpServer(app: RequestListener): HttpServer {
-  const server = createServer({ requestTimeout: LIMITS.requestMs, headersTimeout: LIMITS.headersMs }, app);
-  server.keepAliveTimeout = LIMITS.keepAliveMs;
+export function createHttpServer(app: Listener, admission: Admission): HttpServer {
+  const server = createServer(
+    {
+      requestTimeout: LIMITS.requestMs,
+      headersTimeout: LIMITS.headersMs,
+      connectionsCheckingInterval: LIMITS.checkMs,
+      keepAliveTimeout: LIMITS.keepAliveMs,
+      // The app refuses a request without a Host as it refuses a foreign one.
+      requireHostHeader: false,
+    },
+    app,
+  );
   server.maxConnections = LIMITS.connections;
-  server.maxRequestsPerSocket = 0;
   server.timeout = LIMITS.idleMs;
+  const answers = new WeakMap<Socket, ServerResponse>();
+  server.on("connection", (socket) => admission.connected(socket));
+  server.on("request", (request, response) => answers.set(request.socket, response));
+  // What a request expects of a server it need not get (RFC 9110, 10.1.1).
+  server.on("checkExpectation", app);
+  server.on("clientError", (error, socket) =>
+    answerBroken(error, socket as Socket, answers.get(socket as Socket)),
+  );
   return {
     server,
     listen: (host, port) => listen(server, host, port),

@@ -1,7 +1,8 @@
-import { isMap, isNode, isScalar, LineCounter, parseDocument } from "yaml";
+import { isMap, isNode, isScalar, Lexer, LineCounter, Parser, parseDocument } from "yaml";
 import { z } from "zod";
 import { CaissonError } from "../protocol/errors.ts";
 import { Decision } from "../protocol/verdicts.ts";
+import { beyondYamlBounds } from "../protocol/yaml-bounds.ts";
 
 /** Longest script in characters. */
 const LONGEST = 1_000_000;
@@ -86,6 +87,8 @@ function refuse(problems: readonly Problem[]): never {
 /** Reads a script's text. @throws CaissonError `script_invalid` with line and column of every problem */
 export function parseScript(text: string): Script {
   if (text.length > LONGEST) refuse([{ line: 1, column: 1, message: `longer than ${LONGEST} characters` }]);
+  const beyond = beyondYamlBounds(text, { Lexer, Parser });
+  if (beyond !== undefined) refuse([{ line: 1, column: 1, message: beyond }]);
   const lines = new LineCounter();
   const document = parseDocument(text, {
     version: "1.2",

@@ -1,11 +1,12 @@
-import { isMap, isScalar, isSeq, LineCounter, type Node, parseAllDocuments, visit } from "yaml";
+import { isMap, isScalar, isSeq, Lexer, LineCounter, type Node, Parser, parseAllDocuments, visit } from "yaml";
 import { z } from "zod";
-import { hintFor } from "../protocol/suggest.ts";
 import type { PolicyProblem } from "../protocol/views.ts";
 import { PolicyDocument } from "./document.ts";
+import { hintFor } from "../protocol/suggest.ts";
+import { beyondYamlBounds } from "../protocol/yaml-bounds.ts";
 
-/** Characters of a policy document that are read. */
-const MAX_TEXT = 1_000_000;
+/** Characters of a policy document that are read: tens of times the longest ready one, and read within half a second. */
+const MAX_TEXT = 128 * 1024;
 /** Problems reported at once. */
 const MAX_PROBLEMS = 100;
 
@@ -150,6 +151,8 @@ function positionIn(counter: LineCounter, offset: number): { line: number; colum
 function readDocument(text: string): Read {
   const top = (message: string): Read => ({ problems: [{ line: 1, column: 1, message }] });
   if (text.length > MAX_TEXT) return top(`the document has over ${MAX_TEXT} characters`);
+  const beyond = beyondYamlBounds(text, { Lexer, Parser });
+  if (beyond !== undefined) return top(`the document is not read: ${beyond}`);
   const counter = new LineCounter();
   const problems: PolicyProblem[] = [];
   const at = (offset: number, message: string, hint?: string): void => {

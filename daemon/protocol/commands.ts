@@ -67,7 +67,7 @@ export const ExplainPolicy = z
     read: z.string().optional(),
     write: z.string().optional(),
     http: z.string().optional(),
-    after: z.array(z.record(z.string(), z.unknown())).optional(),
+    after: z.array(z.record(z.string(), z.unknown())).max(1_000).optional(),
   })
   .refine(
     (body) => [body.exec, body.read, body.write, body.http].filter((part) => part !== undefined).length === 1,

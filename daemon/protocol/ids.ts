@@ -18,7 +18,7 @@ export type CheckpointId = z.infer<typeof CheckpointId>;
 const OfAction = z
   .string()
   .regex(
-    /^[0-9a-f-]{36}\.a[1-9]\d{0,8}$/,
+    /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.a[1-9]\d{0,8}$/,
     "not an id of the form <run>.<action>, as `caisson approvals` shows it",
   );
 

@@ -6,6 +6,9 @@ export interface StreamLimits {
   readonly subscriptions: number;
   /** Largest frame a client may send. */
   readonly frameBytes: number;
+  /** Pieces in which a frame may come: fragments, and reads of the network. */
+  readonly fragments: number;
+  readonly chunks: number;
   /** Replay pauses, and following becomes replay, when this much waits to be sent. */
   readonly highBytes: number;
   /** Replay goes on when no more than this waits. */
@@ -28,6 +31,8 @@ export const STREAM_LIMITS: StreamLimits = {
   sockets: 256,
   subscriptions: 64,
   frameBytes: 64 * 1024,
+  fragments: 16,
+  chunks: 4_096,
   highBytes: 1024 * 1024,
   lowBytes: 256 * 1024,
   hardBytes: 4 * 1024 * 1024,

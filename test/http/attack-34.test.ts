@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Admission } from "../../daemon/http/admission.ts";
 import { depthOf, readJson } from "../../daemon/http/body.ts";
 import { startDaemon, type TestDaemon, TOKEN } from "./daemon.ts";
 
@@ -15,7 +16,7 @@ describe("attack 34: slow, broken and endless bodies", () => {
   it("a body that trickles is given up at its deadline", async () => {
     const outcome = new Promise((resolve) => {
       const server = createServer((request: IncomingMessage, response) => {
-        void readJson(request, 50).catch((error: unknown) => {
+        void readJson(request, new Admission(), 50).catch((error: unknown) => {
           resolve(error);
           response.destroy();
           server.close();
@@ -30,7 +31,7 @@ describe("attack 34: slow, broken and endless bodies", () => {
       });
     });
     expect(await outcome).toMatchObject({
-      code: "invalid_request",
+      code: "request_timeout",
       message: expect.stringContaining("longer than"),
     });
   });

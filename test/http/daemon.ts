@@ -1,4 +1,5 @@
 import { createAccess } from "../../daemon/http/access.ts";
+import { Admission, type AdmissionLimits } from "../../daemon/http/admission.ts";
 import { createHttpApp } from "../../daemon/http/app.ts";
 import { createHttpServer } from "../../daemon/http/server.ts";
 import type { Blobs, Journal } from "../../daemon/journal/port.ts";
@@ -31,6 +32,7 @@ export interface CallOptions {
 
 export interface DaemonOptions {
   readonly limits?: Partial<StreamLimits>;
+  readonly admission?: Partial<AdmissionLimits>;
   readonly journal?: MemoryJournal;
   readonly port?: number;
   readonly maximumWorkspaceBytes?: number;
@@ -45,7 +47,9 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaem
   const logged: TestDaemon["logged"] = [];
   const log = (fields: object, message: string) => logged.push({ fields, message });
   const access = createAccess({ token: TOKEN, host: "127.0.0.1" });
+  const admission = new Admission(options.admission);
   const app = createHttpApp({
+    admission,
     access,
     harness: harness.face,
     views: cannedViews(journal, owned),
@@ -56,10 +60,11 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<TestDaem
     log: { error: log, warn: log },
     maximumWorkspaceBytes: options.maximumWorkspaceBytes ?? 1024 * 1024,
   });
-  const server = createHttpServer(app);
+  const server = createHttpServer(app, admission);
   const { port } = await server.listen("127.0.0.1", options.port ?? 0);
   const stream = createStream({
     server: server.server,
+    admission,
     access,
     journal,
     harness: harness.face,

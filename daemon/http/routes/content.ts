@@ -1,15 +1,13 @@
 import { z } from "zod";
-import type { Journal } from "../../journal/port.ts";
 import { ListEventsQuery } from "../../protocol/commands.ts";
 import { CaissonError } from "../../protocol/errors.ts";
 import { JournalEvent } from "../../protocol/events.ts";
-import { type RunId, Sha256 } from "../../protocol/ids.ts";
+import { Sha256 } from "../../protocol/ids.ts";
 import { listOf } from "../../protocol/views.ts";
-import { bytesOf, hasBody, requireLength, requireType } from "../body.ts";
+import { hasBody, pacedBytesOf, requireLength, requireType } from "../body.ts";
+import { eventPage } from "../event-page.ts";
 import { json, type Reply, type Route, route, type Services } from "../route.ts";
 
-/** A page of events ends after this many characters, whatever its `limit`, so that none is built large in memory. */
-const PAGE_CHARACTERS = 8 * 1024 * 1024;
 /** Omitted paths that a header names; longer ones than a header holds stand in the journal. */
 const OMITTED_SHOWN = 10;
 const TAR = "application/x-tar";
@@ -19,7 +17,7 @@ const Uploaded = z.object({ workspace: Sha256 });
 
 /** A run's journal, blobs and files, and workspaces on their way in. */
 export function contentRoutes(services: Services): readonly Route[] {
-  const { harness, views, journal, blobs, maximumWorkspaceBytes } = services;
+  const { harness, views, journal, blobs, admission, maximumWorkspaceBytes } = services;
   return [
     route({
       method: "GET",
@@ -29,7 +27,11 @@ export function contentRoutes(services: Services): readonly Route[] {
       query: ListEventsQuery,
       answer: { status: 200, description: "A page of events.", schema: EventList },
       errors: ["after_past_head", "journal_damaged"],
-      handle: ({ params, query }) => eventPage(journal, params.run, query.after, query.limit),
+      handle: ({ params, query }): Reply => ({
+        type: "stream",
+        contentType: "application/json",
+        body: eventPage(journal, params.run, query.after, query.limit),
+      }),
     }),
     route({
       method: "GET",
@@ -81,7 +83,7 @@ export function contentRoutes(services: Services): readonly Route[] {
       summary: "Upload a workspace as a tar archive; the id goes into POST /v1/runs.",
       binaryBody: TAR,
       answer: { status: 200, description: "The workspace is on disk.", schema: Uploaded },
-      errors: ["workspace_refused", "body_too_large", "unsupported_media_type", "disk_full"],
+      errors: ["workspace_refused", "body_too_large", "unsupported_media_type", "request_timeout", "disk_full"],
       handle: async ({ request }) => {
         requireType(request, TAR);
         requireLength(request, maximumWorkspaceBytes);
@@ -90,40 +92,11 @@ export function contentRoutes(services: Services): readonly Route[] {
             "workspace_refused",
             "The archive is empty. Send a tar archive as the body.",
           );
-        const { hash } = await blobs.put(bytesOf(request), maximumWorkspaceBytes);
-        return json(200, { workspace: hash });
+        return admission.upload(async () => {
+          const { hash } = await blobs.put(pacedBytesOf(request), maximumWorkspaceBytes);
+          return json(200, { workspace: hash });
+        });
       },
     }),
   ];
-}
-
-/**
- * Reads from the event before, so that an empty page and an `after` past the head can be told apart without
- * asking anything but the journal.
- * @throws CaissonError `after_past_head`
- */
-async function eventPage(journal: Journal, run: RunId, after: number, limit: number): Promise<Reply> {
-  const lines: string[] = [];
-  let characters = 0;
-  let last = after;
-  let found = after === 0;
-  let more = false;
-  reading: for await (const batch of journal.read(run, Math.max(0, after - 1))) {
-    for (const event of batch) {
-      if (event.seq <= after) {
-        found = true;
-        continue;
-      }
-      more = lines.length === limit || characters >= PAGE_CHARACTERS;
-      if (more) break reading;
-      const line = journal.lineOf(event);
-      lines.push(line);
-      characters += line.length;
-      last = event.seq;
-    }
-  }
-  if (!found)
-    throw new CaissonError("after_past_head", `The run has no event ${after}: its journal ends before it.`);
-  const next = more ? `,"next":"${last}"` : "";
-  return { type: "raw", contentType: "application/json", body: `{"items":[${lines.join(",")}]${next}}` };
 }

@@ -32,7 +32,8 @@ export function inboxRoutes({ harness, views }: Services): readonly Route[] {
       body: DecideApproval,
       answer: { status: 200, description: "The decision is on disk.", schema: ApprovalView },
       errors: ["already_decided", "run_ended"],
-      handle: async ({ params, body }) => json(200, await harness.decideApproval(params.approval, body)),
+      handle: async ({ params, body }) =>
+        json(200, await ofApproval(harness.decideApproval(params.approval, body))),
     }),
     route({
       method: "DELETE",
@@ -41,7 +42,7 @@ export function inboxRoutes({ harness, views }: Services): readonly Route[] {
       params: ["approval"],
       answer: { status: 200, description: "The revocation is on disk.", schema: ApprovalView },
       errors: ["run_ended"],
-      handle: async ({ params }) => json(200, await harness.revokeApproval(params.approval)),
+      handle: async ({ params }) => json(200, await ofApproval(harness.revokeApproval(params.approval))),
     }),
     route({
       method: "GET",
@@ -65,6 +66,14 @@ export function inboxRoutes({ harness, views }: Services): readonly Route[] {
       },
     }),
   ];
+}
+
+/** Who names an approval of a run that there isn't named an unknown approval. */
+function ofApproval<T>(work: Promise<T>): Promise<T> {
+  return work.catch((error: unknown) => {
+    const unknown = error instanceof CaissonError && error.code === "unknown_run";
+    throw unknown ? new CaissonError(PARAMETERS.approval.unknown, PARAMETERS.approval.detail) : error;
+  });
 }
 
 /** Policies: list, check, explain. */
@@ -91,7 +100,7 @@ export function policyRoutes({ harness }: Services): readonly Route[] {
       summary: "What a policy says about one command, path or request, and which rule decides.",
       body: ExplainPolicy,
       answer: { status: 200, description: "The verdict.", schema: PolicyExplanation },
-      errors: ["policy_invalid"],
+      errors: ["policy_invalid", "not_supported"],
       handle: ({ body }) => json(200, harness.explainPolicy(body)),
     }),
   ];
