@@ -19,6 +19,8 @@ export function createProgram(host: Host): Program {
     .description("Runs AI agents in disposable containers, behind a policy, with everything journalled.")
     .exitOverride()
     .configureOutput(host.output)
+    // Narrow terminals get narrow columns; every command has options, so the list need not say so.
+    .configureHelp({ minWidthToWrap: 12, subcommandTerm: termOf })
     .showHelpAfterError("(caisson --help, or caisson COMMAND --help, says what there is)")
     .helpCommand(true);
   program.option("-V, --version", "the version of this program").on("option:version", () => {
@@ -41,6 +43,13 @@ export function createProgram(host: Host): Program {
   addCompletion(program, host);
   addExamples(program);
   return program;
+}
+
+function termOf(command: Program): string {
+  const places = command.registeredArguments.map((one) =>
+    one.required ? `<${one.name()}>` : `[${one.name()}]`,
+  );
+  return [command.name(), ...places].join(" ");
 }
 
 type Add = (words: string, description: string) => Program;
