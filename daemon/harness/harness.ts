@@ -166,7 +166,8 @@ export class RunHarness implements Harness {
   #refuseNoticed(id: RunId): void {
     const notice = this.#deps.notices.of(id);
     if (notice?.kind === "stopped") throw new CaissonError("journal_damaged", notice.detail);
-    if (notice) throw new CaissonError("disk_full", `${notice.detail} Nothing was changed.`);
+    if (notice?.waitingFor === "disk")
+      throw new CaissonError("disk_full", `${notice.detail} Nothing was changed.`);
   }
 
   /** An ended run's state, folded from its journal. */

@@ -14,6 +14,8 @@ describe("the registry of fault points", () => {
         "blob.after-sync",
         "blob.after-write",
         "blob.before-write",
+        "catalogue.after-write",
+        "catalogue.before-write",
         "engine.attach.after",
         "engine.attach.before",
         "engine.build-image.after",
@@ -66,6 +68,8 @@ describe("the registry of fault points", () => {
         "journal.append.after-write",
         "journal.append.before-sync",
         "journal.append.before-write",
+        "output.after-write",
+        "output.before-write",
       ]
     `);
   });

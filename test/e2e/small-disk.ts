@@ -58,8 +58,14 @@ export class SmallDisk {
     await rm(`${this.#ballast}.files`, { recursive: true, force: true });
   }
 
-  remount(options: string): void {
-    execFileSync("mount", ["-o", `remount,${options}`, this.folder]);
+  /**
+   * Nothing new can be written through its folder any more, as on a disk that failed; what is open for writing can,
+   * which is why a mount over it is needed.
+   */
+  readOnly(on: boolean): void {
+    if (!on) return void execFileSync("umount", ["-l", this.folder]);
+    execFileSync("mount", ["--bind", this.folder, this.folder]);
+    execFileSync("mount", ["-o", "remount,bind,ro", this.folder]);
   }
 
   async unmount(): Promise<void> {
