@@ -46,7 +46,7 @@ export interface WorkspaceBounds {
   readonly entries: number;
   readonly archiveBytes: number;
   readonly names: number;
-  /** Bytes of content: what the policy gives the sandbox as its disk. */
+  /** Bytes of content: what the disk that the policy gives the sandbox holds. */
   readonly contentBytes: number;
 }
 
@@ -169,7 +169,7 @@ export function overBound(survey: Survey, bounds: WorkspaceBounds): string | und
   if (entries > bounds.entries)
     return `it has ${entries > MAX_ENTRIES ? "over " : ""}${grouped(entries)} files and folders; a workspace may have ${grouped(bounds.entries)}`;
   if (bytes > bounds.contentBytes)
-    return `it has ${size(bytes)}; the policy gives the sandbox a disk of ${size(bounds.contentBytes)}`;
+    return `it has ${size(bytes)}; the disk that the policy gives the sandbox has room for ${size(bounds.contentBytes)}`;
   if (archiveBytes > bounds.archiveBytes)
     return `it takes ${size(archiveBytes)} as an archive; a workspace may take ${size(bounds.archiveBytes)}`;
   if (names > bounds.names)

@@ -12,11 +12,17 @@ const HARMLESS_CONFIGURATION: readonly string[] = [
   "core.safecrlf=false",
   "core.symlinks=true",
   "commit.gpgSign=false",
+  // Files go straight into one pack: a hundred times fewer files to make, to commit with a checkpoint and to remove,
+  // and 100,000 of them take 10 s where loose objects took 26.
+  "core.bigFileThreshold=1",
   "gc.auto=0",
   "maintenance.auto=false",
   "init.templateDir=",
   "protocol.allow=never",
 ];
+
+/** Bytes of content above which it is stored as it is: compressing 1 GB took 44 s, storing it 13. */
+const COMPRESSED_BYTES = 256 * 2 ** 20;
 
 /** The moment of the one commit, so that the same files give the same commit. */
 const COMMIT_DATE = "2000-01-01T00:00:00Z";
@@ -25,9 +31,11 @@ const COMMIT_DATE = "2000-01-01T00:00:00Z";
  * A POSIX shell script, to run with `/workspace` as its working directory after ingest with `git: fresh`:
  * makes a repository of one commit, `workspace`, of everything that `.gitignore` does not ignore. It reads no
  * configuration but its own, runs no hook, filter or template, and does nothing where there is no git.
+ * @param bytes the workspace's content
  */
-export function freshRepositoryScript(): string {
-  const settings = HARMLESS_CONFIGURATION.map((setting) => `-c '${setting}'`).join(" ");
+export function freshRepositoryScript(bytes: number): string {
+  const compression = `core.compression=${bytes > COMPRESSED_BYTES ? 0 : 1}`;
+  const settings = [...HARMLESS_CONFIGURATION, compression].map((setting) => `-c '${setting}'`).join(" ");
   return [
     "set -eu",
     "command -v git >/dev/null 2>&1 || exit 0",

@@ -2,7 +2,7 @@ import { ARCHIVE_ENTRIES } from "../protocol/archive.ts";
 import type { SubmitRun } from "../protocol/commands.ts";
 import type { SubmissionCheck } from "../protocol/submission-check.ts";
 import type { Dependencies } from "./dependencies.ts";
-import { imageOf } from "./steps/set-up.ts";
+import { gitModeOf, imageOf } from "./steps/set-up.ts";
 import { submission } from "./submission.ts";
 
 /**
@@ -15,13 +15,15 @@ export async function checkSubmission(deps: Dependencies, body: SubmitRun): Prom
   const { policies, data } = await submission(deps, rest);
   const own = policies.at(-1);
   if (!own) throw new Error("a submission has a policy of its own");
+  // A fresh repository holds the files a second time.
+  const copies = gitModeOf(policies) === "fresh" ? 2 : 1;
   return {
     policy: own.name,
     image: imageOf(own, data.image),
     workspace: {
       entries: ARCHIVE_ENTRIES,
       archiveBytes: deps.settings.maximumWorkspaceBytes,
-      contentBytes: Math.min(...policies.map(({ sandbox }) => sandbox.diskBytes)),
+      contentBytes: Math.floor(Math.min(...policies.map(({ sandbox }) => sandbox.diskBytes)) / copies),
     },
   };
 }

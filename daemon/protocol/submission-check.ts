@@ -8,7 +8,12 @@ export const SubmissionCheck = z.object({
     .object({
       entries: z.int().min(0),
       archiveBytes: z.int().min(0).describe("Of the tar archive."),
-      contentBytes: z.int().min(0).describe("Of the files: the disk that the policy gives the sandbox."),
+      contentBytes: z
+        .int()
+        .min(0)
+        .describe(
+          "Of the files: the disk that the policy gives the sandbox holds them, and a fresh repository of them.",
+        ),
     })
     .describe("The most that a workspace may have."),
 });

@@ -275,7 +275,7 @@ describe("THREATS 13: the fresh repository", () => {
       GIT_CONFIG_KEY_0: "filter.evil.clean",
       GIT_CONFIG_VALUE_0: "touch ran",
     };
-    execFileSync("sh", ["-c", freshRepositoryScript()], { cwd: folder.path, env });
+    execFileSync("sh", ["-c", freshRepositoryScript(0)], { cwd: folder.path, env });
     const git = (...words: string[]) => execFileSync("git", words, { cwd: folder.path }).toString().trim();
     expect(git("ls-files").split("\n")).toEqual([".gitattributes", ".gitignore", "kept"]);
     expect(git("log", "--format=%s %an %aI")).toBe("workspace workspace 2000-01-01T00:00:00+00:00");

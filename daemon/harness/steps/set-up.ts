@@ -13,7 +13,7 @@ import { policiesOf } from "../policies.ts";
 import { WORKSPACE } from "../tools/tool.ts";
 
 /** Milliseconds the one commit of a `git: fresh` workspace may take. */
-const FRESH_REPOSITORY_MS = 120_000;
+const FRESH_REPOSITORY_MS = 300_000;
 
 export async function bindPolicy(run: LiveRun): Promise<void> {
   const submitted = run.state.submitted?.data;
@@ -124,7 +124,7 @@ export async function ingestWorkspace(run: LiveRun): Promise<void> {
     });
     await sandbox.putTar(WORKSPACE, filtered.tar);
     summary = filtered.summary();
-    if (git === "fresh") await makeFreshRepository(run);
+    if (git === "fresh") await makeFreshRepository(run, summary.bytes);
   }
   await run.commit("written", () => [
     {
@@ -144,16 +144,20 @@ export async function ingestWorkspace(run: LiveRun): Promise<void> {
 /** What every layer withholds; the least that any layer lets in of the repository. */
 export async function ingestRules(run: LiveRun): Promise<{ deny: string[]; git: "fresh" | "full" | "none" }> {
   const policies = await policiesOf(run);
-  const modes = policies.map((policy) => policy.ingest.git);
-  const git = modes.includes("none") ? "none" : modes.includes("fresh") ? "fresh" : "full";
-  return { deny: policies.flatMap((policy) => policy.ingest.deny), git };
+  return { deny: policies.flatMap((policy) => policy.ingest.deny), git: gitModeOf(policies) };
 }
 
-async function makeFreshRepository(run: LiveRun): Promise<void> {
+/** The least that any layer lets in of the repository. */
+export function gitModeOf(policies: readonly Policy[]): "fresh" | "full" | "none" {
+  const modes = policies.map((policy) => policy.ingest.git);
+  return modes.includes("none") ? "none" : modes.includes("fresh") ? "fresh" : "full";
+}
+
+async function makeFreshRepository(run: LiveRun, bytes: number): Promise<void> {
   const { sandbox, deps } = run;
   const made = await sandbox?.housekeep({
     program: "bash",
-    arguments: ["-c", freshRepositoryScript()],
+    arguments: ["-c", freshRepositoryScript(bytes)],
     cwd: WORKSPACE,
     deadlineMs: FRESH_REPOSITORY_MS,
   });

@@ -65,7 +65,7 @@ describe("a workspace that is too large", () => {
     using folder = project();
     const message = await refusal(folder.path, { contentBytes: 40_000 });
     expect(message).toMatch(
-      /too large: it has 52,310 bytes; the policy gives the sandbox a disk of 40,000 bytes\./,
+      /too large: it has 52,310 bytes; the disk that the policy gives the sandbox has room for 40,000 bytes\./,
     );
     expect(message).toMatch(
       /Nothing was sent\.\nThe largest folders in it:\n {2}data\/sets\/large\/ {2}50,000 bytes, 3 entries\n/,
