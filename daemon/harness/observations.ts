@@ -56,6 +56,7 @@ function finished(data: EventData<"action.finished">): string {
   const notes = [
     data.timedOut ? "it took too long and was stopped" : undefined,
     data.signal ? `it was ended by ${data.signal}` : undefined,
+    data.outOfMemory ? `out of memory: the sandbox may use ${mebibytes(data.outOfMemory)}` : undefined,
     data.exitCode !== undefined && data.exitCode !== 0 ? `exit status ${data.exitCode}` : undefined,
     data.droppedBytes ? `${data.droppedBytes} bytes of output were not kept` : undefined,
     data.leftRunning ? `${data.leftRunning} process(es) still run in the background` : undefined,
@@ -63,6 +64,10 @@ function finished(data: EventData<"action.finished">): string {
   const ending = notes.length > 0 ? `[${notes.join("; ")}]` : "";
   if (output === "") return ending || "[no output]";
   return ending ? `${output}${output.endsWith("\n") ? "" : "\n"}${ending}` : output;
+}
+
+function mebibytes(bytes: number): string {
+  return `${Math.round(bytes / 2 ** 20)} MiB`;
 }
 
 /** The beginning and the end, and how to read the middle. */

@@ -95,7 +95,7 @@ function lostSandbox(reason: string): Ending {
   return {
     type: "run.failed",
     code: "sandbox",
-    reason: `The sandbox was lost (${reason}). The journal is kept; submit the task again to start anew.`,
+    reason: `The sandbox was lost: ${reason}. What the run had changed in its workspace is gone with it; its journal is kept. Submit the task again; \`--continue\` lets the new run know what was said and done.`,
   };
 }
 

@@ -71,8 +71,9 @@ function modelFailed({ kind, status, reason, attempt, retryInMs }: EventData<"mo
 }
 
 function finished(data: EventData<"action.finished">): Line {
-  const { ok, exitCode, signal, timedOut, durationMs, droppedBytes, leftRunning } = data;
+  const { ok, exitCode, signal, timedOut, outOfMemory, durationMs, droppedBytes, leftRunning } = data;
   const parts: string[] = [];
+  if (outOfMemory) parts.push(`out of memory, limit ${bytes(outOfMemory)}`);
   if (timedOut) parts.push("timed out");
   else if (signal !== undefined) parts.push(`ended by ${signal}`);
   else if (exitCode !== undefined) parts.push(`exit ${exitCode}`);

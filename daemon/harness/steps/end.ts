@@ -1,10 +1,13 @@
 import type { Ending, EventData } from "../../protocol/events.ts";
 import { type GatedSandbox, SandboxLost } from "../../sandbox/gate.ts";
+import { stopped } from "../engine-wait.ts";
 import type { LiveRun } from "../live-run.ts";
 import { patchOf } from "../workspace.ts";
 
 /** Paths of the omitted that are journalled. */
 const OMITTED_SHOWN = 100;
+
+const SANDBOX_GONE = { diffError: "The sandbox was gone." };
 
 /** The run's attached sandbox. @throws SandboxLost when there is none */
 export function sandboxOf(run: LiveRun): GatedSandbox {
@@ -17,22 +20,29 @@ export function sandboxOf(run: LiveRun): GatedSandbox {
  * run has ended. A daemon that dies in between finds how the run was to end in its journal.
  */
 export async function endRun(run: LiveRun, ending: Ending): Promise<void> {
-  const { sandbox, deps } = run;
+  const { deps } = run;
   const id = run.state.sandbox?.sandbox;
   if (id !== undefined) {
-    const left = sandbox ? await outcomeOf(run) : { diffError: "The sandbox was gone." };
+    const left = await outcomeOf(run);
+    // What the run did is gone with its sandbox: that is no completion.
+    if (left === undefined && ending.type === "run.completed")
+      throw new SandboxLost("it was lost at the end");
     await run.commit("synced", () => [
-      { type: "sandbox.stopped", data: { sandbox: id, reason: ending.type, ending, ...left } },
+      {
+        type: "sandbox.stopped",
+        data: { sandbox: id, reason: ending.type, ending, ...(left ?? SANDBOX_GONE) },
+      },
     ]);
   }
   const stopped = run.state.stopped?.sandbox;
   if (stopped !== undefined) {
+    const { sandbox } = run;
     run.sandbox = undefined;
     const removed = sandbox ? sandbox.destroy() : deps.sandboxes.remove(stopped);
     await removed.catch((error: unknown) => {
       deps.log.warn(
         { run: run.run, sandbox: stopped, error: String(error) },
-        "the sandbox could not be removed; the next start tries again",
+        "the sandbox could not be removed; it is tried again",
       );
     });
   }
@@ -44,8 +54,10 @@ function endEvent(ending: Ending) {
   return { type, data } as { type: "run.cancelled"; data: EventData<"run.cancelled"> };
 }
 
-async function outcomeOf(run: LiveRun): Promise<Partial<EventData<"sandbox.stopped">>> {
+/** Undefined when the sandbox is gone. One whose stream has just broken is waited for. */
+async function outcomeOf(run: LiveRun): Promise<Partial<EventData<"sandbox.stopped">> | undefined> {
   try {
+    sandboxOf(run);
     const { patch, ignored, omitted } = await patchOf(run);
     return {
       diff: patch,
@@ -53,6 +65,10 @@ async function outcomeOf(run: LiveRun): Promise<Partial<EventData<"sandbox.stopp
       ...(omitted.length > 0 ? { omitted: omitted.slice(0, OMITTED_SHOWN) } : {}),
     };
   } catch (error) {
+    if (error instanceof SandboxLost) {
+      await Promise.race([run.fate, stopped(run)]);
+      return run.sandbox ? outcomeOf(run) : undefined;
+    }
     return { diffError: error instanceof Error ? error.message : String(error) };
   }
 }
