@@ -30,6 +30,8 @@ export class LiveRun {
   /** Commands of people that run in the sandbox now, by action id. */
   readonly persons = new Map<string, PersonsCommand>();
   sandbox: GatedSandbox | undefined;
+  /** How often the kernel had killed in a sandbox for lack of memory when that was last asked. */
+  readonly memoryKills = new WeakMap<GatedSandbox, number>();
   /** Resolves when the sandbox could not be reached any more, and is now either attached again or lost. */
   fate: Promise<void> = Promise.resolve();
   model: Model | undefined;

@@ -217,6 +217,11 @@ export const EVENT_DATA = {
     exitCode: z.int().optional(),
     signal: z.string().optional(),
     timedOut: z.boolean().optional(),
+    outOfMemory: count
+      .optional()
+      .describe(
+        "The sandbox's memory limit in bytes, when something of the action was killed for reaching it.",
+      ),
     output: Text,
     droppedBytes: count.optional().describe("Output beyond what is kept, counted."),
     stateSaved: z.boolean().optional(),
@@ -312,7 +317,9 @@ export const EVENT_DATA = {
   "run.resumed": z.object({
     by: z.enum(["person", "daemon"]),
     reason: z.string().optional(),
-    waitedMs: milliseconds.optional().describe("Time before this event in which nothing could be journalled."),
+    waitedMs: milliseconds
+      .optional()
+      .describe("Time before this event in which nothing could be journalled."),
   }),
   "journal.repaired": z.object({ cutBytes: count, cutHash: Sha256 }),
   "limit.reached": z.object({ limit: LimitName, value: z.number(), used: z.number() }),

@@ -201,7 +201,7 @@ class DockerSandbox implements Sandbox {
 const KILLED = 128 + 9;
 
 function endingOf({ outOfMemory, exitCode }: ContainerState): string {
-  if (outOfMemory) return "out of memory";
+  if (outOfMemory) return "it ran out of memory and its container was killed";
   return exitCode === KILLED
     ? `its container was killed, exited ${exitCode}`
     : `its container exited ${exitCode}`;

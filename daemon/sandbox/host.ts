@@ -140,7 +140,7 @@ export interface Sandbox {
   usedDiskBytes?(): Promise<number>;
   /** Room on the engine's disk; costs no more than an action, so it may be asked often. */
   engineDisk?(): Promise<EngineDisk>;
-  /** Resolves when the sandbox is gone, with the reason in words (`"out of memory"`, `"its container was removed"`, ...). */
+  /** Resolves when the sandbox is gone, with the reason in words (`"its container was removed"`, ...). */
   readonly lost: Promise<string>;
   /** Leaves the sandbox running and lets go of the stream. */
   detach(): void;

@@ -13,6 +13,8 @@ export interface DockerHosts {
   host(owner: string, config?: Partial<DockerHostConfig>): SandboxHost;
   /** The full owner label of a name. */
   ownerOf(owner: string): string;
+  /** What the engine says of a container. */
+  inspect(id: string): Promise<{ State: { Paused: boolean; Running: boolean } }>;
   /** Removes every container of this file's owners; resolves to their number. */
   cleanUp(): Promise<number>;
 }
@@ -34,6 +36,7 @@ export async function dockerHosts(): Promise<DockerHosts> {
       const log = { info: quiet, warn: quiet };
       return createDockerHost({ owner: ownerOf(owner), engine, images, kitPath, config, log });
     },
+    inspect: (id) => engine.call("test: inspect", 10_000, (docker) => docker.getContainer(id).inspect()),
     cleanUp: async () => {
       const lists = [...owners].map((owner) => removeAll(engine, `${OWNER_LABEL}=${owner}`));
       return (await Promise.all(lists)).reduce((sum, count) => sum + count, 0);

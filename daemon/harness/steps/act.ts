@@ -12,6 +12,7 @@ import { bindingOf } from "../binding.ts";
 import { resolvePath } from "../housekeeping.ts";
 import { hydrateInput } from "../inputs.ts";
 import type { LiveRun } from "../live-run.ts";
+import { withMemoryKills } from "../memory.ts";
 import { performing } from "../performing.ts";
 import { policiesOf } from "../policies.ts";
 import { type Plan, ToolRefusal, type ToolResult } from "../tools/tool.ts";
@@ -166,6 +167,7 @@ async function finish(
   });
   if (run.stopping) return;
   const durationMs = Math.max(0, run.deps.now() - began);
-  await run.commit("written", () => [{ type: "action.finished", data: { action, ...result, durationMs } }]);
+  const told = await withMemoryKills(run, result);
+  await run.commit("written", () => [{ type: "action.finished", data: { action, ...told, durationMs } }]);
   await settled();
 }

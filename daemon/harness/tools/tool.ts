@@ -9,6 +9,8 @@ export interface ToolResult {
   readonly exitCode?: number;
   readonly signal?: string;
   readonly timedOut?: boolean;
+  /** The sandbox's memory limit in bytes, when something of the action was killed for reaching it. */
+  readonly outOfMemory?: number;
   readonly droppedBytes?: number;
   readonly stateSaved?: boolean;
   readonly leftRunning?: number;
