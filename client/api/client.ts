@@ -4,8 +4,11 @@ import {
   type DecideApproval,
   type ExplainPolicy,
   type ForkRun,
+  type RunShell,
   type RewindRun,
   type SubmitRun,
+  ShellStarted,
+  type SignalShell,
   Submitted,
   type TakeCheckpoint,
 } from "../../daemon/protocol/commands.ts";
@@ -125,6 +128,16 @@ export class CaissonClient {
   /** Deletes an ended run. */
   async remove(run: RunId): Promise<void> {
     await this.#http.text("DELETE", of(run));
+  }
+
+  /** Starts a command of a person's in the run's sandbox; watch the run for its output and outcome. */
+  shell(run: RunId, body: z.input<typeof RunShell>): Promise<ShellStarted> {
+    return this.#http.json(ShellStarted, "POST", of(run, "shell"), { json: body });
+  }
+
+  /** @throws CaissonError `unknown_action` when the command runs no more */
+  async signalShell(run: RunId, body: z.input<typeof SignalShell>): Promise<void> {
+    await this.#http.text("POST", of(run, "shell", "signal"), { json: body });
   }
 
   checkpoints(run: RunId) {

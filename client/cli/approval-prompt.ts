@@ -1,7 +1,8 @@
 import type { EventData } from "../../daemon/protocol/events.ts";
+import { handleOf } from "./approval-groups.ts";
 import { actionInFull } from "./render/action.ts";
 import { EMPTY, type Line, line, span } from "./render/line.ts";
-import { duration, shortApproval } from "./render/quantities.ts";
+import { duration } from "./render/quantities.ts";
 
 export type Asked = EventData<"approval.requested">;
 
@@ -17,7 +18,7 @@ export type Answer =
  * What a person must know to answer: the exact action, and how long there is time. Also the rule that asks,
  * unless the verdict stands right above.
  */
-export function askedLines(asked: Asked, now: number, above: "verdict" | "nothing"): Line[] {
+function askedLines(asked: Asked, now: number, above: "verdict" | "nothing"): Line[] {
   const left = Math.max(0, Date.parse(asked.expiresAt) - now);
   return [
     EMPTY,
@@ -28,9 +29,28 @@ export function askedLines(asked: Asked, now: number, above: "verdict" | "nothin
   ];
 }
 
+/** As {@link askedLines}, for several alike: what is not shown here is not answered. */
+export function askedTogetherLines(
+  group: readonly Asked[],
+  now: number,
+  above: "verdict" | "nothing",
+): Line[] {
+  const [first, ...others] = group;
+  if (first === undefined) return [];
+  if (others.length === 0) return askedLines(first, now, above);
+  const left = Math.max(0, Date.parse(first.expiresAt) - now);
+  return [
+    EMPTY,
+    line(0, span(`? The agent asks for approval of ${group.length} actions alike`, "warn")),
+    ...group.flatMap(({ tool, input }) => actionInFull(tool, input)),
+    ...(above === "verdict" ? [] : [line(2, span("rule ", "dim"), `${first.rule} — ${first.reason}`)]),
+    line(2, span(`without an answer they are denied in ${duration(left)}`, "dim")),
+  ];
+}
+
 /** How to answer from another terminal. */
-export function answerLines(asked: Asked): Line[] {
-  const id = shortApproval(asked.approval);
+export function answerLines(group: readonly Asked[]): Line[] {
+  const id = handleOf(group.map(({ approval }) => approval));
   return [
     line(2, `caisson approve ${id}`, span("              allow it once", "dim")),
     line(2, `caisson approve ${id} --for run`, span("    and for the rest of this run", "dim")),
@@ -39,11 +59,11 @@ export function answerLines(asked: Asked): Line[] {
 }
 
 /** Asks the person at the terminal: y once, r for this run, n no. */
-export async function askPerson(signal: AbortSignal): Promise<Answer> {
+export async function askPerson(signal: AbortSignal, count: number): Promise<Answer> {
   const { isCancel, selectKey, text } = await import("@clack/prompts");
   const cancelled = (): Answer => (signal.aborted ? "obsolete" : "interrupt");
   const key = await selectKey({
-    message: "Allow it?",
+    message: count === 1 ? "Allow it?" : `Allow all ${count}?`,
     options: [
       { value: "y", label: "yes, this once" },
       { value: "r", label: "yes, for the rest of this run" },

@@ -17,7 +17,7 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   resume: ["caisson resume last"],
   cancel: ["caisson cancel 3c6d5dbb"],
   rm: ["caisson rm 3c6d5dbb"],
-  shell: ["caisson shell last"],
+  shell: ["caisson shell last", 'caisson shell last -c "git log --oneline"', "caisson shell last < look.sh"],
   approvals: ["caisson approvals"],
   approve: ["caisson approve 3c6d5dbb.a4", "caisson approve 3c6d5dbb.a4 --for run"],
   deny: ['caisson deny 3c6d5dbb.a4 --reason "Not on a Friday"'],

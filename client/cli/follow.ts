@@ -3,7 +3,7 @@ import { END_TYPES, type JournalEvent } from "../../daemon/protocol/events.ts";
 import type { RunId } from "../../daemon/protocol/ids.ts";
 import type { CaissonClient } from "../api/client.ts";
 import type { Watched } from "../api/watch.ts";
-import { type Answer, type Asked, answerLines, askedLines, askPerson } from "./approval-prompt.ts";
+import { type Answer, type Asked, answerLines, askedTogetherLines, askPerson } from "./approval-prompt.ts";
 import { type Command, writeJson } from "./command.ts";
 import { EXIT, type ExitStatus } from "./exit.ts";
 import type { IngestRow } from "./ingest-row.ts";
@@ -46,12 +46,14 @@ class Following {
   readonly #narration = new Narration();
   readonly #leaving = new AbortController();
   readonly #pending = new Map<string, Asked>();
+  /** Actions that were asked for, answered or not. */
+  readonly #asked = new Set<string>();
   #left: ExitStatus | undefined;
   #caughtUp = false;
   #interrupted = false;
   #interrupting = false;
   /** The question that stands on the terminal, and what came meanwhile. */
-  #question: { readonly approval: string; readonly obsolete: AbortController } | undefined;
+  #question: { readonly approvals: ReadonlySet<string>; readonly obsolete: AbortController } | undefined;
   #held: Line[] = [];
 
   constructor(command: Command, client: CaissonClient, run: RunId, options: FollowOptions) {
@@ -132,10 +134,13 @@ class Following {
   }
 
   #keepTrack(event: JournalEvent): void {
-    if (event.type === "approval.requested") this.#pending.set(event.data.approval, event.data);
+    if (event.type === "approval.requested") {
+      this.#pending.set(event.data.approval, event.data);
+      this.#asked.add(event.data.action);
+    }
     if (event.type === "approval.decided") {
       this.#pending.delete(event.data.approval);
-      if (this.#question?.approval === event.data.approval) this.#question.obsolete.abort();
+      if (this.#question?.approvals.has(event.data.approval)) this.#question.obsolete.abort();
     }
     if (event.type === "run.interrupted") this.#interrupted = event.data.by === "person";
     if (event.type === "run.resumed") this.#interrupted = false;
@@ -147,34 +152,42 @@ class Following {
       this.#leaveInterrupted();
       return EXIT.interrupted;
     }
-    const asked = this.#pending.values().next().value;
-    if (asked === undefined || this.#question !== undefined) return undefined;
+    const group = this.#askedTogether();
+    if (group === undefined || this.#question !== undefined) return undefined;
     if (this.#command.terminal.interactive) {
-      void this.#ask(asked);
+      void this.#ask(group);
       return undefined;
     }
-    return this.#tellHowToAnswer();
+    return this.#tellHowToAnswer(group);
   }
 
-  #tellHowToAnswer(): ExitStatus | undefined {
-    for (const asked of this.#pending.values())
-      this.#remark([...askedLines(asked, Date.now(), "nothing"), ...answerLines(asked)]);
-    this.#pending.clear();
+  /** What waits first, with those asked alike at the same moment; undefined until all of them have come. */
+  #askedTogether(): readonly Asked[] | undefined {
+    const first = this.#pending.values().next().value;
+    if (first?.alike === undefined) return first && [first];
+    if (!this.#asked.has(first.alike.at(-1) ?? "")) return undefined;
+    return [...this.#pending.values()].filter((asked) => first.alike?.includes(asked.action));
+  }
+
+  #tellHowToAnswer(group: readonly Asked[]): ExitStatus | undefined {
+    this.#remark([...askedTogetherLines(group, Date.now(), "nothing"), ...answerLines(group)]);
+    for (const { approval } of group) this.#pending.delete(approval);
     if (this.#options.unanswerable === "stay") return undefined;
     this.#remark(waitingLines(this.#run));
     return EXIT.policy;
   }
 
-  async #ask(asked: Asked): Promise<void> {
+  async #ask(group: readonly Asked[]): Promise<void> {
     const obsolete = new AbortController();
-    this.#command.terminal.say(askedLines(asked, Date.now(), "verdict"));
-    this.#question = { approval: asked.approval, obsolete };
-    const answer = await askPerson(obsolete.signal).catch((): Answer => "obsolete");
+    this.#command.terminal.say(askedTogetherLines(group, Date.now(), "verdict"));
+    this.#question = { approvals: new Set(group.map(({ approval }) => approval)), obsolete };
+    const answer = await askPerson(obsolete.signal, group.length).catch((): Answer => "obsolete");
     this.#question = undefined;
-    this.#pending.delete(asked.approval);
     this.#say(this.#held.splice(0));
+    // Of those alike that somebody else answered, the others are asked again.
+    if (!obsolete.signal.aborted) for (const { approval } of group) this.#pending.delete(approval);
     if (answer === "interrupt") this.controlC();
-    else if (answer !== "obsolete") await this.#answer(asked, answer);
+    else if (answer !== "obsolete") for (const asked of group) await this.#answer(asked, answer);
     if (this.#left === undefined) this.#stateNow();
   }
 

@@ -104,6 +104,15 @@ function addRuns(add: Add, start: Start): void {
     .action((name: string, options) =>
       start(async (command) => (await runs()).events(command, name, options), options),
     );
+  add(
+    "shell <run>",
+    "A shell of your own in a run's sandbox, beside the agent; what you run is journalled as yours. Directory and exported variables last from line to line; a line that ends in \\ goes on in the next. Ctrl-C stops the command, Ctrl-D leaves. Without a terminal, standard input is run as one script. Programs that want a real terminal, such as vim or less, don't work.",
+  )
+    .summary("a shell of your own in a run's sandbox, beside the agent")
+    .option("-c, --command <cmd>", "run this one command and leave with its exit status")
+    .action((name: string, options) =>
+      start(async (command) => (await import("./commands/shell.ts")).shell(command, name, options), options),
+    );
   add("message <run> <text>", "say something to the agent; it reads it before its next turn").action(
     (name: string, text: string, options: Json) =>
       start(async (command) => (await runs()).message(command, name, text), options),

@@ -7,6 +7,7 @@ import { type ConversationEvent, toArray } from "../run/state.ts";
 import { digestOf } from "./digest.ts";
 import type { LiveRun } from "./live-run.ts";
 import { observationOf } from "./observations.ts";
+import { personsObservations } from "./persons-observations.ts";
 import { policiesOf } from "./policies.ts";
 import { systemPrompt } from "./system-prompt.ts";
 
@@ -51,13 +52,14 @@ export async function assembleContext(run: LiveRun): Promise<AssembledContext> {
 function observed(run: LiveRun, events: readonly ConversationEvent[]): ModelRequest["observed"] {
   const last = events.findLastIndex((event) => event.type === "model.responded");
   const since = events.slice(last + 1);
+  const persons = personsObservations(events);
   const verdicts = since.flatMap((event): Decision[] =>
-    event.type === "action.judged" ? [event.data.verdict] : [],
+    event.type === "action.judged" && event.data.layer !== "person" ? [event.data.verdict] : [],
   );
   return {
     position: run.state.branch.responses,
     attempt: run.state.branch.failures,
-    results: since.flatMap((event) => observationOf(event, since) ?? []),
+    results: since.flatMap((event) => personsPart(event, persons) ?? observationOf(event, since) ?? []),
     verdicts,
   };
 }
@@ -72,18 +74,27 @@ function conversation(
     if (last?.role === role) last.content.push(...blocks);
     else if (blocks.length > 0) messages.push({ role, content: [...blocks] });
   };
+  const persons = personsObservations(events);
+  if (submitted.recap !== undefined) say("user", [text(String(submitted.recap))]);
   say("user", [text(String(submitted.task))]);
   for (const [index, event] of events.entries()) {
     if (event.type === "model.responded") {
       say("assistant", event.data.content);
       say("user", answers(event.data, following(events, index)));
     } else {
-      const observation = observationOf(event, events);
-      if (observation !== undefined && !answersAction(event)) say("user", [text(observation)]);
+      const own = personsPart(event, persons);
+      const observation = own ?? (answersAction(event) ? undefined : observationOf(event, events));
+      if (observation) say("user", [text(observation)]);
     }
   }
   if (messages.at(-1)?.role === "assistant") say("user", [text("Go on.")]);
   return messages;
+}
+
+/** What the model is told at this event of a person's command; undefined: the event is about no such command. */
+function personsPart(event: ConversationEvent, persons: ReadonlyMap<string, string>): string | undefined {
+  if (event.type !== "action.finished" && event.type !== "action.unknown") return undefined;
+  return persons.get(event.data.action);
 }
 
 /** The events up to the next response. */

@@ -35,10 +35,13 @@ export async function resolvePath(sandbox: GatedSandbox, path: string): Promise<
 }
 
 /** The shell's directory as its saved state quotes it: enough to tell one directory from another. */
-export async function shellDirectory(sandbox: GatedSandbox): Promise<string> {
+export async function shellDirectory(
+  sandbox: GatedSandbox,
+  statePath: string = SHELL_STATE,
+): Promise<string> {
   const { answer, outcome } = await ask(sandbox, {
     program: "runner",
-    arguments: ["file", "read", SHELL_STATE],
+    arguments: ["file", "read", statePath],
   });
   return outcome.exitCode === 0 ? (savedDirectory(answer) ?? WORKSPACE) : WORKSPACE;
 }

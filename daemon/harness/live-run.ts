@@ -1,18 +1,25 @@
 import type { JournalUnwritable, RunJournal } from "../journal/port.ts";
 import type { Model } from "../model/port.ts";
 import type { Policy } from "../policy/port.ts";
+import type { SignalShell } from "../protocol/commands.ts";
 import type { RunId } from "../protocol/ids.ts";
 import type { RunState } from "../run/state.ts";
 import type { GatedSandbox } from "../sandbox/gate.ts";
 import { Commits } from "./committing.ts";
 import type { Dependencies } from "./dependencies.ts";
-import type { PersonsCommand } from "./persons-shell.ts";
 
 /**
  * Why the step under way is to stop. On `disk` the sandbox has written more than it may; on `lost` it is gone; on
  * `stop` the daemon leaves: nothing of the run is touched.
  */
 export type StopReason = "interrupt" | "cancel" | "disk" | "lost" | "stop";
+
+/** A command of a person's on its way: it runs beside the agent's loop, and stops neither it nor with it. */
+export interface PersonsCommand {
+  signal(signal: SignalShell["signal"]): void;
+  /** Resolves when its outcome is journalled, or left to the next daemon. */
+  readonly done: Promise<void>;
+}
 
 /**
  * A run that this daemon carries: its journal, the state folded from it, and the handles that can't be folded

@@ -53,6 +53,13 @@ function decided(
 
 function finished(data: EventData<"action.finished">): string {
   const output = shortened(String(data.output), data.action);
+  const ending = endingOf(data);
+  if (output === "") return ending || "[no output]";
+  return ending ? `${output}${output.endsWith("\n") ? "" : "\n"}${ending}` : output;
+}
+
+/** How an action ended, where that is more than a plain success; else empty. */
+export function endingOf(data: EventData<"action.finished">): string {
   const notes = [
     data.timedOut ? "it took too long and was stopped" : undefined,
     data.signal ? `it was ended by ${data.signal}` : undefined,
@@ -61,9 +68,7 @@ function finished(data: EventData<"action.finished">): string {
     data.droppedBytes ? `${data.droppedBytes} bytes of output were not kept` : undefined,
     data.leftRunning ? `${data.leftRunning} process(es) still run in the background` : undefined,
   ].filter((note) => note !== undefined);
-  const ending = notes.length > 0 ? `[${notes.join("; ")}]` : "";
-  if (output === "") return ending || "[no output]";
-  return ending ? `${output}${output.endsWith("\n") ? "" : "\n"}${ending}` : output;
+  return notes.length > 0 ? `[${notes.join("; ")}]` : "";
 }
 
 function mebibytes(bytes: number): string {
@@ -71,11 +76,11 @@ function mebibytes(bytes: number): string {
 }
 
 /** The beginning and the end, and how to read the middle. */
-function shortened(output: string, action: string): string {
-  if (output.length <= SHOWN_HEAD + SHOWN_TAIL) return output;
-  const left = output.length - SHOWN_HEAD - SHOWN_TAIL;
-  const how = `output {"action": "${action}", "offset": ${SHOWN_HEAD}}`;
-  return `${output.slice(0, SHOWN_HEAD)}\n[${left} characters left out; read them with ${how}]\n${output.slice(-SHOWN_TAIL)}`;
+export function shortened(output: string, action: string, head = SHOWN_HEAD, tail = SHOWN_TAIL): string {
+  if (output.length <= head + tail) return output;
+  const left = output.length - head - tail;
+  const how = `output {"action": "${action}", "offset": ${head}}`;
+  return `${output.slice(0, head)}\n[${left} characters left out; read them with ${how}]\n${output.slice(-tail)}`;
 }
 
 function rejection(data: EventData<"acceptance.checked">): string {

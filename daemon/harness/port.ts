@@ -1,5 +1,13 @@
 import type { z } from "zod";
-import type { DecideApproval, ExplainPolicy, SubmitRun, Submitted } from "../protocol/commands.ts";
+import type {
+  DecideApproval,
+  ExplainPolicy,
+  RunShell,
+  ShellStarted,
+  SignalShell,
+  SubmitRun,
+  Submitted,
+} from "../protocol/commands.ts";
 import type { LiveFrame } from "../protocol/frames.ts";
 import type { ApprovalId, RunId, Seq } from "../protocol/ids.ts";
 import type { SubmissionCheck } from "../protocol/submission-check.ts";
@@ -33,6 +41,13 @@ export interface Harness {
   message(run: RunId, text: string): Promise<Acknowledged>;
   interrupt(run: RunId, reason?: string): Promise<Acknowledged>;
   resume(run: RunId): Promise<Acknowledged>;
+  /**
+   * Starts a command of a person's in the run's sandbox, beside the agent; what comes of it is an event.
+   * Rejects with `no_sandbox`, `run_ended` or `too_many_requests`.
+   */
+  shell(run: RunId, body: RunShell): Promise<ShellStarted>;
+  /** Signals a person's command that runs. Rejects with `unknown_action` when none of that id does. */
+  signalShell(run: RunId, body: SignalShell): Promise<void>;
   cancel(run: RunId): Promise<Acknowledged>;
   /** Deletes an ended run: its journal, its output, its images. */
   remove(run: RunId): Promise<void>;

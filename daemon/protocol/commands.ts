@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { CheckpointId, RunId, Seq, Sha256 } from "./ids.ts";
+import { ActionId, CheckpointId, RunId, Seq, Sha256 } from "./ids.ts";
 import { LimitsInput } from "./limits.ts";
 
 const text = (maximum: number) => z.string().min(1).max(maximum);
@@ -44,6 +44,27 @@ export const Submitted = z.object({ run: RunId, seq: Seq });
 export type Submitted = z.infer<typeof Submitted>;
 
 export const SendMessage = z.strictObject({ text: text(LONG) });
+
+/** Body of `POST /v1/runs/:run/shell`: one command of a person's, in bash. */
+export const RunShell = z.strictObject({
+  command: text(LONG).refine((given) => !given.includes("\0"), "a command can't hold a zero byte"),
+  timeoutMs: z.int().min(1).max(86_400_000).optional().describe("Milliseconds; default: an hour."),
+  session: z
+    .string()
+    .regex(/^[A-Za-z0-9-]{1,64}$/, "1 to 64 letters, digits and hyphens")
+    .optional()
+    .describe("Commands of one session share directory and exported variables. Default: one for all."),
+});
+export type RunShell = z.infer<typeof RunShell>;
+export const ShellStarted = z.object({ action: ActionId, seq: Seq });
+export type ShellStarted = z.infer<typeof ShellStarted>;
+
+/** Body of `POST /v1/runs/:run/shell/signal`. SIGKILL goes to the command's whole tree, others to its group. */
+export const SignalShell = z.strictObject({
+  action: ActionId,
+  signal: z.enum(["SIGINT", "SIGTERM", "SIGKILL"]).default("SIGINT"),
+});
+export type SignalShell = z.infer<typeof SignalShell>;
 export const InterruptRun = z.strictObject({ reason: text(10_000).optional() });
 export const DecideApproval = z.strictObject({
   decision: z.enum(["allow", "deny"]),

@@ -4,8 +4,11 @@ import { z } from "zod";
 export const Decision = z.enum(["allow", "ask", "deny"]);
 export type Decision = z.infer<typeof Decision>;
 
-/** Which document a rule stands in. `builtin`: the harness's own, such as a malformed input. */
-export const Layer = z.enum(["organisation", "project", "run", "builtin"]);
+/**
+ * Which document a rule stands in. `builtin`: the harness's own, such as a malformed input. `person`: none; a
+ * person runs a command of their own.
+ */
+export const Layer = z.enum(["organisation", "project", "run", "builtin", "person"]);
 export type Layer = z.infer<typeof Layer>;
 
 /** What an action does to the world: looks, changes the sandbox, reaches outside it. */

@@ -9,6 +9,7 @@ export type RunCommand =
   | { readonly type: "message"; readonly text: string }
   | { readonly type: "interrupt"; readonly reason?: string }
   | { readonly type: "resume" }
+  | { readonly type: "shell"; readonly command: string }
   | { readonly type: "decide-approval"; readonly approval: string; readonly answer: DecideApproval }
   | { readonly type: "revoke-approval"; readonly approval: string };
 
@@ -16,6 +17,7 @@ export type RunCommand =
 export function decide(state: RunState, command: RunCommand, now: number): NewEvent[] {
   if (command.type === "submit") return submit(state, command.data);
   if (!state.submitted) throw new CaissonError("unknown_run", "There is no such run.");
+  if (state.ended && command.type === "shell") throw noSandbox(state);
   if (state.ended)
     throw new CaissonError("run_ended", `The run has ended (${state.ended.type}); nothing was changed.`);
   switch (command.type) {
@@ -25,6 +27,8 @@ export function decide(state: RunState, command: RunCommand, now: number): NewEv
       return interrupt(state, command.reason);
     case "resume":
       return resume(state);
+    case "shell":
+      return shell(state, command.command);
     case "decide-approval":
       return decideApproval(state, command.approval, command.answer, now);
     case "revoke-approval":
@@ -46,6 +50,43 @@ function resume(state: RunState): NewEvent[] {
   if (!state.interrupted)
     throw new CaissonError("nothing_to_resume", "The run is not interrupted; it goes on by itself.");
   return [{ type: "run.resumed", data: { by: "person" } }];
+}
+
+/** Commands of people that may run in one sandbox at a time. */
+const PERSONS_AT_ONCE = 8;
+
+/** A person's own command is allowed by that person; no rule is asked, and no limit of the agent's is used up. */
+function shell(state: RunState, command: string): NewEvent[] {
+  if (!state.sandbox || !state.ingested || state.stopped) throw noSandbox(state);
+  if (state.persons.size >= PERSONS_AT_ONCE) {
+    const detail = `${PERSONS_AT_ONCE} commands of people run in this sandbox already; nothing was started.`;
+    throw new CaissonError("too_many_requests", detail);
+  }
+  const action = `a${state.lastAction + 1}`;
+  const input = { command };
+  const { sandbox } = state.sandbox;
+  const reason = "A person runs this in the run's shell.";
+  return [
+    { type: "action.proposed", data: { action, turn: state.branch.turn, tool: "bash", input, by: "person" } },
+    {
+      type: "action.judged",
+      data: { action, verdict: "allow", rule: "person", reason, layer: "person", matched: [] },
+    },
+    { type: "action.started", data: { action, sandbox } },
+  ];
+}
+
+/** Why there is no sandbox to run a command in, and what can be done instead. */
+export function noSandbox(state: RunState): CaissonError {
+  if (state.ended || state.stopped)
+    return new CaissonError(
+      "run_ended",
+      "The run has ended and its sandbox is gone; nothing was run. What it changed is kept: `caisson diff` shows it, `caisson apply` brings it into your folder.",
+    );
+  return new CaissonError(
+    "no_sandbox",
+    "The run has no sandbox yet; nothing was run. `caisson watch` shows when it starts.",
+  );
 }
 
 function decideApproval(state: RunState, id: string, answer: DecideApproval, now: number): NewEvent[] {

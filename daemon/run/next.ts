@@ -1,6 +1,6 @@
 import type { Ending, EventData } from "../protocol/events.ts";
 import type { LimitName } from "../protocol/limits.ts";
-import { type ActionState, type ApprovalState, pendingApproval, type RunState } from "./state.ts";
+import { type ActionState, type ApprovalState, openAction, pendingApproval, type RunState } from "./state.ts";
 
 /** What a run needs next. The harness does it, journals what came of it, and asks again. */
 export type Step =
@@ -19,8 +19,6 @@ export type Step =
   | { readonly do: "end"; readonly ending: Ending }
   | { readonly do: "rest" }
   | { readonly do: "nothing" };
-
-const SETTLED: ReadonlySet<ActionState["stage"]> = new Set(["denied", "finished", "unknown"]);
 
 /**
  * The next step of a run: a pure reading of its state, so that a daemon that starts again goes on exactly there.
@@ -58,7 +56,7 @@ function nextOfTurn(state: RunState): Step {
 }
 
 function nextAction(state: RunState): Step {
-  const open = state.branch.actions.find((action) => !SETTLED.has(action.stage));
+  const open = openAction(state);
   if (!open) {
     const gaveUp = state.branch.actions.find((action) => action.tool === "give_up" && action.finished?.ok);
     if (gaveUp) return { do: "end", ending: givenUp(gaveUp) };
@@ -129,7 +127,7 @@ function limitReached(state: RunState, now: number): EventData<"limit.reached"> 
 /** A run that has just spent its last action may still end well: counts stop it only when it wants another. */
 function wantsMore(state: RunState, limit: LimitName): boolean {
   if (state.branch.stage === "accepted") return false;
-  const open = state.branch.actions.find((action) => !SETTLED.has(action.stage));
+  const open = openAction(state);
   if (limit === "actions")
     return open?.stage === "proposed" || open?.stage === "allowed" || open?.stage === "approved";
   if (limit === "asks") return open?.stage === "asking" && pendingApproval(state) === undefined;

@@ -93,6 +93,8 @@ export interface RunState {
   readonly waitingSince: string | undefined;
   readonly lastAction: number;
   readonly lastCheckpoint: number;
+  /** Actions of people in the run's shell that have no outcome yet, by id. They stand beside the agent's turn. */
+  readonly persons: ReadonlyMap<string, ActionState>;
   readonly approvals: ReadonlyMap<string, ApprovalState>;
   readonly checkpoints: readonly CheckpointView[];
   readonly branch: Branch;
@@ -131,6 +133,7 @@ export const initialState: RunState = {
   waitingSince: undefined,
   lastAction: 0,
   lastCheckpoint: 0,
+  persons: new Map(),
   approvals: new Map(),
   checkpoints: [],
   branch: initialBranch,
@@ -148,12 +151,27 @@ export function toArray<T>(chain: Chain<T>): T[] {
   return values.reverse();
 }
 
+const SETTLED: ReadonlySet<ActionState["stage"]> = new Set(["denied", "finished", "unknown"]);
+
+/** The action of the present turn whose turn it is: actions are carried out one after the other. */
+export function openAction(state: RunState): ActionState | undefined {
+  return state.branch.actions.find((action) => !SETTLED.has(action.stage));
+}
+
 /** The approval, if any, that the run cannot go on without. */
 export function pendingApproval(state: RunState): ApprovalState | undefined {
-  const asking = state.branch.actions.find((action) => action.stage === "asking");
-  if (!asking) return undefined;
-  return [...state.approvals.values()].find(
-    (approval) => approval.action === asking.action && !approval.decision,
+  const open = openAction(state);
+  return open && approvalsAsked(state).find((approval) => approval.action === open.action);
+}
+
+/** Approvals without an answer whose action still asks, in the order asked; the first one may not be the run's next. */
+export function approvalsAsked(state: RunState): readonly ApprovalState[] {
+  const asking = new Set(
+    state.branch.actions.filter((action) => action.stage === "asking").map((action) => action.action),
+  );
+  if (asking.size === 0) return [];
+  return [...state.approvals.values()].filter(
+    (approval) => asking.has(approval.action) && !approval.decision,
   );
 }
 

@@ -162,6 +162,8 @@ export class CannedHarness {
       message: async (run, text) => this.#answer("message", [run, text], { run, seq: 2 }),
       interrupt: async (run, reason) => this.#answer("interrupt", [run, reason], { run, seq: 3 }),
       resume: async (run) => this.#answer("resume", [run], { run, seq: 4 }),
+      shell: async (run, body) => this.#answer("shell", [run, body], { action: "a1", seq: 4 }),
+      signalShell: async (run, body) => this.#answer("signalShell", [run, body], undefined),
       cancel: async (run) => this.#answer("cancel", [run], { run, seq: 5 }),
       remove: async (run) => this.#answer("remove", [run], undefined),
       decideApproval: async (id, decision) => this.#answer("decideApproval", [id, decision], approval(id)),

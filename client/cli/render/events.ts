@@ -164,7 +164,7 @@ const TOLD: Told = {
   "sandbox.lost": ({ reason }) => [note(`the sandbox was lost${because(reason)}`, "warn")],
   "model.responded": said,
   "model.failed": modelFailed,
-  "action.proposed": ({ tool, input }) => [EMPTY, ...actionLines(tool, input)],
+  "action.proposed": ({ tool, input, by }) => [EMPTY, ...actionLines(by === "person" ? "you" : tool, input)],
   "action.judged": ({ verdict, rule, reason }) => [verdictLine(verdict, rule, reason)],
   "approval.decided": decided,
   "approval.revoked": ({ approval }) => [note(`approval ${shortApproval(approval)} was revoked`, "warn")],

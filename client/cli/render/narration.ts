@@ -17,6 +17,8 @@ const LIVE_TEXT = 8_000;
 export class Narration {
   /** Proposed actions: a turn proposes several before the first is judged, so each is told with its verdict. */
   readonly #proposed = new Map<string, Extract<JournalEvent, { type: "action.proposed" }>>();
+  /** The action that the lines just told are about. */
+  #about = "";
   readonly #outputs = new Map<string, LiveOutput>();
   /** What the model has said live in the present turn, and how much of it was told. */
   #saying = "";
@@ -30,9 +32,12 @@ export class Narration {
         this.#proposed.set(event.data.action, event);
         return [];
       case "action.judged":
+        this.#about = event.data.action;
         return [...this.#heading(event.data.action), ...eventLines(event)];
+      case "approval.decided":
+        return [...this.#turnTo(event.data.action), ...eventLines(event)];
       case "action.finished":
-        return [...this.#outputOf(event.data), ...eventLines(event)];
+        return [...this.#turnTo(event.data.action), ...this.#outputOf(event.data), ...eventLines(event)];
       case "action.unknown":
       case "sandbox.lost":
         return [...this.#unfinished(), ...eventLines(event)];
@@ -52,7 +57,15 @@ export class Narration {
     const output = this.#outputs.get(action) ?? new LiveOutput();
     if (!this.#outputs.has(action) && this.#outputs.size >= LIVE_ACTIONS) return [];
     this.#outputs.set(action, output);
-    return output.push(data);
+    const lines = output.push(data);
+    return lines.length === 0 ? [] : [...this.#turnTo(action), ...lines];
+  }
+
+  /** Actions alike are judged before the first is carried out, and people act beside the agent: who is told of now? */
+  #turnTo(action: string): Line[] {
+    if (this.#about === action || !this.#proposed.has(action)) return [];
+    this.#about = action;
+    return this.#heading(action);
   }
 
   #heading(action: string): Line[] {

@@ -2,6 +2,7 @@ import type { Ending, EventData } from "../../protocol/events.ts";
 import { type GatedSandbox, SandboxLost } from "../../sandbox/gate.ts";
 import { stopped } from "../engine-wait.ts";
 import type { LiveRun } from "../live-run.ts";
+import { stopPersons, withoutOutcome } from "../persons-ending.ts";
 import { patchOf } from "../workspace.ts";
 
 /** Paths of the omitted that are journalled. */
@@ -21,6 +22,7 @@ export function sandboxOf(run: LiveRun): GatedSandbox {
  */
 export async function endRun(run: LiveRun, ending: Ending): Promise<void> {
   const { deps } = run;
+  await stopPersons(run);
   const id = run.state.sandbox?.sandbox;
   if (id !== undefined) {
     const left = await outcomeOf(run);
@@ -46,7 +48,9 @@ export async function endRun(run: LiveRun, ending: Ending): Promise<void> {
       );
     });
   }
-  await run.commit("synced", (state) => (state.ended ? [] : [endEvent(ending)]));
+  await run.commit("synced", (state) =>
+    state.ended ? [] : [...withoutOutcome(state, "The run ended while it ran."), endEvent(ending)],
+  );
 }
 
 function endEvent(ending: Ending) {

@@ -1,5 +1,14 @@
 import { z } from "zod";
-import { InterruptRun, ListRunsQuery, SendMessage, SubmitRun, Submitted } from "../../protocol/commands.ts";
+import {
+  InterruptRun,
+  ListRunsQuery,
+  RunShell,
+  SendMessage,
+  ShellStarted,
+  SignalShell,
+  SubmitRun,
+  Submitted,
+} from "../../protocol/commands.ts";
 import { RunId, Seq } from "../../protocol/ids.ts";
 import { SubmissionCheck } from "../../protocol/submission-check.ts";
 import { listOf, RunStatus, RunView } from "../../protocol/views.ts";
@@ -82,6 +91,7 @@ export function runRoutes({ harness, views }: Services): readonly Route[] {
       },
     }),
     ...commandRoutes({ harness }),
+    ...shellRoutes({ harness }),
   ];
 }
 
@@ -125,6 +135,35 @@ function commandRoutes({ harness }: Pick<Services, "harness">): readonly Route[]
       answer: acknowledged("The run is cancelled."),
       errors: ["run_ended"],
       handle: async ({ params }) => json(202, await harness.cancel(params.run)),
+    }),
+  ];
+}
+
+/** A person's shell in the run's sandbox. */
+function shellRoutes({ harness }: Pick<Services, "harness">): readonly Route[] {
+  return [
+    route({
+      method: "POST",
+      path: "/v1/runs/:run/shell",
+      summary: "Run a command of your own in the run's sandbox, beside the agent; watch its action.",
+      params: ["run"],
+      body: RunShell,
+      answer: { status: 202, description: "The command is on disk and starts.", schema: ShellStarted },
+      errors: ["run_ended", "no_sandbox", "too_many_requests"],
+      handle: async ({ params, body }) => json(202, await harness.shell(params.run, body)),
+    }),
+    route({
+      method: "POST",
+      path: "/v1/runs/:run/shell/signal",
+      summary: "Signal a command of a person's that runs: its process group; with SIGKILL its whole tree.",
+      params: ["run"],
+      body: SignalShell,
+      answer: { status: 204, description: "The signal is on its way." },
+      errors: ["unknown_action"],
+      handle: async ({ params, body }): Promise<Reply> => {
+        await harness.signalShell(params.run, body);
+        return { type: "empty" };
+      },
     }),
   ];
 }

@@ -1,0 +1,135 @@
+import type { RunShell, ShellStarted, SignalShell } from "../protocol/commands.ts";
+import type { NewEvent } from "../protocol/events.ts";
+import { decide } from "../run/decide.ts";
+import { Permit, SandboxLost, type SandboxProcess } from "../sandbox/gate.ts";
+import { shellProcess } from "../sandbox/shell.ts";
+import { shellDirectory } from "./housekeeping.ts";
+import { hydrateInput } from "./inputs.ts";
+import type { LiveRun } from "./live-run.ts";
+import { type Performing, performing } from "./performing.ts";
+import { unknown } from "./persons-ending.ts";
+import { sandboxOf } from "./steps/end.ts";
+import { type Collected, resultOf } from "./tools/tool.ts";
+
+/** Milliseconds a person's command may take when they don't say. */
+const TIMEOUT_MS = 3_600_000;
+const KILL_GRACE_MS = 2_000;
+/** People's shells and the agent's keep their directory and variables apart. */
+const STATE_PREFIX = "/home/agent/.caisson-person";
+
+type Signal = SignalShell["signal"];
+
+/**
+ * Starts a person's command. Its allow is on disk before its process starts (A1); what runs is what the journal
+ * has (A2). Resolves when it is on its way.
+ * @throws CaissonError `no_sandbox`, `run_ended`, `too_many_requests`
+ */
+export async function startForPerson(run: LiveRun, body: RunShell): Promise<ShellStarted> {
+  const { command, timeoutMs, session } = body;
+  const events = await run.command((state) => decide(state, { type: "shell", command }, run.deps.now()));
+  const started = events.find((event) => event.type === "action.started");
+  if (started?.type !== "action.started") throw new Error("a person's command was not journalled");
+  const { action } = started.data;
+  const proposed = run.state.persons.get(action);
+  if (proposed) {
+    const statePath = session === undefined ? STATE_PREFIX : `${STATE_PREFIX}-${session}`;
+    carry(run, action, async (context) => {
+      const { command: journalled } = (await hydrateInput(run, proposed)) as { command: string };
+      const spec = shellProcess({
+        id: action,
+        command: journalled,
+        statePath,
+        env: sandboxOf(run).env,
+        deadlineMs: timeoutMs ?? TIMEOUT_MS,
+        killGraceMs: KILL_GRACE_MS,
+      });
+      const began = run.deps.now();
+      const collected = await context.run(spec);
+      const durationMs = Math.max(0, run.deps.now() - began);
+      return [finished(action, collected, durationMs, await directoryAfter(run, statePath))];
+    });
+  }
+  return { action, seq: started.seq };
+}
+
+/** After a daemon's restart: the runner tells what came of people's commands; none is run again (A3). */
+export function takeUpPersons(run: LiveRun): void {
+  const began = run.deps.now();
+  for (const { action } of run.state.persons.values())
+    carry(run, action, async (context) => {
+      const kept = await context.takeUp();
+      const reason = "The daemon stopped before it began; it was not run.";
+      return [kept ? finished(action, kept, Math.max(0, run.deps.now() - began)) : unknown(action, reason)];
+    });
+}
+
+function carry(
+  run: LiveRun,
+  action: string,
+  perform: (context: Performing) => Promise<readonly NewEvent[]>,
+): void {
+  const signals = new Signals();
+  const done = outcomeOf(run, action, signals, perform)
+    .catch((error: unknown) => {
+      run.deps.log.error(
+        { run: run.run, action, error: String(error) },
+        "the outcome of a person's command could not be journalled; the next start asks the runner",
+      );
+    })
+    .then(() => void run.persons.delete(action));
+  run.persons.set(action, { signal: (signal) => signals.send(signal), done });
+}
+
+async function outcomeOf(
+  run: LiveRun,
+  action: string,
+  signals: Signals,
+  perform: (context: Performing) => Promise<readonly NewEvent[]>,
+): Promise<void> {
+  let context: Performing | undefined;
+  const events = await (async () => {
+    context = performing(run, action, Permit.grant(action, "allow", undefined), (process) =>
+      signals.hold(process),
+    );
+    return perform(context);
+  })().catch((error: unknown) => [failure(action, error)]);
+  if (run.stopping) return;
+  await run.commit("written", (state) => (state.persons.has(action) && !state.ended ? events : []));
+  await context?.settled();
+}
+
+function finished(action: string, collected: Collected, durationMs: number, directory?: string): NewEvent {
+  const where = directory === undefined ? {} : { directory };
+  return { type: "action.finished", data: { action, ...resultOf(collected), ...where, durationMs } };
+}
+
+function failure(action: string, error: unknown): NewEvent {
+  const message = error instanceof Error ? error.message : String(error);
+  if (error instanceof SandboxLost) return unknown(action, `The sandbox was lost: ${message}`);
+  const output = `The command could not be run: ${message}`;
+  return { type: "action.finished", data: { action, ok: false, output, durationMs: 0 } };
+}
+
+/** The prompt shows it; a shell whose state can't be read has none to show. */
+function directoryAfter(run: LiveRun, statePath: string): Promise<string | undefined> {
+  return shellDirectory(sandboxOf(run), statePath).catch(() => undefined);
+}
+
+/** Signals for a process that may not have started yet. */
+class Signals {
+  readonly #early: Signal[] = [];
+  #process: SandboxProcess | undefined;
+
+  send(signal: Signal): void {
+    if (this.#process) this.#process.signal(signal, signal === "SIGKILL" ? "tree" : "group");
+    else this.#early.push(signal);
+  }
+
+  hold(process: SandboxProcess): () => void {
+    this.#process = process;
+    for (const signal of this.#early.splice(0)) this.send(signal);
+    return () => {
+      this.#process = undefined;
+    };
+  }
+}
