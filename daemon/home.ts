@@ -1,7 +1,8 @@
 import { randomBytes, randomUUID } from "node:crypto";
-import { chmod, link, lstat, mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, link, lstat, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { connect, createServer, type Server } from "node:net";
 import { join } from "node:path";
+import { makeFolder } from "./journal/folders.ts";
 import { refusalOf } from "./journal/port.ts";
 
 /** What a daemon finds in, or puts into, its home. */
@@ -44,7 +45,7 @@ export async function openHome(path: string, givenToken: string | undefined): Pr
     );
   }
   try {
-    await mkdir(path, { recursive: true, mode: 0o700 });
+    await makeFolder(path);
     await requireOurs(path);
     const lock = await hold(path, socket);
     const release = () => new Promise<void>((resolve) => lock.server.close(() => resolve()));

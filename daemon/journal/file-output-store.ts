@@ -1,7 +1,7 @@
 import { createReadStream } from "node:fs";
-import { type FileHandle, mkdir, open, rm } from "node:fs/promises";
-import { join } from "node:path";
-import { writeWhole } from "./folders.ts";
+import { type FileHandle, open, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { makeFolder, writeWhole } from "./folders.ts";
 import type { OutputStore, OutputStream, StoredOutput, StoredPiece } from "./output-store.ts";
 import { type Faults, JournalUnwritable } from "./port.ts";
 
@@ -63,7 +63,7 @@ class FileOutput implements StoredOutput {
   /** The file is made by the first append only: most actions end before they need one. */
   async #opened(): Promise<FileHandle> {
     if (this.#file) return this.#file;
-    await mkdir(join(this.#path, ".."), { recursive: true, mode: 0o700 });
+    await makeFolder(dirname(this.#path));
     this.#file = await open(this.#path, this.#length === 0 ? "w+" : "r+", 0o600);
     return this.#file;
   }

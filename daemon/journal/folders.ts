@@ -1,8 +1,25 @@
-import { type FileHandle, mkdir, open } from "node:fs/promises";
+import { type FileHandle, mkdir, open, stat } from "node:fs/promises";
+import { dirname } from "node:path";
 
-/** A folder only the daemon's user may look into. */
+/** A folder only the daemon's user may look into, and those above it that are missing. */
 export async function makeFolder(path: string): Promise<void> {
-  await mkdir(path, { recursive: true, mode: 0o700 });
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    // So Node tells that a disk is read-only, too; a plain mkdir says what it is.
+    if (!hasCode(error, "ENOENT")) throw error;
+    await mkdir(await firstMissing(path), { mode: 0o700 });
+    await mkdir(path, { recursive: true, mode: 0o700 });
+  }
+}
+
+async function firstMissing(path: string): Promise<string> {
+  const above = dirname(path);
+  const isThere = await stat(above).then(
+    () => true,
+    () => false,
+  );
+  return isThere || above === path ? path : firstMissing(above);
 }
 
 /** Puts a folder's entries on disk, so that a file made in it survives a power cut. */

@@ -11,6 +11,7 @@ export const MAY_MOUNT = process.platform === "linux" && process.getuid?.() === 
 export class SmallDisk {
   readonly folder: string;
   readonly #ballast: string;
+  #readOnly = false;
 
   private constructor(folder: string) {
     this.folder = folder;
@@ -63,12 +64,17 @@ export class SmallDisk {
    * which is why a mount over it is needed.
    */
   readOnly(on: boolean): void {
-    if (!on) return void execFileSync("umount", ["-l", this.folder]);
+    this.#readOnly = on;
+    if (!on) {
+      execFileSync("umount", ["-l", this.folder]);
+      return;
+    }
     execFileSync("mount", ["--bind", this.folder, this.folder]);
     execFileSync("mount", ["-o", "remount,bind,ro", this.folder]);
   }
 
   async unmount(): Promise<void> {
+    if (this.#readOnly) this.readOnly(false);
     execFileSync("umount", ["-l", this.folder]);
     await rm(this.folder, { recursive: true, force: true });
   }
