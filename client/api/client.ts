@@ -4,11 +4,11 @@ import {
   type DecideApproval,
   type ExplainPolicy,
   type ForkRun,
-  type RunShell,
   type RewindRun,
-  type SubmitRun,
+  type RunShell,
   ShellStarted,
   type SignalShell,
+  type SubmitRun,
   Submitted,
   type TakeCheckpoint,
 } from "../../daemon/protocol/commands.ts";
@@ -33,6 +33,13 @@ const Events = z.object({
 const Omitted = z.array(z.object({ path: z.string(), reason: z.string() }));
 
 /** What a run changed in its workspace, and what is not in the patch. */
+/** A run's files. Of an ended run only those that it made or changed; `leftOut` counts those that were not kept. */
+export interface RunFiles {
+  readonly tar: AsyncIterable<Uint8Array>;
+  readonly files: "all" | "changed";
+  readonly leftOut: number;
+}
+
 export interface RunDiff {
   readonly patch: string;
   readonly ignored: number;
@@ -173,9 +180,14 @@ export class CaissonClient {
     };
   }
 
-  /** The workspace as a tar archive; what the agent made of it is untrusted. */
-  workspace(run: RunId): AsyncIterable<Uint8Array> {
-    return this.#http.bytes(of(run, "workspace"));
+  /** The workspace, or what stands at `path` in it, as a tar archive; what the agent made of it is untrusted. */
+  async workspace(run: RunId, path?: string): Promise<RunFiles> {
+    const response = await this.#http.send("GET", of(run, "workspace"), { query: { path }, transfer: true });
+    return {
+      tar: this.#http.bytesOf(response),
+      files: response.headers.get("x-caisson-files") === "changed" ? "changed" : "all",
+      leftOut: Number(response.headers.get("x-caisson-left-out") ?? 0),
+    };
   }
 
   /** Uploads a tar archive; its id goes into `submit`. */

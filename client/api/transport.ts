@@ -54,7 +54,11 @@ export class Transport {
 
   /** The answer's bytes as they come; leaving the iteration early ends the download. */
   async *bytes(path: string): AsyncGenerator<Uint8Array> {
-    const { body } = await this.send("GET", path, { transfer: true });
+    yield* this.bytesOf(await this.send("GET", path, { transfer: true }));
+  }
+
+  /** A response's bytes as they come. */
+  async *bytesOf({ body }: Response): AsyncGenerator<Uint8Array> {
     if (body === null) return;
     const reader = body.getReader();
     try {

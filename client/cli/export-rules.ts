@@ -1,7 +1,9 @@
 import type { RunId } from "../../daemon/protocol/ids.ts";
 import type { CaissonClient } from "../api/client.ts";
-import { patchPaths } from "../workspace/read-patch.ts";
+import type { Command } from "./command.ts";
 import { CliError, EXIT } from "./exit.ts";
+import { line, span } from "./render/line.ts";
+import { listed } from "./render/listed.ts";
 
 /** Where a workspace stands in its sandbox; rules may be written with it or relative to it. */
 const WORKSPACE = "/workspace";
@@ -15,10 +17,13 @@ export interface RuledPath {
 type RuleOf = (path: string) => string | undefined;
 
 /**
- * A patch's files that somebody has to agree to, by the `ask` globs of each layer. What is denied never comes: the
- * daemon leaves it out.
+ * Those of a run's files that somebody has to agree to, by the `ask` globs of each layer. What is denied never comes:
+ * the daemon leaves it out.
  */
-export async function askedIn(patch: string, layers: readonly (readonly string[])[]): Promise<RuledPath[]> {
+export async function askedAmong(
+  paths: readonly string[],
+  layers: readonly (readonly string[])[],
+): Promise<RuledPath[]> {
   const { default: picomatch } = await import("picomatch");
   const rules = layers.map((globs): RuleOf => {
     const matchers = globs.map((glob) => picomatch(glob, { dot: true, nonegate: true }));
@@ -27,7 +32,7 @@ export async function askedIn(patch: string, layers: readonly (readonly string[]
       return index === -1 ? undefined : `files.export.ask[${index}]`;
     };
   });
-  return patchPaths(patch).flatMap((path) => ruled(path, rules));
+  return paths.flatMap((path) => ruled(path, rules));
 }
 
 /** The first rule that names the path or a folder above it: a glob that names a folder means all below it. */
@@ -74,4 +79,31 @@ export async function rulesIn(text: string): Promise<string[]> {
       `The run's policy can't be read, so nothing was brought back: ${(error as Error).message}`,
     );
   }
+}
+
+/**
+ * Some files may come back only when the one who brings them agrees: in advance with `--yes-to`, or now.
+ * @throws CliError when they don't agree, or can't be asked
+ */
+export async function askForExport(
+  { terminal }: Command,
+  asked: readonly RuledPath[],
+  yesTo: readonly string[],
+): Promise<void> {
+  const open = asked.filter(({ rule }) => !yesTo.includes(rule));
+  if (open.length === 0) return;
+  terminal.remark([
+    line(0, span("The policy asks before these files are brought back:", "warn")),
+    ...listed(open.map(({ path, rule }) => line(2, path, span(` · ${rule}`, "dim")))),
+  ]);
+  if (!terminal.interactive) {
+    const rules = [...new Set(open.map(({ rule }) => rule))].map((rule) => ` --yes-to '${rule}'`).join("");
+    throw new CliError(
+      EXIT.policy,
+      `Nobody can be asked here, so nothing was changed. Look at them with \`caisson diff\`, then agree:${rules}`,
+    );
+  }
+  const { confirm } = await import("@clack/prompts");
+  const agreed = await confirm({ message: "Bring them back?", initialValue: false });
+  if (agreed !== true) throw new CliError(EXIT.policy, "Nothing was changed.");
 }

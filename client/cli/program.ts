@@ -160,9 +160,18 @@ function addResults(add: Add, start: Start): void {
   add("apply <run>", "bring a run's changes into a folder")
     .option("--workspace <dir>", "the folder (default: this one, if it lies in a git work tree)")
     .option("--branch <name>", "make this git branch first and apply there")
+    .option("--patch", "ask for each hunk whether to apply it")
     .option("--yes-to <rule>", "agree to this export rule's asks; may be repeated", collect, [])
     .action((name: string, options) =>
       start(async (command) => (await module()).apply(command, name, options), options),
+    );
+  add("cp <run:path> <dest>", "copy a file or folder out of a run's workspace")
+    .option("--yes-to <rule>", "agree to this export rule's asks; may be repeated", collect, [])
+    .action((from: string, dest: string, options) =>
+      start(
+        async (command) => (await import("./commands/copy.ts")).copy(command, from, dest, options),
+        options,
+      ),
     );
   add("verify <run|file>", "check a journal: hash chain, sequence, blobs")
     .option("--head <hash>", "the hash that its last event must have")
@@ -220,7 +229,7 @@ function addDaemon(program: Program, add: Add, start: Start): void {
   program
     .command("down")
     .description("stop the daemon; runs go on when it starts again")
-    .action(() => start(async (command) => (await module()).down(command), {}));
+    .action(() => start(async (command) => (await module()).down(command), {}, "pass over"));
   add("logs", "what the daemon wrote of its doings; no daemon needs to run")
     .option("-f, --follow", "go on with what it writes from now on")
     .option("--run <run>", "only of this run")

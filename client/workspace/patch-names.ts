@@ -1,5 +1,6 @@
 /** Paths as a git patch writes them, and which of them may be touched. */
 import { Buffer } from "node:buffer";
+import { pathText } from "../../daemon/protocol/path-text.ts";
 
 /** The patch can't be taken as it is; the message says why. */
 export class PatchRefused extends Error {
@@ -36,9 +37,7 @@ export function unquoted(text: string): string {
     bytes.push(escaped ?? Number.parseInt(body.toString("latin1", index + 1, index + 4), 8));
     index += escaped === undefined ? 3 : 1;
   }
-  const path = Buffer.from(bytes).toString();
-  if (!Buffer.from(path).equals(Buffer.from(bytes))) throw new PatchRefused(`the path ${text} is not UTF-8`);
-  return path;
+  return pathText(Uint8Array.from(bytes));
 }
 
 export function withoutPrefix(path: string, prefix: "a/" | "b/"): string {

@@ -8,17 +8,16 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
-  readdirSync,
   readlinkSync,
   readSync,
   type Stats,
   symlinkSync,
   writeSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { ApplyConflict, type Conflict } from "./apply-errors.ts";
 import { gitApply } from "./git-apply.ts";
-import { type Ground, isMissing, NotBelow } from "./ground.ts";
+import { type Ground, isMissing, NotBelow, type Place, parentOf, placeIn } from "./ground.ts";
 import { PatchRefused } from "./patch-names.ts";
 import { type Patch, type PatchSide, patchText } from "./read-patch.ts";
 
@@ -40,7 +39,7 @@ export interface Staged {
 }
 
 /** Copies a file while hashing it as git does; a symlink is never followed. */
-function copyFile(from: string, to: string | undefined): { id: string; facts: Stats } {
+function copyFile(from: Place, to: Place | undefined): { id: string; facts: Stats } {
   const file = openSync(from, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   const copy = to === undefined ? undefined : openSync(to, "wx", 0o600);
   try {
@@ -59,7 +58,7 @@ function copyFile(from: string, to: string | undefined): { id: string; facts: St
   }
 }
 
-function linkId(place: string, to: string | undefined): string {
+function linkId(place: Place, to: Place | undefined): string {
   const text = readlinkSync(place, "buffer");
   if (to !== undefined) symlinkSync(text, to);
   return createHash("sha1").update(`blob ${text.length}\0`).update(text).digest("hex");
@@ -90,7 +89,7 @@ class Survey {
   }
 
   /** Undefined when nothing is there. @throws PatchRefused when a symlink is on the way */
-  #look<T>(path: string, work: (place: string) => T): T | undefined {
+  #look<T>(path: string, work: (place: Place) => T): T | undefined {
     try {
       return this.#ground.at(path, work);
     } catch (error) {
@@ -113,7 +112,7 @@ class Survey {
     if (!facts && this.conflicts.length === before) this.#conflict(path, "it is gone");
   }
 
-  #copied(place: string, path: string, mode: string | undefined, id: string | undefined): Stats {
+  #copied(place: Place, path: string, mode: string | undefined, id: string | undefined): Stats {
     const facts = lstatSync(place);
     const link = facts.isSymbolicLink();
     if (!(link || facts.isFile()) || (mode !== undefined && link !== (mode === SYMLINK))) {
@@ -123,8 +122,8 @@ class Survey {
       );
       return facts;
     }
-    const to = join(this.#tree, path);
-    mkdirSync(dirname(to), { recursive: true });
+    const to = placeIn(this.#tree, path);
+    mkdirSync(placeIn(this.#tree, parentOf(path)), { recursive: true });
     const found = link ? { id: linkId(place, to), facts } : copyFile(place, to);
     if (id !== undefined && found.id !== id) this.#conflict(path, "it changed since the run began");
     this.originals.set(path, { path, facts: found.facts });
@@ -135,17 +134,17 @@ class Survey {
 
   #free(path: string): void {
     const found = this.#look(path, (place) =>
-      lstatSync(place).isDirectory() ? this.#foreignIn(place, path) : path,
+      lstatSync(place).isDirectory() ? this.#foreignIn(path) : path,
     );
     if (found !== undefined) this.#conflict(found, "it is there already, and the run made one of its own");
   }
 
   /** The first thing in a folder that the patch doesn't remove: such a folder can't become a file. */
-  #foreignIn(place: string, path: string): string | undefined {
-    for (const entry of readdirSync(place, { withFileTypes: true })) {
-      const below = `${path}/${entry.name}`;
-      const found = entry.isDirectory()
-        ? this.#foreignIn(join(place, entry.name), below)
+  #foreignIn(path: string): string | undefined {
+    for (const name of this.#ground.namesIn(path)) {
+      const below = `${path}/${name}`;
+      const found = this.#ground.at(below, (place) => lstatSync(place).isDirectory())
+        ? this.#foreignIn(below)
         : this.#sources.has(below)
           ? undefined
           : below;
@@ -172,7 +171,7 @@ function failureOf(message: string): Error {
 
 /** Whether git made of a file what the run left: its kind and, where the patch says it, its content. */
 function checkResult(tree: string, { path, mode, id }: PatchSide): void {
-  const place = join(tree, path);
+  const place = placeIn(tree, path);
   const facts = lstatSync(place);
   const link = facts.isSymbolicLink();
   const kind = mode === undefined || link === (mode === SYMLINK);
@@ -185,11 +184,11 @@ function checkResult(tree: string, { path, mode, id }: PatchSide): void {
 
 /** What git can't keep of a mode stays as it was; a new file has what the user's umask gives. */
 function setMode(tree: string, { path, mode }: PatchSide, original: Original | undefined): void {
-  if (!original?.facts.isFile() || !lstatSync(join(tree, path)).isFile()) return;
+  if (!original?.facts.isFile() || !lstatSync(placeIn(tree, path)).isFile()) return;
   const kept = original.facts.mode & 0o777;
   const readable = (kept & 0o444) >> 2;
   const wanted = mode === undefined ? kept : mode === "100755" ? kept | readable : kept & ~0o111;
-  chmodSync(join(tree, path), wanted);
+  chmodSync(placeIn(tree, path), wanted);
 }
 
 /**

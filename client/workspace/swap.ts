@@ -1,12 +1,11 @@
 /** Putting a staged result in place of what was there, by renames alone, and taking every step back on a failure. */
-import { chmodSync, lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync, type Stats } from "node:fs";
+import { chmodSync, lstatSync, mkdirSync, renameSync, rmdirSync, type Stats } from "node:fs";
 import { join } from "node:path";
 import { ApplyConflict } from "./apply-errors.ts";
-import { type Ground, isMissing, NotBelow } from "./ground.ts";
+import { type Ground, isMissing, NotBelow, parentOf, placeIn } from "./ground.ts";
 import type { PatchFolder } from "./read-patch.ts";
 import type { Original, Staged } from "./stage.ts";
 
-const parentOf = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf("/")));
 const deepestFirst = (one: string, two: string): number => two.split("/").length - one.split("/").length;
 
 /** Some step could not be taken back; what the user had lies in a folder that is kept. */
@@ -73,8 +72,7 @@ export class Swap {
   #clear(path: string): void {
     const folder = this.#facts(path)?.isDirectory() === true;
     if (!folder) return;
-    const names = this.#ground.at(path, (place) => readdirSync(place));
-    for (const name of names) this.#clear(`${path}/${name}`);
+    for (const name of this.#ground.namesIn(path)) this.#clear(`${path}/${name}`);
     this.#remove(path);
   }
 
@@ -118,7 +116,7 @@ export class Swap {
     this.#make(parentOf(path));
     if (this.#facts(path))
       throw new ApplyConflict([{ path, reason: "it came up while the diff was being applied" }]);
-    const staged = join(tree, path);
+    const staged = placeIn(tree, path);
     this.#ground.at(path, (place) => renameSync(staged, place));
     this.#undo.push(() => this.#ground.at(path, (place) => renameSync(place, staged)));
   }

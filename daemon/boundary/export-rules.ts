@@ -11,6 +11,11 @@ export interface ExportRules {
   readonly ask: readonly string[];
 }
 
+/** What of an archive goes out: what `among` takes, if it is there, and no glob of `deny` names. */
+export interface ArchiveRules extends Pick<ExportRules, "deny"> {
+  readonly among?: (path: string) => boolean;
+}
+
 export interface PathVerdict {
   readonly path: string;
   /** `files.export.deny[0]` and the like. */
@@ -111,7 +116,7 @@ export function applyChangesToTar(
 
 async function* allowedParts(
   source: AsyncIterable<Uint8Array>,
-  rules: Pick<ExportRules, "deny">,
+  rules: ArchiveRules,
   onDenied: (path: PathVerdict) => void,
 ): AsyncGenerator<TarPart> {
   const deny = pathRules(rules.deny, "files.export.deny");
@@ -120,7 +125,7 @@ async function* allowedParts(
   for await (const item of readTar(source, broken)) {
     entries += 1;
     if (entries > ARCHIVE_ENTRIES) throw broken(`it has more than ${ARCHIVE_ENTRIES} entries`);
-    if (item.path === "") continue;
+    if (item.path === "" || rules.among?.(item.path) === false) continue;
     const rule = deny(item.path) ?? (item.type === "link" ? denied.get(item.target ?? "") : undefined);
     if (rule === undefined) yield { entry: withoutContent(item), content: item.content };
     else {
@@ -136,7 +141,7 @@ async function* allowedParts(
  */
 export function filterExport(
   source: AsyncIterable<Uint8Array>,
-  rules: Pick<ExportRules, "deny">,
+  rules: ArchiveRules,
   onDenied: (path: PathVerdict) => void = () => {},
 ): AsyncIterable<Uint8Array> {
   return writeTar(allowedParts(source, rules, onDenied));

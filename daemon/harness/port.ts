@@ -28,6 +28,15 @@ export interface WorkspaceDiff {
   readonly omitted: readonly { readonly path: string; readonly reason: string }[];
 }
 
+/** A run's files as a tar stream. */
+export interface WorkspaceArchive {
+  readonly tar: AsyncIterable<Uint8Array>;
+  /** After a run's end: only those that it made or changed. The others are as they were in the user's workspace. */
+  readonly files: "all" | "changed";
+  /** Files that it made or changed and that were too large, or too many, to be kept. */
+  readonly leftOut: number;
+}
+
 /**
  * The harness's public face: what HTTP and sockets may ask of it. Every method rejects with CaissonError
  * (`unknown_run`, `run_ended`, …), and resolves when what it did is on disk (J1, J3).
@@ -55,8 +64,8 @@ export interface Harness {
   revokeApproval(id: ApprovalId): Promise<ApprovalView>;
   /** What the run changed in its workspace, without what the policy lets nobody bring back. */
   diff(run: RunId): Promise<WorkspaceDiff>;
-  /** The workspace as a tar stream, export rules enforced. */
-  workspace(run: RunId): Promise<AsyncIterable<Uint8Array>>;
+  /** The workspace as a tar stream, or what stands at `path` in it; export rules enforced. */
+  workspace(run: RunId, path?: string): Promise<WorkspaceArchive>;
   policies(): Promise<readonly PolicyView[]>;
   checkPolicy(text: string): PolicyCheck;
   explainPolicy(body: z.infer<typeof ExplainPolicy>): PolicyExplanation;

@@ -1,7 +1,6 @@
-import { workspacePatch } from "../boundary/export.ts";
-import { filterExport } from "../boundary/export-rules.ts";
+import { type WorkspacePatch, workspacePatch } from "../boundary/export.ts";
 import { filterWorkspace } from "../boundary/ingest.ts";
-import { archiveCommand, WorkspaceUnreadable } from "../boundary/sandbox-listing.ts";
+import { type RunInSandbox, WorkspaceUnreadable } from "../boundary/sandbox-listing.ts";
 import { hydrate } from "../journal/hydrate.ts";
 import { CaissonError } from "../protocol/errors.ts";
 import type { RunState } from "../run/state.ts";
@@ -17,18 +16,25 @@ import { WORKSPACE } from "./tools/tool.ts";
 const DEADLINE_MS = 300_000;
 
 /** What a run that has its sandbox changed in the workspace so far, without what no policy lets out. */
-export async function patchOf(run: LiveRun): Promise<WorkspaceDiff> {
+export async function changesOf(run: LiveRun): Promise<WorkspaceDiff & Pick<WorkspacePatch, "left">> {
   const { sandbox } = run;
-  if (!sandbox || !run.state.ingested) return { patch: "", ignored: 0, omitted: [] };
-  const deny = (await policiesOf(run)).flatMap((policy) => policy.exportRules.deny);
-  const { patch, ignored, omitted } = await workspacePatch({
+  if (!sandbox || !run.state.ingested) return { patch: "", ignored: 0, omitted: [], left: [] };
+  return workspacePatch({
     base: await baseOf(run),
-    run: (argv, stdin) => running(sandbox, argv, stdin),
+    run: inSandbox(sandbox),
     root: WORKSPACE,
-    deny,
+    deny: await exportDenials(run),
     unchangedBefore: Math.floor(Date.parse(run.state.ingested.at) / 1_000),
   });
-  return { patch, ignored, omitted };
+}
+
+export async function exportDenials(run: LiveRun): Promise<string[]> {
+  return (await policiesOf(run)).flatMap((policy) => policy.exportRules.deny);
+}
+
+/** Runs programs of the kit in a sandbox, for the readers of its workspace. */
+export function inSandbox(sandbox: GatedSandbox): RunInSandbox {
+  return (argv, stdin) => running(sandbox, argv, stdin);
 }
 
 /** The archive that went into the sandbox, made anew from what was uploaded by the same rules. */
@@ -79,17 +85,4 @@ export async function patchOfEnded(deps: Dependencies, state: RunState): Promise
   }
   const patch = await hydrate(stopped?.diff ?? "", deps.blobs);
   return { patch, ignored: stopped?.ignored ?? 0, omitted: stopped?.omitted ?? [] };
-}
-
-/** The workspace of a run that has its sandbox, without what the policy's export rules hold back. */
-export async function workspaceOf(run: LiveRun | undefined): Promise<AsyncIterable<Uint8Array>> {
-  const sandbox = run?.sandbox;
-  if (!run || !sandbox) {
-    throw new CaissonError(
-      "run_ended",
-      "The run's sandbox is gone; its changes are kept: ask for the diff instead.",
-    );
-  }
-  const deny = (await policiesOf(run)).flatMap((policy) => policy.exportRules.deny);
-  return filterExport(running(sandbox, archiveCommand(WORKSPACE)), { deny });
 }

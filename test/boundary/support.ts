@@ -9,6 +9,7 @@ import {
   archiveHeader,
   archivePadding,
 } from "../../daemon/protocol/archive.ts";
+import { pathBytes, pathText } from "../../daemon/protocol/path-text.ts";
 
 export interface TemporaryFolder extends Disposable {
   readonly path: string;
@@ -20,19 +21,36 @@ export function temporaryFolder(): TemporaryFolder {
   return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
 }
 
+const placeOf = (root: string, path: string) => Buffer.from([...Buffer.from(`${root}/`), ...pathBytes(path)]);
+
+function namesIn(root: string, inside: string): string[] {
+  return readdirSync(placeOf(root, inside), { encoding: "buffer" }).map(pathText).sort();
+}
+
 /** Everything below a folder, as comparable text: type, mode and content by path. `.git` at the root is left out. */
 export function treeOf(root: string, inside = ""): Record<string, string> {
   const tree: Record<string, string> = {};
-  for (const name of readdirSync(join(root, inside)).sort()) {
+  for (const name of namesIn(root, inside)) {
     if (inside === "" && name === ".git") continue;
     const path = inside === "" ? name : `${inside}/${name}`;
-    const facts = lstatSync(join(root, path));
+    const place = placeOf(root, path);
+    const facts = lstatSync(place);
     const executable = (facts.mode & 0o100) !== 0 ? "x" : "-";
     if (facts.isDirectory()) Object.assign(tree, treeOf(root, path));
-    else if (facts.isSymbolicLink()) tree[path] = `symlink ${readlinkSync(join(root, path))}`;
-    else tree[path] = `file ${executable} ${readFileSync(join(root, path)).toString("base64")}`;
+    else if (facts.isSymbolicLink()) tree[path] = `symlink ${readlinkSync(place, "latin1")}`;
+    else tree[path] = `file ${executable} ${readFileSync(place).toString("base64")}`;
   }
   return tree;
+}
+
+/** Folders below a folder that hold nothing at all. */
+export function emptyFoldersOf(root: string, inside = ""): string[] {
+  const names = namesIn(root, inside);
+  if (names.length === 0 && inside !== "") return [inside];
+  return names.flatMap((name) => {
+    const path = inside === "" ? name : `${inside}/${name}`;
+    return lstatSync(placeOf(root, path)).isDirectory() ? emptyFoldersOf(root, path) : [];
+  });
 }
 
 export async function bytesOf(source: AsyncIterable<Uint8Array>): Promise<Buffer> {

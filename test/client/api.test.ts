@@ -58,7 +58,9 @@ describe("every method asks what the harness or a view answers", () => {
       omitted: { count: 1, first: [{ path: "é", reason: "held" }] },
     });
     const content = await bytesOf(archive());
-    expect(await bytesOf(client.workspace(RUN))).toEqual(content);
+    const { tar, ...facts } = await client.workspace(RUN, "dist");
+    expect(facts).toEqual({ files: "all", leftOut: 0 });
+    expect(await bytesOf(tar)).toEqual(content);
     const workspace = await client.uploadWorkspace(archive());
     expect(workspace).toBe(sha256(content));
     daemon.owned.add(workspace);
@@ -74,7 +76,7 @@ describe("errors", () => {
     expect(error).toBeInstanceOf(CaissonError);
     expect(error).toMatchObject({ code: "invalid_request", errors: [{ path: "task" }] });
     await expect(client.run(UNKNOWN_RUN)).rejects.toMatchObject({ code: "unknown_run" });
-    await expect(bytesOf(client.workspace(UNKNOWN_RUN))).rejects.toMatchObject({ code: "unknown_run" });
+    await expect(client.workspace(UNKNOWN_RUN)).rejects.toMatchObject({ code: "unknown_run" });
     await expect(client.rewind(RUN, "c1")).rejects.toMatchObject({ code: "unknown_checkpoint" });
     await expect(client.takeCheckpoint(RUN)).rejects.toMatchObject({ code: "not_supported" });
     await expect(clientOf(daemon.port, { token: "x" }).runs()).rejects.toMatchObject({

@@ -174,7 +174,12 @@ export class CannedHarness {
           ignored: 3,
           omitted: [{ path: "é", reason: "held" }],
         }),
-      workspace: async (run) => this.#answer("workspace", [run], archive()),
+      workspace: async (run, path) =>
+        this.#answer("workspace", path === undefined ? [run] : [run, path], {
+          tar: archive(),
+          files: "all" as const,
+          leftOut: 0,
+        }),
       policies: async () => this.#answer("policies", [], [{ name: "coding", hash: "a".repeat(64) }]),
       checkPolicy: (text) =>
         this.#answer("checkPolicy", [text], {

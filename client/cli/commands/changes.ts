@@ -1,18 +1,16 @@
-import { spawn } from "node:child_process";
 import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { RunDiff } from "../../api/client.ts";
 import { type Command, connect, writeJson } from "../command.ts";
-import { badInput, CliError, EXIT, type ExitStatus } from "../exit.ts";
-import { askedIn, exportRulesOf, type RuledPath } from "../export-rules.ts";
+import { badInput, EXIT, type ExitStatus } from "../exit.ts";
+import { askedAmong, askForExport, exportRulesOf } from "../export-rules.ts";
+import { checkBranch, switchToNew } from "../git-branch.ts";
 import { runNamed } from "../names.ts";
 import { diffLines } from "../render/diff.ts";
 import { type Line, line, span } from "../render/line.ts";
+import { listed } from "../render/listed.ts";
 import { counted, shortRun } from "../render/quantities.ts";
 import { inWorkTree } from "./run.ts";
-
-const GIT_MS = 60_000;
-const LISTED = 50;
 
 function ignoredLines(ignored: number): Line[] {
   if (ignored === 0) return [];
@@ -35,26 +33,31 @@ export async function diff(command: Command, name: string): Promise<ExitStatus> 
 export interface ApplyOptions {
   readonly workspace?: string;
   readonly branch?: string;
+  /** Ask for each hunk. */
+  readonly patch?: boolean;
   /** Export rules whose asks are answered in advance. */
   readonly yesTo: readonly string[];
 }
 
 /** `caisson apply RUN`: all of the run's changes, or none. */
 export async function apply(command: Command, name: string, options: ApplyOptions): Promise<ExitStatus> {
+  if (options.patch && !command.terminal.interactive)
+    throw badInput(
+      "--patch asks for every hunk, and nobody can be asked here: it needs a terminal, and no --json. Nothing was changed.",
+    );
   const folder = await targetFolder(command.settings.folder, options.workspace);
   if (options.branch !== undefined) await checkBranch(folder, options.branch);
   const client = await connect(command);
   const run = await runNamed(client, name);
   const { patch, ignored, omitted } = await client.diff(run);
-  const asked = await askedIn(patch, await exportRulesOf(client, run));
+  const { patchPaths } = await import("../../workspace/read-patch.ts");
+  const chosen = options.patch ? await chooseHunks(command, patch) : patch;
   await askForExport(
     command,
-    asked.filter(({ rule }) => !options.yesTo.includes(rule)),
+    await askedAmong(patchPaths(chosen), await exportRulesOf(client, run)),
+    options.yesTo,
   );
-  const { applyPatch } = await import("../../workspace/apply.ts");
-  await applyPatch(folder, patch, { check: true });
-  if (options.branch !== undefined) await git(folder, ["switch", "--quiet", "--create", options.branch]);
-  const { paths } = await applyPatch(folder, patch);
+  const paths = await putInto(folder, chosen, options.branch);
   const branch = options.branch === undefined ? {} : { branch: options.branch };
   if (command.json) await writeJson(command, { run, folder, paths, ignored, omitted, ...branch });
   else command.terminal.say(appliedLines(run, folder, paths, options.branch));
@@ -72,33 +75,6 @@ function omittedLines({ count, first }: RunDiff["omitted"]): Line[] {
   ];
 }
 
-function ruledLines(paths: readonly RuledPath[]): Line[] {
-  const more = paths.length > LISTED ? [line(2, `… and ${paths.length - LISTED} more`)] : [];
-  return [
-    ...paths.slice(0, LISTED).map(({ path, rule }) => line(2, path, span(` · ${rule}`, "dim"))),
-    ...more,
-  ];
-}
-
-/** Some files may come back only when the one who brings them agrees. @throws CliError when they don't, or can't */
-async function askForExport({ terminal }: Command, asked: readonly RuledPath[]): Promise<void> {
-  if (asked.length === 0) return;
-  terminal.remark([
-    line(0, span("The policy asks before these files are brought back:", "warn")),
-    ...ruledLines(asked),
-  ]);
-  if (!terminal.interactive) {
-    const rules = [...new Set(asked.map(({ rule }) => rule))].map((rule) => ` --yes-to '${rule}'`).join("");
-    throw new CliError(
-      EXIT.policy,
-      `Nobody can be asked here, so nothing was changed. Look at them with \`caisson diff\`, then agree:${rules}`,
-    );
-  }
-  const { confirm } = await import("@clack/prompts");
-  const agreed = await confirm({ message: "Bring them back?", initialValue: false });
-  if (agreed !== true) throw new CliError(EXIT.policy, "Nothing was changed.");
-}
-
 function appliedLines(
   run: string,
   folder: string,
@@ -107,11 +83,9 @@ function appliedLines(
 ): Line[] {
   if (paths.length === 0) return [line(0, `Run ${shortRun(run)} changed nothing; ${folder} is as it was.`)];
   const where = branch === undefined ? folder : `${folder}, on the new branch ${branch}`;
-  const more = paths.length > LISTED ? [line(2, `… and ${paths.length - LISTED} more`)] : [];
   return [
     line(0, span("✓ ", "good"), `${counted(paths.length, "path")} changed in ${where}`),
-    ...paths.slice(0, LISTED).map((path) => line(2, path)),
-    ...more,
+    ...listed(paths.map((path) => line(2, path))),
   ];
 }
 
@@ -131,43 +105,46 @@ async function targetFolder(present: string, given: string | undefined): Promise
   return folder;
 }
 
-/** @throws CliError when the branch can't be made, before anything is asked of the daemon */
-async function checkBranch(folder: string, name: string): Promise<void> {
-  if (!inWorkTree(folder))
-    throw badInput(`--branch needs a git work tree, and ${folder} lies in none. Nothing was changed.`);
-  const valid = await gitStatus(folder, ["check-ref-format", "--branch", name]);
-  if (valid.status !== 0 || name.startsWith("-"))
-    throw badInput(`--branch ${name}: git allows no branch of that name. Nothing was changed.`);
-  const present = await gitStatus(folder, ["show-ref", "--verify", "--quiet", `refs/heads/${name}`]);
-  if (present.status === 0)
-    throw badInput(`The branch ${name} is there already. Choose another name; nothing was changed.`);
+async function chooseHunks({ terminal }: Command, patch: string): Promise<string> {
+  const { pickHunks } = await import("../../workspace/pick-hunks.ts");
+  const { openQuestions } = await import("../hunk-questions.ts");
+  const questions = openQuestions(terminal);
+  try {
+    return await pickHunks(patch, (question) => questions.ask(question));
+  } finally {
+    questions.close();
+  }
 }
 
-async function git(folder: string, words: readonly string[]): Promise<void> {
-  const { status, message } = await gitStatus(folder, words);
-  if (status !== 0)
-    throw new CliError(EXIT.failed, `git ${words[0]} failed, and nothing was changed: ${message}`);
-}
-
-/** The user's git on the user's repository, without its hooks: a branch is all that is wanted. */
-function gitStatus(
+/** Applies the patch, on a new branch if one is named; that branch is gone again when the patch can't be applied. */
+async function putInto(
   folder: string,
-  words: readonly string[],
-): Promise<{ readonly status: number; readonly message: string }> {
-  return new Promise((resolved, reject) => {
-    const child = spawn("git", ["-c", "core.hooksPath=/dev/null", ...words], {
-      cwd: folder,
-      stdio: ["ignore", "ignore", "pipe"],
-      timeout: GIT_MS,
-      killSignal: "SIGKILL",
-    });
-    let message = "";
-    child.stderr.on("data", (chunk: Buffer) => {
-      if (message.length < 10_000) message += chunk.toString();
-    });
-    child.once("error", (error) =>
-      reject(new CliError(EXIT.failed, `git can't be started: ${error.message}. Nothing was changed.`)),
-    );
-    child.once("close", (status) => resolved({ status: status ?? -1, message: message.trim() }));
-  });
+  patch: string,
+  branch: string | undefined,
+): Promise<readonly string[]> {
+  const { prepareApply } = await import("../../workspace/apply.ts");
+  const prepared = await prepareApply(folder, patch);
+  try {
+    const leave = branch === undefined ? undefined : await switchToNew(folder, branch);
+    try {
+      await undisturbed(() => prepared.commit());
+    } catch (error) {
+      await leave?.();
+      throw error;
+    }
+  } finally {
+    await prepared.drop();
+  }
+  return prepared.paths;
+}
+
+/** Ctrl-C in the middle would leave half of it: it is heard when the work is done. */
+async function undisturbed(work: () => void): Promise<void> {
+  const later = () => {};
+  process.on("SIGINT", later).on("SIGTERM", later);
+  try {
+    work();
+  } finally {
+    process.off("SIGINT", later).off("SIGTERM", later);
+  }
 }

@@ -1,9 +1,11 @@
+import type { LeftFile } from "../../boundary/export.ts";
 import type { Ending, EventData } from "../../protocol/events.ts";
 import { type GatedSandbox, SandboxLost } from "../../sandbox/gate.ts";
 import { stopped } from "../engine-wait.ts";
 import type { LiveRun } from "../live-run.ts";
 import { stopPersons, withoutOutcome } from "../persons-ending.ts";
-import { patchOf } from "../workspace.ts";
+import { changesOf } from "../workspace.ts";
+import { keepFiles } from "../workspace-files.ts";
 
 /** Paths of the omitted that are journalled. */
 const OMITTED_SHOWN = 100;
@@ -62,10 +64,11 @@ function endEvent(ending: Ending) {
 async function outcomeOf(run: LiveRun): Promise<Partial<EventData<"sandbox.stopped">> | undefined> {
   try {
     sandboxOf(run);
-    const { patch, ignored, omitted } = await patchOf(run);
+    const { patch, ignored, omitted, left } = await changesOf(run);
     return {
       diff: patch,
       ignored,
+      ...(await filesOf(run, left)),
       ...(omitted.length > 0 ? { omitted: omitted.slice(0, OMITTED_SHOWN) } : {}),
     };
   } catch (error) {
@@ -74,5 +77,19 @@ async function outcomeOf(run: LiveRun): Promise<Partial<EventData<"sandbox.stopp
       return run.sandbox ? outcomeOf(run) : undefined;
     }
     return { diffError: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** The diff is worth having also where the files themselves can't be kept. */
+async function filesOf(
+  run: LiveRun,
+  left: readonly LeftFile[],
+): Promise<Partial<EventData<"sandbox.stopped">>> {
+  try {
+    const kept = await keepFiles(run, left);
+    return kept ? { kept } : {};
+  } catch (error) {
+    if (error instanceof SandboxLost) throw error;
+    return { keptError: error instanceof Error ? error.message : String(error) };
   }
 }

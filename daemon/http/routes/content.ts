@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { ARCHIVE_PATH_BYTES } from "../../protocol/archive.ts";
 import { ListEventsQuery } from "../../protocol/commands.ts";
 import { CaissonError } from "../../protocol/errors.ts";
 import { JournalEvent } from "../../protocol/events.ts";
@@ -13,6 +14,16 @@ const OMITTED_SHOWN = 10;
 const TAR = "application/x-tar";
 
 const EventList = listOf(JournalEvent);
+const WorkspaceQuery = z.strictObject({
+  path: z
+    .string()
+    .max(ARCHIVE_PATH_BYTES)
+    .refine(
+      (path) => path.split("/").every((part) => part !== "" && part !== "." && part !== ".."),
+      "write a path relative to the workspace, such as dist/out.bin",
+    )
+    .optional(),
+});
 const Uploaded = z.object({ workspace: Sha256 });
 
 /** A run's journal, blobs and files, and workspaces on their way in. */
@@ -67,15 +78,17 @@ export function contentRoutes(services: Services): readonly Route[] {
     route({
       method: "GET",
       path: "/v1/runs/:run/workspace",
-      summary: "The workspace as a tar archive, export rules enforced.",
+      summary:
+        "The workspace as a tar archive, or what stands at `path` in it; export rules enforced. Of an ended run, the files that it made or changed: `x-caisson-files` says `all` or `changed`, `x-caisson-left-out` counts those that were not kept.",
       params: ["run"],
+      query: WorkspaceQuery,
       answer: { status: 200, description: "The archive.", contentType: TAR },
-      errors: ["engine_unreachable"],
-      handle: async ({ params }): Promise<Reply> => ({
-        type: "stream",
-        contentType: TAR,
-        body: await harness.workspace(params.run),
-      }),
+      errors: ["engine_unreachable", "no_sandbox", "run_ended"],
+      handle: async ({ params, query }): Promise<Reply> => {
+        const { tar, files, leftOut } = await harness.workspace(params.run, query.path);
+        const headers = { "x-caisson-files": files, "x-caisson-left-out": String(leftOut) };
+        return { type: "stream", contentType: TAR, body: tar, headers };
+      },
     }),
     route({
       method: "PUT",
@@ -83,7 +96,13 @@ export function contentRoutes(services: Services): readonly Route[] {
       summary: "Upload a workspace as a tar archive; the id goes into POST /v1/runs.",
       binaryBody: TAR,
       answer: { status: 200, description: "The workspace is on disk.", schema: Uploaded },
-      errors: ["workspace_refused", "body_too_large", "unsupported_media_type", "request_timeout", "disk_full"],
+      errors: [
+        "workspace_refused",
+        "body_too_large",
+        "unsupported_media_type",
+        "request_timeout",
+        "disk_full",
+      ],
       handle: async ({ request }) => {
         requireType(request, TAR);
         requireLength(request, maximumWorkspaceBytes);
@@ -93,7 +112,8 @@ export function contentRoutes(services: Services): readonly Route[] {
             "The archive is empty. Send a tar archive as the body.",
           );
         return admission.upload(async () => {
-          const { hash } = await blobs.put(pacedBytesOf(request), maximumWorkspaceBytes);
+          const archive = harness.checkedWorkspace(pacedBytesOf(request));
+          const { hash } = await blobs.put(archive, maximumWorkspaceBytes);
           return json(200, { workspace: hash });
         });
       },

@@ -1,23 +1,21 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { askedIn, rulesIn } from "../../../client/cli/export-rules.ts";
+import { askedAmong, rulesIn } from "../../../client/cli/export-rules.ts";
 
-function section(path: string): string {
-  return `diff --git a/${path} b/${path}\nnew file mode 100644\nindex 0000000000000000000000000000000000000000..3e757656cf36eca53338e520d134963a44f793f8\n--- /dev/null\n+++ b/${path}\n@@ -0,0 +1 @@\n+x\rdiff --git a/x b/x\n`;
-}
-
-const patch = section("package.json") + section("src/a.js");
+const paths = ["package.json", "src/a.js"];
 
 describe("what somebody has to agree to before it comes back (THREATS 9)", () => {
   test("the files that the policy asks about are named with the rule", async () => {
     const coding = await rulesIn(
       readFileSync(new URL("../../../policies/coding.yaml", import.meta.url), "utf8"),
     );
-    expect(await askedIn(patch, [coding])).toEqual([{ path: "package.json", rule: "files.export.ask[0]" }]);
+    expect(await askedAmong(paths, [coding])).toEqual([
+      { path: "package.json", rule: "files.export.ask[0]" },
+    ]);
   });
 
   test("every layer may ask; a folder means what is below it; absolute globs hold", async () => {
-    expect(await askedIn(patch, [["src"], ["/workspace/package.json"]])).toEqual([
+    expect(await askedAmong(paths, [["src"], ["/workspace/package.json"]])).toEqual([
       { path: "package.json", rule: "files.export.ask[0]" },
       { path: "src/a.js", rule: "files.export.ask[0]" },
     ]);
@@ -29,7 +27,7 @@ describe("what somebody has to agree to before it comes back (THREATS 9)", () =>
   });
 
   test("no rules, no changes: nothing is asked", async () => {
-    expect(await askedIn(patch, [])).toEqual([]);
-    expect(await askedIn("", [["**"]])).toEqual([]);
+    expect(await askedAmong(paths, [])).toEqual([]);
+    expect(await askedAmong([], [["**"]])).toEqual([]);
   });
 });
