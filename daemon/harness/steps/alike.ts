@@ -8,6 +8,11 @@ import { planOf, verdictOf } from "./act.ts";
 /** Approvals that are asked as one: as many as a person looks through. */
 const MOST_ALIKE = 20;
 
+/** Programs whose first word says what they do, as in `git push`; of others it is what they do it to. */
+const SUBCOMMANDED: ReadonlySet<string> = new Set(
+  "git gh npm npx pnpm yarn pip cargo go docker kubectl terraform make apt apt-get systemctl".split(" "),
+);
+
 /** An action that is going to be asked for. */
 export interface Asking {
   readonly action: ActionState;
@@ -46,7 +51,7 @@ async function askingOf(run: LiveRun, action: ActionState): Promise<Asking | und
   }
 }
 
-/** What actions that look the same to a person have in common: the programs, their first plain word, their flags. */
+/** What actions that look the same to a person have in common: the programs, what they are told to do, their flags. */
 export function shapeOf(actions: readonly PolicyAction[]): string {
   return JSON.stringify(
     actions.map((action) =>
@@ -60,10 +65,11 @@ export function shapeOf(actions: readonly PolicyAction[]): string {
 function shapeOfCommand({ argv, redirects, assignments }: SimpleCommand): unknown {
   const [program, ...words] = argv ?? [];
   const flags = words.filter((word) => typeof word === "string" && word.startsWith("-")).map(flagName);
-  const first = words[0];
   return [
     program ?? null,
-    isName(first) ? first : null,
+    typeof program === "string" && SUBCOMMANDED.has(program) && typeof words[0] === "string"
+      ? words[0]
+      : null,
     [...new Set(flags)].sort(),
     redirects.map(({ operator }) => operator),
     Object.keys(assignments).sort(),
@@ -72,9 +78,4 @@ function shapeOfCommand({ argv, redirects, assignments }: SimpleCommand): unknow
 
 function flagName(word: CommandWord): string {
   return String(word).split("=")[0] ?? "";
-}
-
-/** A word that names what a program is to do, such as `push`; not a path, a file or a number. */
-function isName(word: CommandWord | undefined): boolean {
-  return typeof word === "string" && /^[a-z][a-z-]*$/.test(word);
 }
