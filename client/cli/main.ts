@@ -61,11 +61,17 @@ function messageOf(error: Error): string {
     const token = process.env.CAISSON_TOKEN ? "the one in CAISSON_TOKEN" : "the one in the home's token file";
     return `The daemon refused the token, ${token}. Use the token of the daemon that listens there: unset CAISSON_TOKEN, or set CAISSON_HOME or CAISSON_ADDRESS to match.`;
   }
+  if ("code" in error && error.code === "model_unconfigured" && hasCredential(process.env))
+    return `The daemon was started without the model's credentials, though this shell has them now; nothing was submitted. \`caisson down\` (runs are kept), then run the command again: it starts a daemon that has them.`;
   const parts = "errors" in error && Array.isArray(error.errors) ? error.errors : [];
   const listed = parts.map(
     ({ path, message }: { path?: unknown; message?: unknown }) => `\n  ${path}: ${message}`,
   );
   return `${error.message}${listed.join("")}`;
+}
+
+function hasCredential({ ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN }: NodeJS.ProcessEnv): boolean {
+  return Boolean(ANTHROPIC_API_KEY?.trim() || ANTHROPIC_AUTH_TOKEN?.trim());
 }
 
 /** A reader that went away (`| head`) has what it wanted: no more is said. */

@@ -47,14 +47,19 @@ export async function readSettings(
     return set(settingsIn(env, await readConfigFile(configFile), userHome));
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    if (broken === "pass over") return set(settingsIn(located(env), undefined, userHome || "/nonexistent"));
+    if (broken === "pass over") return set(withoutFile(env, userHome));
     throw badInput(error.message);
   }
 }
 
-/** Of the environment only where things are: enough to say what else is wrong with it. */
-function located({ CAISSON_HOME, XDG_STATE_HOME }: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return { CAISSON_HOME, XDG_STATE_HOME };
+/** Without a file that may be what is broken; then of the environment only where things are. */
+function withoutFile(env: NodeJS.ProcessEnv, userHome: string): InForce {
+  try {
+    return settingsIn(env, undefined, userHome);
+  } catch {
+    const { CAISSON_HOME, XDG_STATE_HOME } = env;
+    return settingsIn({ CAISSON_HOME, XDG_STATE_HOME }, undefined, userHome || "/nonexistent");
+  }
 }
 
 /** The user's own folder; empty when the system knows none. */

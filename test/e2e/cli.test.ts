@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { CommandLine, type Ended } from "./command-line.ts";
@@ -102,10 +102,12 @@ describe("mistakes are said and have their status", () => {
   });
 
   test("a daemon that can't start shows the end of its log, status 4", async () => {
-    await cli.file("../config/caisson/config.yaml", "daemon: { pool: many }\n");
+    await cli.file("../config/caisson/prices.json", "{");
     const ended = await cli.run(scripted("edits"));
-    await cli.file("../config/caisson/config.yaml", "");
-    expect(ended.error).toMatch(/daemon did not start[\s\S]*daemon\.log:[\s\S]*pool[\s\S]*caisson doctor/);
+    await rm(join(cli.folder, "config/caisson/prices.json"));
+    expect(ended.error).toMatch(
+      /daemon did not start[\s\S]*daemon\.log:[\s\S]*prices\.json[\s\S]*caisson doctor/,
+    );
     expect(ended.status).toBe(4);
     expect(ended.error).not.toMatch(STACK);
   });

@@ -95,8 +95,9 @@ export class CommandLine {
     return name;
   }
 
-  start(words: readonly string[], env: NodeJS.ProcessEnv = {}): RunningCommand {
-    const child = spawn(process.execPath, ["--import", LOADER, MAIN, ...words], {
+  /** @param main another package's command line */
+  start(words: readonly string[], env: NodeJS.ProcessEnv = {}, main = MAIN): RunningCommand {
+    const child = spawn(process.execPath, ["--import", LOADER, main, ...words], {
       cwd: this.work,
       env: { ...this.env, ...env },
       stdio: ["ignore", "pipe", "pipe"],
@@ -106,8 +107,8 @@ export class CommandLine {
     return new RunningCommand(child);
   }
 
-  run(words: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> {
-    return this.start(words, env).ended;
+  run(words: readonly string[], env: NodeJS.ProcessEnv = {}, main = MAIN): Promise<Ended> {
+    return this.start(words, env, main).ended;
   }
 
   async close(): Promise<void> {

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import type { Source } from "../../../daemon/protocol/config.ts";
 import { type Command, writeJson } from "../command.ts";
 import { EXIT, type ExitStatus } from "../exit.ts";
@@ -27,11 +28,13 @@ function configLines(rows: readonly Row[], file: string | undefined): Line[] {
   ]);
   return [
     ...columnLines(["key", "value", "set by"], cells),
-    line(
-      0,
-      span(`Your file: ${file ?? "none, for you have no home folder"}. Flags go over all of it.`, "dim"),
-    ),
+    line(0, span(`Your file: ${fileWords(file)}. Flags go over all of it.`, "dim")),
   ];
+}
+
+function fileWords(file: string | undefined): string {
+  if (file === undefined) return "none, for you have no home folder";
+  return existsSync(file) ? file : `${file}, which is not there yet`;
 }
 
 function wordsOf(value: unknown): string {
