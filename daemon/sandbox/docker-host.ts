@@ -1,5 +1,6 @@
 /** The SandboxHost of a Docker engine: containers made, found again and removed, a few kept warm. */
 import { randomBytes } from "node:crypto";
+import pLimit from "p-limit";
 import { checkLimits, containerName, OWNER_LABEL, runOfName } from "./container-options.ts";
 import { Containers } from "./containers.ts";
 import { attachment, environmentOf, openSandbox } from "./docker-sandbox.ts";
@@ -39,6 +40,8 @@ export interface DockerHostConfig {
   readonly poolKeys: number;
   /** Pool sandboxes made at the same time. */
   readonly poolConcurrency: number;
+  /** Sandboxes made at the same time in all: engines take longer for each, and may miss a deadline, with more. */
+  readonly makeConcurrency: number;
   /** Milliseconds between two questions to a runner whether it is alive. */
   readonly heartbeatMs: number;
   /** Milliseconds a runner has for an answer: it takes one, on a machine that is not overwhelmed. */
@@ -60,6 +63,7 @@ const DEFAULTS: DockerHostConfig = {
   poolSize: 2,
   poolKeys: 4,
   poolConcurrency: 2,
+  makeConcurrency: 8,
   heartbeatMs: 15_000,
   answerMs: 10_000,
 };
@@ -111,6 +115,7 @@ class DockerHost implements SandboxHost, PoolView {
       facts: () => this.#knownFacts(),
       kit: () => this.#knownKit(),
       log,
+      turns: pLimit(config.makeConcurrency),
       heartbeatMs: config.heartbeatMs,
       answerMs: config.answerMs,
     };

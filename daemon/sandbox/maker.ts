@@ -1,5 +1,6 @@
 /** Makes sandboxes: container, kit, attached stream, start, greeting. What fails half-way is removed again. */
 import { setTimeout as delay } from "node:timers/promises";
+import type { LimitFunction } from "p-limit";
 import { KIT_LABEL } from "./container-options.ts";
 import type { Containers } from "./containers.ts";
 import { attachment, environmentOf, openSandbox } from "./docker-sandbox.ts";
@@ -22,6 +23,8 @@ export interface MakerOptions {
   facts(): Promise<HostFacts>;
   kit(): Promise<KitArchive>;
   readonly log: { warn(message: string): void };
+  /** Bounds how many containers are made at the same time; who comes first is first. */
+  readonly turns: LimitFunction;
   readonly heartbeatMs: number;
   readonly answerMs: number;
 }
@@ -39,7 +42,7 @@ const SERVER_ERROR = 500;
 export async function makeSandbox(options: MakerOptions, name: () => string, wanted: Make): Promise<Sandbox> {
   for (let tries = 1; ; tries += 1) {
     try {
-      return await makeOnce(options, name(), wanted);
+      return await options.turns(() => makeOnce(options, name(), wanted));
     } catch (error) {
       if (!mayPass(error)) throw error;
       if (tries === TRIES) throw afterTries(error);
