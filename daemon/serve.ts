@@ -18,7 +18,7 @@ import { createAccess } from "./http/access.ts";
 import { Admission } from "./http/admission.ts";
 import { createHttpApp } from "./http/app.ts";
 import { createHttpServer } from "./http/server.ts";
-import { createDiskRoom } from "./journal/disk-room.ts";
+import { createDiskRoom, type DiskRoom } from "./journal/disk-room.ts";
 import { openFileBlobs } from "./journal/blobs.ts";
 import { openFileJournal } from "./journal/file-journal.ts";
 import { createFileOutputStore } from "./journal/file-output-store.ts";
@@ -90,7 +90,7 @@ async function start(parts: Parts): Promise<RunningDaemon> {
   );
   const disk = createDiskRoom(home.path);
   const notices = new Notices();
-  const { journal, blobs } = await openJournal(parts, metrics);
+  const { journal, blobs } = await openJournal(parts, metrics, disk);
   const views = await createViews({
     journal,
     file: join(home.path, "catalog.json"),
@@ -202,9 +202,9 @@ async function start(parts: Parts): Promise<RunningDaemon> {
 }
 
 /** Blobs and journals; what is appended is counted, and the log tells of it. */
-async function openJournal({ home, log, faults }: Parts, metrics: Metrics) {
+async function openJournal({ home, log, faults }: Parts, metrics: Metrics, room: DiskRoom) {
   const faulty = faults ? { faults } : {};
-  const blobs = await openFileBlobs({ home: home.path, ...faulty });
+  const blobs = await openFileBlobs({ home: home.path, room, ...faulty });
   const file = await openFileJournal({
     home: home.path,
     clock: Date,

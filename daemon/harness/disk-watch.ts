@@ -30,6 +30,10 @@ export function overDisk(used: number, allowed: number): Ending {
   return {
     type: "run.failed",
     code: "limit",
-    reason: `The sandbox has written ${used} bytes to disk; the policy allows ${allowed}. What it changed so far is in the diff.`,
+    reason: `The sandbox has written ${megabytes(used)} to disk; the policy allows ${megabytes(allowed)} (sandbox.disk). What it changed so far is in the diff.`,
   };
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1_000_000).toFixed(1)} MB`;
 }

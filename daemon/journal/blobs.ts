@@ -4,11 +4,14 @@ import { type FileHandle, open, readdir, rename, rm, stat } from "node:fs/promis
 import { join } from "node:path";
 import { Sha256 } from "../protocol/ids.ts";
 import type { BlobReference } from "../protocol/text.ts";
+import { type DiskRoom, requireRoom } from "./disk-room.ts";
 import { blobOf, type PendingBlob } from "./externalise.ts";
 import { hasCode, makeFolder, syncFolder } from "./folders.ts";
 import { BlobDamaged, BlobMissing, type Blobs, BodyTooLarge, type Faults } from "./port.ts";
 
 const INCOMING = ".incoming-";
+/** Bytes of a stream between two looks at the room that is left. */
+const CHECK_EVERY_BYTES = 4 * 2 ** 20;
 
 /** Blobs that know which references they gave out, so that no other object passes for one. */
 export interface BlobStore extends Blobs {
@@ -24,6 +27,8 @@ export interface FileBlobsOptions {
   /** The daemon's folder, `$CAISSON_HOME`. */
   readonly home: string;
   readonly faults?: Faults;
+  /** Asked before and while a stream is stored, so that none takes the room that journals need. */
+  readonly room?: Pick<DiskRoom, "shortage">;
 }
 
 /** Opens the blob folder, making it if need be, and clears what a crash left half-written. */
@@ -33,15 +38,17 @@ export async function openFileBlobs(options: FileBlobsOptions): Promise<BlobStor
   for (const name of await readdir(folder)) {
     if (name.startsWith(INCOMING)) await rm(join(folder, name), { force: true });
   }
-  return new FileBlobs(folder, options.faults);
+  return new FileBlobs(folder, options.faults, options.room);
 }
 
 class FileBlobs implements BlobStore {
   readonly #folder: string;
   readonly #faults: Faults | undefined;
+  readonly #room: Pick<DiskRoom, "shortage"> | undefined;
   readonly #issued = new WeakSet<object>();
 
-  constructor(folder: string, faults: Faults | undefined) {
+  constructor(folder: string, faults: Faults | undefined, room: Pick<DiskRoom, "shortage"> | undefined) {
+    this.#room = room;
     this.#folder = folder;
     this.#faults = faults;
   }
@@ -79,9 +86,15 @@ class FileBlobs implements BlobStore {
   ): Promise<{ hash: Sha256; bytes: number }> {
     const digest = createHash("sha256");
     let bytes = 0;
+    let checkedAt = 0;
+    if (this.#room) await requireRoom(this.#room, "kept");
     const hash = await this.#receive(async (file) => {
       for await (const chunk of content) {
         bytes += chunk.length;
+        if (this.#room && bytes - checkedAt >= CHECK_EVERY_BYTES) {
+          checkedAt = bytes;
+          await requireRoom(this.#room, "kept");
+        }
         if (bytes > maximumBytes)
           throw new BodyTooLarge(`the content is over ${maximumBytes} bytes; nothing was kept`);
         digest.update(chunk);

@@ -101,7 +101,10 @@ export interface Clock {
 
 /** Large content by hash: `$CAISSON_HOME/blobs/<aa>/<sha256>`. */
 export interface Blobs {
-  /** Stores a stream; on disk (file and folder) when it resolves. @throws BodyTooLarge beyond `maximumBytes` */
+  /**
+   * Stores a stream; on disk (file and folder) when it resolves.
+   * @throws BodyTooLarge beyond `maximumBytes`, CaissonError `disk_full`; nothing is kept then
+   */
   put(content: AsyncIterable<Uint8Array>, maximumBytes: number): Promise<{ hash: Sha256; bytes: number }>;
   /** Stores a string in UTF-8 and gives the reference that stands for it in events. */
   putText(text: string): Promise<BlobReference>;

@@ -5,7 +5,7 @@ import type { Catalogue, CatalogueEntry } from "./catalogue.ts";
 /** Least milliseconds between two writes of the whole file. */
 const WRITE_EVERY_MS = 1000;
 /** Milliseconds until a write that failed is tried again. */
-const RETRY_MS = 10_000;
+const RETRY_MS = 5_000;
 
 /** Writes the cache, at most once a second, and when it is closed. A failed write costs time at the next start. */
 export class CatalogueWriter {

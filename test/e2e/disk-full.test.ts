@@ -1,8 +1,9 @@
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { verifyJournal } from "../../daemon/journal/verify.ts";
 import type { RunView } from "../../daemon/protocol/views.ts";
+import { CommandLine } from "./command-line.ts";
 import { DaemonUnderTest } from "./daemon-under-test.ts";
 import { eventually } from "./eventually.ts";
 import { bashScript, dataOf, scripted, UNTIL_TOLD } from "./runs.ts";
@@ -10,6 +11,7 @@ import { MAY_MOUNT, SmallDisk } from "./small-disk.ts";
 
 const PATIENCE_MS = 120_000;
 /** Prints more than the last page of a full disk's journal may have left. */
+const BLOB = "head -c 40000 /dev/zero | tr '\\0' x";
 const PRINT = "head -c 9000 /dev/zero | tr '\\0' x";
 
 describe.skipIf(!MAY_MOUNT)("the disk of the daemon's home is full (needs root for a small tmpfs)", () => {
@@ -17,7 +19,7 @@ describe.skipIf(!MAY_MOUNT)("the disk of the daemon's home is full (needs root f
   let daemon: DaemonUnderTest;
 
   beforeAll(async () => {
-    disk = await SmallDisk.mount("size=12m");
+    disk = await SmallDisk.mount("size=12m,nr_inodes=2000");
     daemon = await DaemonUnderTest.start({ env: { CAISSON_HOME: disk.folder } });
   });
   afterEach(async () => disk.empty());
@@ -163,19 +165,74 @@ describe.skipIf(!MAY_MOUNT)("the disk of the daemon's home is full (needs root f
     PATIENCE_MS,
   );
 
-  test("the catalogue that could not be written is written when there is room, and none of it is in the way", async () => {
-    await disk.fill();
-    const client = await daemon.client();
-    const [ended] = (await client.runs()).items;
-    if (!ended) throw new Error("no run");
-    await client.remove(ended.run);
-    await eventually("the daemon tells that the catalogue could not be kept", () =>
-      daemon.log.includes("the catalogue could not be kept up to date"),
-    );
-    await disk.empty();
-    await eventually("the catalogue is written", async () => {
-      const text = await readFile(join(disk.folder, "catalog.json"), "utf8");
-      return !text.includes(ended.run);
-    });
-  });
+  test(
+    "the catalogue that could not be written is written when there is room, and none of it is in the way (J5)",
+    async () => {
+      const { run } = await daemon.ended({ task: "End.", model: bashScript("true") });
+      const catalogue = () => readFile(join(disk.folder, "catalog.json"), "utf8");
+      await eventually("the run is in the catalogue", async () => (await catalogue()).includes(run));
+      const said = () => daemon.log.split("the catalogue could not be kept up to date").length;
+      const before = said();
+      await (await daemon.client()).remove(run);
+      await disk.fill();
+      await eventually("the daemon tells that it could not be written", () => said() > before);
+      expect(await catalogue()).toContain(run);
+      expect(await readdir(disk.folder)).not.toContain(".catalog.json.tmp");
+      await disk.empty();
+      await eventually("the catalogue is written", async () => !(await catalogue()).includes(run));
+    },
+    PATIENCE_MS,
+  );
+
+  test(
+    "no more files, although there are bytes: the same",
+    async () => {
+      const client = await daemon.client();
+      const { run } = await client.submit({ task: "Files.", model: bashScript(`${UNTIL_TOLD}; ${BLOB}`) });
+      await daemon.begun(run);
+      await disk.fillFiles();
+      await daemon.tell(run);
+      await waitsForDisk(run);
+      expect((await view(run)).notice).toMatch(
+        /^The disk has no room for more files: 0 are free .* Remove \d+ files\./,
+      );
+      await disk.empty();
+      expect((await daemon.untilEnded(run)).at(-1)?.type).toBe("run.completed");
+    },
+    PATIENCE_MS,
+  );
+
+  test(
+    "the command line says what to free and goes on by itself; show, doctor and a new run say so too",
+    async () => {
+      const command = await CommandLine.open();
+      const env = { CAISSON_HOME: disk.folder, CAISSON_ADDRESS: daemon.address };
+      try {
+        const client = await daemon.client();
+        const { run } = await client.submit({ task: "Watch.", model: bashScript(`${UNTIL_TOLD}; ${PRINT}`) });
+        await daemon.begun(run);
+        const watching = command.start(["watch", run], env);
+        await watching.says(/Watch\./);
+        await disk.fill();
+        await daemon.tell(run);
+        await watching.says(/The disk is full: 0\.0 MB are free .* Free 1 MB\. The run goes on by itself\./);
+        const shown = await command.run(["show", run], env);
+        expect(shown.out).toMatch(/status +waiting/);
+        expect(shown.out).toMatch(/The disk is full: .* Free 1 MB\./);
+        const script = await command.file("script.yaml", "turns: [{ say: Done. }]\n");
+        const refused = await command.run(["run", "More.", "--model", `script:${script}`], env);
+        expect(refused.error).toMatch(/The disk is full: .* Nothing was submitted; then try again\./);
+        expect(refused.error).not.toMatch(/\n\s+at /);
+        expect(refused.status).toBe(1);
+        const doctor = await command.run(["doctor"], env);
+        expect(doctor.out).toMatch(/home's disk: /);
+        expect(doctor.out).not.toMatch(/ok +home's disk/);
+        await disk.empty();
+        expect((await watching.ended).status).toBe(0);
+      } finally {
+        await command.close();
+      }
+    },
+    PATIENCE_MS,
+  );
 });

@@ -34,7 +34,6 @@ const MODEL = scripted([
 const FEW: readonly (readonly [string, number])[] = [
   ["journal.append.before-write", 5],
   ["journal.append.after-write", 9],
-  ["blob.after-write", 0],
   ["output.after-write", 1],
   ["catalogue.after-write", 0],
 ];
