@@ -95,16 +95,43 @@ export class CommandLine {
     return name;
   }
 
-  /** @param main another package's command line */
-  start(words: readonly string[], env: NodeJS.ProcessEnv = {}, main = MAIN): RunningCommand {
+  /**
+   * @param main another package's command line
+   * @param input what comes on its standard input; without it, nothing
+   */
+  start(words: readonly string[], env: NodeJS.ProcessEnv = {}, main = MAIN, input?: string): RunningCommand {
     const child = spawn(process.execPath, ["--import", LOADER, main, ...words], {
       cwd: this.work,
       env: { ...this.env, ...env },
-      stdio: ["ignore", "pipe", "pipe"],
+      stdio: [input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
       timeout: DEADLINE_MS,
       killSignal: "SIGKILL",
     });
+    child.stdin?.end(input);
     return new RunningCommand(child);
+  }
+
+  /** With this text on standard input. */
+  startWith(input: string, words: readonly string[]): RunningCommand {
+    const child = this.#spawn(process.execPath, ["--import", LOADER, MAIN, ...words]);
+    child.stdin?.end(input);
+    return new RunningCommand(child);
+  }
+
+  /** On a terminal of its own, which script(1) makes; what is written to its standard input is typed there. */
+  onTerminal(words: readonly string[]): RunningCommand {
+    const quoted = [process.execPath, "--import", LOADER, MAIN, ...words].map((word) => `'${word}'`);
+    return new RunningCommand(this.#spawn("script", ["-qec", quoted.join(" "), "/dev/null"]));
+  }
+
+  #spawn(program: string, words: readonly string[]): ChildProcess {
+    return spawn(program, words, {
+      cwd: this.work,
+      env: { ...this.env, TERM: "xterm" },
+      stdio: ["pipe", "pipe", "pipe"],
+      timeout: DEADLINE_MS,
+      killSignal: "SIGKILL",
+    });
   }
 
   run(words: readonly string[], env: NodeJS.ProcessEnv = {}, main = MAIN): Promise<Ended> {
