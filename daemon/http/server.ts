@@ -16,6 +16,8 @@ const LIMITS = {
   /** A socket on which nothing moves for so long is closed; longer than any handler takes. */
   idleMs: 660_000,
   listenMs: 10_000,
+  /** Connections that wait to be taken: below what `Admission` lets stand idle, so that each is read once. */
+  backlog: 1_000,
 } as const;
 
 export interface HttpServer {
@@ -69,7 +71,7 @@ function listen(server: Server, host: string, port: number) {
       failed(new Error(`listening on ${host}:${port} took longer than ${LIMITS.listenMs} ms`));
     }, LIMITS.listenMs);
     server.once("error", failed);
-    server.listen({ host, port, exclusive: true }, () => {
+    server.listen({ host, port, exclusive: true, backlog: LIMITS.backlog }, () => {
       clearTimeout(timer);
       server.off("error", failed);
       resolve({ host, port: (server.address() as AddressInfo).port });

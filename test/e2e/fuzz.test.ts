@@ -2,18 +2,25 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { CLOSE, ServerFrame } from "../../daemon/protocol/frames.ts";
 import { ENDED } from "../../daemon/protocol/views.ts";
 import { AnswerCheck } from "../servers/answers.ts";
+import { conversations } from "../servers/frames.ts";
 import { Fuzzer } from "../servers/fuzzer.ts";
 import type { OpenApi, Operation } from "../servers/openapi.ts";
+import { RawSocket } from "../servers/raw-socket.ts";
 import { requests } from "../servers/requests.ts";
 import { DaemonUnderTest } from "./daemon-under-test.ts";
 import { eventually } from "./eventually.ts";
 import { openFiles, residentBytes } from "./process.ts";
+import { bashScript } from "./runs.ts";
 
 const FULL = process.env.CAISSON_TEST_FULL !== undefined;
 const REQUESTS = FULL ? 60_000 : 2_000;
+const FRAMES = FULL ? 40_000 : 1_000;
 const MINUTES = 60_000;
+/** The daemon's own codes, those of RFC 6455 for broken frames, and 1000 to 1005 for a client that said goodbye. */
+const CLOSES = [...Object.values(CLOSE), 1000, 1002, 1003, 1005, 1006, 1007, 1008, 1009];
 /** One submission in so many is let become a run. */
 const RUN_IN = 12;
 
@@ -98,3 +105,51 @@ test(
   },
   30 * MINUTES,
 );
+
+test(
+  `${FRAMES} fuzzed conversations over WebSockets: each is answered with frames of the protocol or a close code (attack 34)`,
+  async () => {
+    const { run } = await daemon.ended({ task: "Be there.", model: bashScript("true") });
+    const filesBefore = await openFiles(daemon.pid);
+    const codes = new Map<number, number>();
+    let socket: RawSocket | undefined;
+    const began = performance.now();
+    await fc.assert(
+      fc.asyncProperty(
+        conversations(() => [run]),
+        async ({ bytes, cut }) => {
+          socket ??= await RawSocket.open(daemon.address, token);
+          socket.write(bytes);
+          const { texts, closed } = await (cut ? socket.hungUp() : socket.settled());
+          for (const text of texts) {
+            expect(ServerFrame.safeParse(JSON.parse(text)), text).toMatchObject({ success: true });
+            expect(text).not.toMatch(/"code":"internal"/);
+            expect(text).not.toContain(token);
+          }
+          if (closed === undefined) return;
+          expect(CLOSES).toContain(closed);
+          codes.set(closed, (codes.get(closed) ?? 0) + 1);
+          socket.destroy();
+          socket = undefined;
+        },
+      ),
+      { numRuns: FRAMES, endOnFailure: true },
+    );
+    const seconds = (performance.now() - began) / 1_000;
+    socket?.destroy();
+    console.info(
+      `${FRAMES} conversations in ${seconds.toFixed(1)} s; closes ${told(codes)}; daemon ${Math.round((await residentBytes(daemon.pid)) / 1e6)} MB`,
+    );
+    await eventually("all sockets are closed", async () => (await openFiles(daemon.pid)) <= filesBefore + 4);
+    expect((await fetch(`http://${daemon.address}/healthz`)).status).toBe(200);
+    await removeRuns();
+  },
+  30 * MINUTES,
+);
+
+function told(counts: ReadonlyMap<number, number>): string {
+  return [...counts]
+    .sort(([a], [b]) => a - b)
+    .map(([what, count]) => `${what}: ${count}`)
+    .join(", ");
+}

@@ -3,6 +3,7 @@ import { connect } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import { createAccess } from "../../daemon/http/access.ts";
+import { RawHttp } from "../servers/raw-http.ts";
 import { startDaemon, type TestDaemon, TOKEN } from "./daemon.ts";
 import { messages, RUN } from "./doubles.ts";
 
@@ -162,5 +163,55 @@ describe("H1: Origin", () => {
       expect((await raw("/v1/runs", headers))[0]).toBe(200);
       expect(await upgrade(headers)).toBe("hello");
     }
+  });
+});
+
+describe("H1: what a page elsewhere can send without an Origin, or before asking", () => {
+  it.each(["cross-site", "same-site", "", "nonsense"])("Sec-Fetch-Site: %j is foreign", async (site) => {
+    const headers = { authorization, "sec-fetch-site": site };
+    expect(await raw("/v1/runs", headers)).toEqual([403, "forbidden_origin"]);
+    expect(await raw("/healthz", headers)).toEqual([403, "forbidden_origin"]);
+    expect(await upgrade(headers)).toBe(403);
+  });
+
+  it.each(["same-origin", "none"])(
+    "Sec-Fetch-Site: %j is our own page, or a person at the address bar",
+    async (site) => {
+      expect((await raw("/v1/runs", { authorization, "sec-fetch-site": site }))[0]).toBe(200);
+    },
+  );
+
+  it("a preflight is refused like the request it asks for, and gets no permission", async () => {
+    const response = await daemon.call("OPTIONS", "/v1/runs", {
+      headers: {
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization",
+        "sec-fetch-mode": "cors",
+      },
+    });
+    expect(response.status).toBe(405);
+    expect([...response.headers.keys()].filter((name) => name.startsWith("access-control"))).toEqual([]);
+  });
+
+  it("a target in absolute form names its own host, which must be ours too", async () => {
+    const asked = async (target: string) => {
+      const connection = await RawHttp.open(`127.0.0.1:${daemon.port}`);
+      connection.socket.write(
+        `GET ${target} HTTP/1.1\r\nhost: 127.0.0.1:${daemon.port}\r\nauthorization: ${authorization}\r\n\r\n`,
+      );
+      const answer = await connection.answer();
+      connection.socket.destroy();
+      return answer?.status;
+    };
+    expect(await asked("http://evil.example/v1/runs")).toBe(403);
+    expect(await asked(`http://127.0.0.1:${daemon.port}/v1/runs`)).toBe(200);
+  });
+
+  it("the token counts in its header only: in a query it opens nothing, beside the header it is refused", async () => {
+    for (const name of ["token", "access_token", "authorization"]) {
+      expect((await raw(`/v1/runs?${name}=${TOKEN}`, {}))[0]).toBe(401);
+      expect((await raw(`/v1/runs?${name}=${TOKEN}`, { authorization }))[0]).toBe(400);
+    }
+    expect((await raw("/v1/runs", { cookie: `token=${TOKEN}` }))[0]).toBe(401);
   });
 });

@@ -1,9 +1,11 @@
 import { createServer, type IncomingMessage } from "node:http";
 import { type AddressInfo, connect } from "node:net";
+import { Readable } from "node:stream";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Admission } from "../../daemon/http/admission.ts";
-import { depthOf, readJson } from "../../daemon/http/body.ts";
+import { depthOf, pacedBytesOf, readJson } from "../../daemon/http/body.ts";
+import { RawHttp } from "../servers/raw-http.ts";
 import { startDaemon, type TestDaemon, TOKEN } from "./daemon.ts";
 
 let daemon: TestDaemon;
@@ -101,5 +103,90 @@ describe("depthOf", () => {
   it("is not fooled by brackets and quotes in strings", () => {
     for (const text of ['"[[["', '"\\"[["', '"\\\\"', '{"[{":"}]\\\\"}'])
       expect(depthOf(Buffer.from(text))).toBe(depth(JSON.parse(text)));
+  });
+});
+
+describe("what is counted (attack 34)", () => {
+  async function open(text: string): Promise<RawHttp> {
+    const connection = await RawHttp.open(`127.0.0.1:${daemon.port}`);
+    connection.socket.write(text);
+    return connection;
+  }
+  const head = (line: string, ...more: string[]) =>
+    `${[`${line} HTTP/1.1`, `host: 127.0.0.1:${daemon.port}`, `authorization: Bearer ${TOKEN}`, ...more].join("\r\n")}\r\n\r\n`;
+
+  it("an upload that comes too slowly is given up, one whose bytes are taken slowly is not", async () => {
+    const source = Readable.from([Buffer.alloc(100), Buffer.alloc(100)]) as unknown as IncomingMessage;
+    const pace = { bytes: 50, ms: 30 };
+    let taken = 0;
+    for await (const chunk of pacedBytesOf(source, pace)) {
+      taken += chunk.length;
+      await new Promise((resolve) => setTimeout(resolve, 40));
+    }
+    expect(taken).toBe(200);
+    const endless = new Readable({ read: () => undefined });
+    endless.push(Buffer.alloc(10));
+    const slow = async () => {
+      for await (const _chunk of pacedBytesOf(endless as unknown as IncomingMessage, pace));
+    };
+    await expect(slow()).rejects.toMatchObject({ code: "request_timeout" });
+    endless.destroy();
+  });
+
+  it("the oldest connection that asked nothing makes room; one with a request under way stays", async () => {
+    const few = await startDaemon({ admission: { idleConnections: 2 } });
+    try {
+      const address = `127.0.0.1:${few.port}`;
+      const busy = await RawHttp.open(address);
+      busy.socket.write(
+        `POST /v1/runs HTTP/1.1\r\nhost: ${address}\r\nauthorization: Bearer ${TOKEN}\r\ncontent-type: application/json\r\ncontent-length: 12\r\n\r\n{"task"`,
+      );
+      expect((await few.call("GET", "/healthz", { headers: { connection: "close" } })).status).toBe(200);
+      const idle = [await RawHttp.open(address), await RawHttp.open(address), await RawHttp.open(address)];
+      await idle[0]?.closed();
+      busy.socket.write(':"x"}');
+      expect((await busy.answer())?.status).toBe(202);
+      for (const one of [busy, ...idle]) one.socket.destroy();
+    } finally {
+      await few.stop();
+    }
+  });
+
+  it("bodies in memory are bounded together, and what a broken one took is given back", async () => {
+    const few = await startDaemon({ admission: { bodyBytes: 100 } });
+    try {
+      const body = JSON.stringify({ task: "x".repeat(200) });
+      expect((await few.call("POST", "/v1/runs", { body })).status).toBe(429);
+      const address = `127.0.0.1:${few.port}`;
+      const half = await RawHttp.open(address);
+      half.socket.end(
+        `POST /v1/runs HTTP/1.1\r\nhost: ${address}\r\nauthorization: Bearer ${TOKEN}\r\ncontent-length: 99\r\n\r\n${"a".repeat(60)}`,
+      );
+      await half.closed();
+      expect((await few.call("POST", "/v1/runs", { body: { task: "x".repeat(60) } })).status).toBe(202);
+    } finally {
+      await few.stop();
+    }
+  });
+
+  it("what is no request gets a problem document; one that expects more than HTTP has is served", async () => {
+    const broken = await open("GET\r\n\r\n");
+    expect(JSON.parse((await broken.answer())?.body ?? "{}")).toMatchObject({
+      code: "invalid_request",
+      status: 400,
+    });
+    const large = await open(head("GET /healthz", `x: ${"a".repeat(20_000)}`));
+    expect(JSON.parse((await large.answer())?.body ?? "{}")).toMatchObject({ code: "headers_too_large" });
+    const expecting = await open(head("GET /healthz", "expect: the unexpected"));
+    expect((await expecting.answer())?.status).toBe(200);
+    const upgrade = await open(head("GET /v1/stream", "upgrade: websocket", "connection: upgrade"));
+    expect(JSON.parse((await upgrade.answer())?.body ?? "{}")).toMatchObject({ code: "invalid_request" });
+    for (const one of [broken, large, expecting, upgrade]) one.socket.destroy();
+  });
+
+  it("a body that nobody reads is cut after its answer, which is read first", async () => {
+    const connection = await open(head("GET /healthz", "content-length: 1000000"));
+    expect((await connection.answer())?.status).toBe(200);
+    await connection.closed();
   });
 });

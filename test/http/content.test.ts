@@ -1,9 +1,10 @@
 import { createServer } from "node:net";
 import { Readable } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { JournalDamaged } from "../../daemon/journal/port.ts";
 import { sha256 } from "../../daemon/protocol/chain.ts";
 import { startDaemon, type TestDaemon, TOKEN } from "./daemon.ts";
-import { messages, RUN, UNKNOWN_RUN } from "./doubles.ts";
+import { MemoryJournal, messages, RUN, UNKNOWN_RUN } from "./doubles.ts";
 
 let daemon: TestDaemon;
 beforeAll(async () => {
@@ -11,6 +12,16 @@ beforeAll(async () => {
   daemon.journal.append(RUN, messages(25));
 });
 afterAll(() => daemon.stop());
+
+/** Can't be read beyond its first batch. */
+class DamagedJournal extends MemoryJournal {
+  override async *read(run: string, after: number) {
+    for await (const batch of super.read(run, 0)) {
+      if (batch[0]?.seq !== 1) throw new JournalDamaged(run, 9, "its hash does not fit");
+      yield batch.filter(({ seq }) => seq > after);
+    }
+  }
+}
 
 const linesOf = (run: string) => daemon.journal.events(run).map((event) => daemon.journal.lineOf(event));
 
@@ -44,6 +55,23 @@ describe("GET events", () => {
     const text = await (await daemon.call("GET", `/v1/runs/${run}/events`)).text();
     expect(text.length).toBeLessThan(10 * 1024 * 1024);
     expect((JSON.parse(text) as { next: string }).next).toBe("8");
+  });
+});
+
+describe("GET events of a damaged journal", () => {
+  it("ends the page before the damage, and the next page says what it is", async () => {
+    const run = UNKNOWN_RUN.replace("ffff", "dddd");
+    const journal = new DamagedJournal();
+    const damaged = await startDaemon({ journal });
+    try {
+      damaged.journal.append(run, messages(10));
+      const page = await (await damaged.call("GET", `/v1/runs/${run}/events`)).json();
+      expect(page).toMatchObject({ items: { length: 8 }, next: "8" });
+      const next = await damaged.call("GET", `/v1/runs/${run}/events?after=8`);
+      expect([next.status, await next.json()]).toMatchObject([409, { code: "journal_damaged" }]);
+    } finally {
+      await damaged.stop();
+    }
   });
 });
 

@@ -4,19 +4,14 @@ import { describe, expect, it } from "vitest";
 import { routesOf } from "../../daemon/http/app.ts";
 import { openApiOf } from "../../daemon/http/openapi.ts";
 import type { Services } from "../../daemon/http/route.ts";
-import { ERROR_STATUS } from "../../daemon/protocol/errors.ts";
+import { ERROR_STATUS, type ErrorCode } from "../../daemon/protocol/errors.ts";
 import { CLOSE } from "../../daemon/protocol/frames.ts";
+import { type OpenApi, operationsOf, parserOf } from "../servers/openapi.ts";
 
 const page = await readFile(join(import.meta.dirname, "../../docs/protocol.md"), "utf8");
 const services = { version: "1.2.3" } as unknown as Services;
 const routes = routesOf(services);
-const document = JSON.parse(JSON.stringify(openApiOf(routes, "1.2.3"))) as {
-  paths: Record<
-    string,
-    Record<string, { operationId: string; responses: object; parameters?: { in: string }[] }>
-  >;
-  components: { schemas: Record<string, object> };
-};
+const document = JSON.parse(JSON.stringify(openApiOf(routes, "1.2.3"))) as OpenApi;
 
 describe("docs/protocol.md", () => {
   it("its error table and the registry agree, code for code and status for status", () => {
@@ -59,6 +54,42 @@ describe("the OpenAPI document", () => {
       .map(([, reference = ""]) => reference)
       .filter((one) => !(one.replace("#/components/schemas/", "") in document.components.schemas));
     expect(missing).toEqual([]);
+  });
+
+  it("is what OpenAPI 3.1 asks of a document, as far as this one goes", () => {
+    expect(document.openapi).toMatch(/^3\.1\.\d$/);
+    expect(document.info).toMatchObject({ title: expect.any(String), version: expect.any(String) });
+    expect(document.components.securitySchemes).toEqual({ token: { type: "http", scheme: "bearer" } });
+    for (const { path, parameters = [], responses, requestBody, method } of operationsOf(document)) {
+      expect(path).toMatch(/^\/[a-z0-9/.{}]*$/);
+      expect(parameters.filter((one) => one.in === "path").map(({ name }) => `{${name}}`)).toEqual(
+        path.match(/\{\w+\}/g) ?? [],
+      );
+      for (const { in: place, required } of parameters) expect(required).toBe(place === "path");
+      for (const [status, { description, content = {} }] of Object.entries(responses)) {
+        expect(status).toMatch(/^[245]\d\d$/);
+        expect(description).not.toBe("");
+        for (const [type, { schema }] of Object.entries(content)) {
+          expect(type).toMatch(/^[a-z]+\/[a-z+-]+$/);
+          expect(() => parserOf(document, schema)).not.toThrow();
+        }
+      }
+      if (requestBody !== undefined) expect(["POST", "PUT"]).toContain(method);
+    }
+  });
+
+  it("declares for each operation what can happen to any, and codes of the registry with their status alone", () => {
+    for (const { path, method, responses } of operationsOf(document)) {
+      const all = ["400", "403", "408", "431", "500", ...(path === "/healthz" ? [] : ["401", "429"])];
+      expect(Object.keys(responses), `${method} ${path}`).toEqual(expect.arrayContaining(all));
+      for (const [status, { content = {} }] of Object.entries(responses)) {
+        if (Number(status) < 400) continue;
+        const codes = (content["application/problem+json"]?.schema.properties?.code?.enum ??
+          []) as ErrorCode[];
+        expect(codes.length).toBeGreaterThan(0);
+        expect(codes.map((code) => ERROR_STATUS[code])).toEqual(codes.map(() => Number(status)));
+      }
+    }
   });
 
   it("holds nothing of a document inside it", () => {

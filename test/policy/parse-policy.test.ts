@@ -183,7 +183,20 @@ describe("an error names its line, its column and what to write", () => {
     ["version 2", "version: 2\nname: a\ndefault: deny", /version: 1/],
     ["a list", "- a", /Invalid input/],
     ["no name", "version: 1\ndefault: deny", /lacks its key `name`/],
-    ["deep YAML", `${HEAD}data: ${"[".repeat(20_000)}`, /./],
+    // Beyond its stack, the YAML reader can end the whole process.
+    ["deep YAML", `${HEAD}data: ${"[".repeat(20_000)}`, /deeper than 64/],
+    ["deep YAML alone", "[".repeat(1_000), /deeper than 64/],
+    ["deep lists in lists", "- ".repeat(1_000), /deeper than 64/],
+    [
+      "more keys than can be compared",
+      Array.from({ length: 1_002 }, (_, at) => `k${at}: 1`).join("\n"),
+      /over 1000 keys/,
+    ],
+    [
+      "the same in braces",
+      `{${Array.from({ length: 1_002 }, (_, at) => `k${at}: 1`).join(", ")}}`,
+      /over 1000 keys/,
+    ],
     ["a megabyte", "#".repeat(1_000_001), /over 131072/],
     ["NUL", `${HEAD}\0`, /./],
   ])("%s", (_, text, message) => {

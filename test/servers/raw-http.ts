@@ -55,7 +55,7 @@ export class RawHttp {
   async answer(
     options: { readonly head?: boolean; readonly ms?: number } = {},
   ): Promise<RawAnswer | undefined> {
-    await this.#until(
+    await this.until(
       () => this.#ended || wholeAnswer(this.#text, this.#ended, options.head) !== undefined,
       options.ms,
     );
@@ -67,10 +67,11 @@ export class RawHttp {
 
   /** Resolves when the daemon closed the connection. */
   async closed(ms?: number): Promise<void> {
-    await this.#until(() => this.#ended, ms);
+    await this.until(() => this.#ended, ms);
   }
 
-  #until(holds: () => boolean, ms = 20_000): Promise<void> {
+  /** Resolves when a condition on what came holds. @throws when it doesn't in time */
+  until(holds: () => boolean, ms = 20_000): Promise<void> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#waiting.delete(check);
