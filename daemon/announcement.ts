@@ -1,7 +1,6 @@
 import { open, rename, rm, writeFile } from "node:fs/promises";
-import type { DiskRoom } from "./journal/disk-room.ts";
 import { writeWhole } from "./journal/folders.ts";
-import { refusalOf } from "./journal/port.ts";
+import { type DiskRoom, refusalOf } from "./journal/port.ts";
 
 export interface Announcement {
   readonly pid: number;

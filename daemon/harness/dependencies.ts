@@ -1,7 +1,6 @@
 import type { Redactor } from "../boundary/redaction.ts";
-import type { DiskRoom } from "../journal/disk-room.ts";
 import type { OutputStore } from "../journal/output-store.ts";
-import type { Blobs, Journal } from "../journal/port.ts";
+import type { Blobs, DiskRoom, Journal } from "../journal/port.ts";
 import type { Model } from "../model/port.ts";
 import type { Policy } from "../policy/port.ts";
 import type { RunId, Sha256 } from "../protocol/ids.ts";

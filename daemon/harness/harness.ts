@@ -1,6 +1,5 @@
 import { checkedWorkspace } from "../boundary/checked-workspace.ts";
-import { requireRoom } from "../journal/disk-room.ts";
-import { JournalDamaged, JournalMissing } from "../journal/port.ts";
+import { JournalDamaged, JournalMissing, requireRoom } from "../journal/port.ts";
 import { checkPolicy } from "../policy/check-policy.ts";
 import { explainPolicy } from "../policy/explain.ts";
 import type { DecideApproval, RunShell, SignalShell } from "../protocol/commands.ts";

@@ -4,10 +4,17 @@ import { type FileHandle, open, readdir, rename, rm, stat } from "node:fs/promis
 import { join } from "node:path";
 import { Sha256 } from "../protocol/ids.ts";
 import type { BlobReference } from "../protocol/text.ts";
-import { type DiskRoom, requireRoom } from "./disk-room.ts";
 import { blobOf, type PendingBlob } from "./externalise.ts";
 import { hasCode, makeFolder, syncFolder } from "./folders.ts";
-import { BlobDamaged, BlobMissing, type Blobs, BodyTooLarge, type Faults } from "./port.ts";
+import {
+  BlobDamaged,
+  BlobMissing,
+  type Blobs,
+  BodyTooLarge,
+  type DiskRoom,
+  type Faults,
+  requireRoom,
+} from "./port.ts";
 
 const INCOMING = ".incoming-";
 /** Bytes of a stream between two looks at the room that is left. */

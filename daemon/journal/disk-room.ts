@@ -1,7 +1,6 @@
 import { statfs } from "node:fs/promises";
 import { setTimeout as pause } from "node:timers/promises";
-import { CaissonError } from "../protocol/errors.ts";
-import type { Refusal } from "./port.ts";
+import type { DiskRoom, DiskSpace, Refusal } from "./port.ts";
 
 /** Free bytes below which nothing new is begun, so that what is under way can still be journalled. */
 const RESERVE_BYTES = 32 * 2 ** 20;
@@ -12,31 +11,6 @@ const RESERVE_PART = 16;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 2_000;
 const MEGABYTE = 1_000_000;
-
-/** What there is on the disk that holds the daemon's home. */
-export interface DiskSpace {
-  readonly freeBytes: number;
-  readonly totalBytes: number;
-  readonly freeFiles: number;
-  /** 0 where files are not counted. */
-  readonly totalFiles: number;
-}
-
-/** Room on the disk that holds the daemon's home. */
-export interface DiskRoom {
-  /** What is there; undefined where that can't be measured. */
-  space(): Promise<DiskSpace | undefined>;
-  /** What is short, as a sentence that ends with what to free; undefined when there is room for more. */
-  shortage(): Promise<string | undefined>;
-  /** A sentence for a person whose write was refused so. */
-  sentence(why: Refusal): Promise<string>;
-  /**
-   * Waits before the next attempt of a refused write: longer for each, up to 2 s, and as long as there is no room
-   * to be seen. Resolves early when `signal` aborts.
-   * @param attempt from 0
-   */
-  again(attempt: number, signal: AbortSignal): Promise<void>;
-}
 
 /** @param home a folder on the disk in question */
 export function createDiskRoom(home: string): DiskRoom {
@@ -97,11 +71,4 @@ export function shortageOf(space: DiskSpace, home: string): string | undefined {
     return `The disk has no room for more files: ${space.freeFiles} are free where the daemon keeps its journals (${home}). Remove ${wanted} files.`;
   }
   return undefined;
-}
-
-/** @throws CaissonError `disk_full` when there is no room to begin something new */
-export async function requireRoom(room: Pick<DiskRoom, "shortage">, nothingWas: string): Promise<void> {
-  const shortage = await room.shortage();
-  if (shortage !== undefined)
-    throw new CaissonError("disk_full", `${shortage} Nothing was ${nothingWas}; then try again.`);
 }

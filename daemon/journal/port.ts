@@ -1,3 +1,4 @@
+import { CaissonError } from "../protocol/errors.ts";
 import type { JournalEvent, NewEvent } from "../protocol/events.ts";
 import type { RunId, Sha256 } from "../protocol/ids.ts";
 import type { BlobReference } from "../protocol/text.ts";
@@ -97,6 +98,38 @@ export const JOURNAL_FAULT_POINTS = [
 /** Milliseconds since the epoch. */
 export interface Clock {
   now(): number;
+}
+
+/** What there is on the disk that holds the daemon's home. */
+export interface DiskSpace {
+  readonly freeBytes: number;
+  readonly totalBytes: number;
+  readonly freeFiles: number;
+  /** 0 where files are not counted. */
+  readonly totalFiles: number;
+}
+
+/** Room on the disk that holds the daemon's home. */
+export interface DiskRoom {
+  /** What is there; undefined where that can't be measured. */
+  space(): Promise<DiskSpace | undefined>;
+  /** What is short, as a sentence that ends with what to free; undefined when there is room for more. */
+  shortage(): Promise<string | undefined>;
+  /** A sentence for a person whose write was refused so. */
+  sentence(why: Refusal): Promise<string>;
+  /**
+   * Waits before the next attempt of a refused write: longer for each, up to 2 s, and as long as there is no room
+   * to be seen. Resolves early when `signal` aborts.
+   * @param attempt from 0
+   */
+  again(attempt: number, signal: AbortSignal): Promise<void>;
+}
+
+/** @throws CaissonError `disk_full` when there is no room to begin something new */
+export async function requireRoom(room: Pick<DiskRoom, "shortage">, nothingWas: string): Promise<void> {
+  const shortage = await room.shortage();
+  if (shortage !== undefined)
+    throw new CaissonError("disk_full", `${shortage} Nothing was ${nothingWas}; then try again.`);
 }
 
 /** Large content by hash: `$CAISSON_HOME/blobs/<aa>/<sha256>`. */
