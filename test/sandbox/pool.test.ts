@@ -170,4 +170,28 @@ describe("the warm pool", () => {
     await pool.close();
     expect(failures).toEqual(["Error: still there"]);
   });
+
+  it("tells when it tries again, and when it is full again after failures", async () => {
+    const told: (number | undefined)[] = [];
+    const recovered: string[] = [];
+    const { pool, making, thing, settle } = setUp({
+      onFailure: (_key, _error, retryMs) => told.push(retryMs),
+      onRecovered: (key) => recovered.push(key),
+    });
+    const warm = pool.warm("a").catch(() => undefined);
+    await settle();
+    for (const { fail } of making.splice(0)) fail(new Error("no engine"));
+    await warm;
+    expect(told).toEqual([100, undefined]);
+    await vi.advanceTimersByTimeAsync(100);
+    making.shift()?.fail(new Error("no engine"));
+    await settle();
+    expect(told.at(-1)).toBe(200);
+    making.shift()?.done(thing());
+    await vi.advanceTimersByTimeAsync(200);
+    expect(recovered).toEqual([]);
+    making.shift()?.done(thing());
+    await settle();
+    expect(recovered).toEqual(["a"]);
+  });
 });
