@@ -1,7 +1,7 @@
 /** The SandboxHost of a Docker engine: containers made, found again and removed, a few kept warm. */
 import { randomBytes } from "node:crypto";
 import pLimit from "p-limit";
-import { checkLimits, containerName, OWNER_LABEL, runOfName } from "./container-options.ts";
+import { containerName, OWNER_LABEL, runOfName } from "./container-options.ts";
 import { Containers } from "./containers.ts";
 import { attachment, environmentOf, openSandbox } from "./docker-sandbox.ts";
 import type { Engine } from "./engine.ts";
@@ -14,11 +14,12 @@ import {
   type SandboxLimits,
   type SandboxSpec,
 } from "./host.ts";
-import { type KitArchive, readKitArchive } from "./kit-archive.ts";
+import { readKitArchive } from "./kit-archive.ts";
 import { Leftovers } from "./leftovers.ts";
-import { lacksImage, type Make, type MakerOptions, makeSandbox } from "./maker.ts";
+import { lacksImage, type Make, type MakerOptions, makeOf, makeSandbox } from "./maker.ts";
 import { Pool } from "./pool.ts";
 import { probeEngine } from "./probe.ts";
+import { untilItFails } from "./until-it-fails.ts";
 
 /** Where images come from; `Images` is one. */
 export interface ImageSource {
@@ -30,7 +31,8 @@ export interface ImageSource {
 
 export interface SandboxLog {
   info(message: string): void;
-  warn(message: string): void;
+  /** `fields` name the run and the sandbox that it is about. */
+  warn(fields: Readonly<Record<string, unknown>>, message: string): void;
 }
 
 export interface DockerHostConfig {
@@ -97,14 +99,13 @@ class DockerHost implements SandboxHost, PoolView {
   readonly #imageNames = new Map<string, string>();
   /** Names of containers in this daemon's pool, or on their way into it: nobody's leftovers. */
   readonly #poolNames = new Set<string>();
-  #kit: Promise<KitArchive> | undefined;
   #facts: Promise<HostFacts> | undefined;
   /** What the newest sandbox's runner reported of the kernel. */
   #landlock: number | undefined;
 
   constructor(options: DockerHostOptions) {
     this.#options = options;
-    const { engine, log, owner } = options;
+    const { engine, kitPath, log, owner } = options;
     this.#containers = new Containers(engine, (id) => this.#leftovers.add(id));
     this.#leftovers = new Leftovers({ remove: (id) => this.#containers.remove(id), log });
     const config = { ...DEFAULTS, ...options.config };
@@ -113,7 +114,7 @@ class DockerHost implements SandboxHost, PoolView {
       architecture: engine.info.architecture,
       containers: this.#containers,
       facts: () => this.#knownFacts(),
-      kit: () => this.#knownKit(),
+      kit: untilItFails(async () => readKitArchive(typeof kitPath === "string" ? kitPath : await kitPath())),
       log,
       turns: pLimit(config.makeConcurrency),
       heartbeatMs: config.heartbeatMs,
@@ -129,8 +130,7 @@ class DockerHost implements SandboxHost, PoolView {
       discard: (item) => this.#discard(item),
       spoilt: (item) => item.sandbox.lost,
       onFailure: (_key, error, retryMs) => {
-        const then = retryMs === undefined ? "" : `; tried again in ${retryMs} ms`;
-        options.log.warn(`sandbox pool: ${messageOf(error)}${then}`);
+        options.log.warn({ error: messageOf(error), retryMs }, "the sandbox pool could not be filled");
       },
       onRecovered: () => options.log.info("sandbox pool: filled again"),
     });
@@ -152,7 +152,8 @@ class DockerHost implements SandboxHost, PoolView {
         await this.#assign(taken.item, taken.made, wanted, spec.run);
         return taken.item.sandbox;
       } catch (error) {
-        this.#options.log.warn(`a pooled sandbox could not be used: ${messageOf(error)}`);
+        const fields = { run: spec.run, sandbox: taken.item.sandbox.id, error: messageOf(error) };
+        this.#options.log.warn(fields, "a pooled sandbox could not be used");
         this.#discardInBackground(taken.item);
       }
     }
@@ -166,7 +167,8 @@ class DockerHost implements SandboxHost, PoolView {
     // By a daemon that died while it took a checkpoint, or by somebody's hand.
     if (state.paused) {
       await this.#containers.unpause(state.id);
-      this.#options.log.warn(`the sandbox ${id.slice(0, 12)} was paused; it was set going again`);
+      const fields = { run: runOfName(state.name), sandbox: id };
+      this.#options.log.warn(fields, "the sandbox was paused; it was set going again");
     }
     const attached = attachment(await this.#containers.attach(state.id));
     const { containers, heartbeatMs, answerMs } = this.#maker;
@@ -260,7 +262,7 @@ class DockerHost implements SandboxHost, PoolView {
   async #make(name: () => string, wanted: Make): Promise<Sandbox> {
     const made = await makeSandbox(this.#maker, name, wanted).catch(async (error: unknown) => {
       if (!lacksImage(error)) throw error;
-      this.#options.log.warn(`the image ${wanted.image} is gone; it is made again`);
+      this.#options.log.warn({ image: wanted.image }, "the image is gone; it is made again");
       this.#options.images.forgetImages();
       await this.#ensureImage(this.#imageNames.get(wanted.image) ?? wanted.image);
       return makeSandbox(this.#maker, name, wanted);
@@ -278,7 +280,10 @@ class DockerHost implements SandboxHost, PoolView {
   }
 
   #discardInBackground(item: Pooled): void {
-    this.#discard(item).catch((error: unknown) => this.#options.log.warn(messageOf(error)));
+    this.#discard(item).catch((error: unknown) => {
+      const fields = { sandbox: item.sandbox.id, error: messageOf(error) };
+      this.#options.log.warn(fields, "the sandbox could not be removed");
+    });
   }
 
   #knownFacts(): Promise<HostFacts> {
@@ -288,22 +293,6 @@ class DockerHost implements SandboxHost, PoolView {
     });
     return this.#facts;
   }
-
-  #knownKit(): Promise<KitArchive> {
-    const { kitPath } = this.#options;
-    this.#kit ??= (async () => readKitArchive(typeof kitPath === "string" ? kitPath : await kitPath()))();
-    this.#kit.catch(() => {
-      this.#kit = undefined;
-    });
-    return this.#kit;
-  }
-}
-
-/** Keys in a fixed order, so that equal wishes have equal text. */
-function makeOf(image: string, limits: SandboxLimits, runtime: string | undefined): Make {
-  checkLimits(limits);
-  const { memoryBytes, cpus, pids, diskBytes } = limits;
-  return { image, limits: { memoryBytes, cpus, pids, diskBytes }, ...(runtime !== undefined && { runtime }) };
 }
 
 function distinction(): string {

@@ -1,7 +1,7 @@
 /** Makes sandboxes: container, kit, attached stream, start, greeting. What fails half-way is removed again. */
 import { setTimeout as delay } from "node:timers/promises";
 import type { LimitFunction } from "p-limit";
-import { KIT_LABEL } from "./container-options.ts";
+import { checkLimits, KIT_LABEL, runOfName } from "./container-options.ts";
 import type { Containers } from "./containers.ts";
 import { attachment, environmentOf, openSandbox } from "./docker-sandbox.ts";
 import { statusOf } from "./engine.ts";
@@ -16,13 +16,20 @@ export interface Make {
   readonly runtime?: string;
 }
 
+/** Keys in a fixed order, so that equal wishes have equal text. */
+export function makeOf(image: string, limits: SandboxLimits, runtime: string | undefined): Make {
+  checkLimits(limits);
+  const { memoryBytes, cpus, pids, diskBytes } = limits;
+  return { image, limits: { memoryBytes, cpus, pids, diskBytes }, ...(runtime !== undefined && { runtime }) };
+}
+
 export interface MakerOptions {
   readonly owner: string;
   readonly architecture: string;
   readonly containers: Containers;
   facts(): Promise<HostFacts>;
   kit(): Promise<KitArchive>;
-  readonly log: { warn(message: string): void };
+  readonly log: { warn(fields: Readonly<Record<string, unknown>>, message: string): void };
   /** Bounds how many containers are made at the same time; who comes first is first. */
   readonly turns: LimitFunction;
   readonly heartbeatMs: number;
@@ -41,12 +48,14 @@ const SERVER_ERROR = 500;
  */
 export async function makeSandbox(options: MakerOptions, name: () => string, wanted: Make): Promise<Sandbox> {
   for (let tries = 1; ; tries += 1) {
+    const named = name();
     try {
-      return await options.turns(() => makeOnce(options, name(), wanted));
+      return await options.turns(() => makeOnce(options, named, wanted));
     } catch (error) {
       if (!mayPass(error)) throw error;
       if (tries === TRIES) throw afterTries(error);
-      options.log.warn(`a sandbox could not be started, tried again: ${String(error)}`);
+      const fields = { run: runOfName(named), error: String(error) };
+      options.log.warn(fields, "a sandbox could not be started; it is tried again");
       await delay(FIRST_PAUSE_MS * 2 ** tries);
     }
   }
@@ -101,5 +110,7 @@ async function makeOnce(options: MakerOptions, name: string, wanted: Make): Prom
 }
 
 async function removeFailed({ containers, log }: MakerOptions, id: string): Promise<void> {
-  await containers.remove(id).catch((error: unknown) => log.warn(String(error)));
+  await containers
+    .remove(id)
+    .catch((error: unknown) => log.warn({ sandbox: id, error: String(error) }, "it could not be removed"));
 }

@@ -117,14 +117,14 @@ describe("somebody removes an image", () => {
       images,
       kitPath: () => hosts.images.ensureKit(() => undefined),
       config: { poolSize: 0 },
-      log: { info: () => undefined, warn: (line) => said.push(line) },
+      log: { info: () => undefined, warn: (fields, message) => said.push(`${message} ${fields.image}`) },
     });
     const spec = { run: "removed", image: "removed", limits: LIMITS };
     await (await removed.acquire(spec)).destroy();
     await untag();
     await (await removed.acquire(spec)).destroy();
     expect(made).toBe(2);
-    expect(said.join("\n")).toContain(`the image ${TAG} is gone`);
+    expect(said).toEqual([`the image is gone; it is made again ${TAG}`]);
     await removed.close();
     await untag();
   });
