@@ -143,7 +143,7 @@ class Following {
       if (this.#question?.approvals.has(event.data.approval)) this.#question.obsolete.abort();
     }
     if (event.type === "run.interrupted") this.#interrupted = event.data.by === "person";
-    if (event.type === "run.resumed") this.#interrupted = false;
+    if (event.type === "run.resumed" || event.type === "message.received") this.#interrupted = false;
   }
 
   /** What the state asks of whoever watches: to leave, or to answer. */

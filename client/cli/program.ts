@@ -65,7 +65,7 @@ function addRun(add: Add, start: Start): void {
     .option("--policy <name|file>", "a ready policy, or a policy file (default: coding)")
     .option("--image <name>", "the sandbox's image (default: the policy's)")
     .option("--model <model>", "a model's id, or script:FILE")
-    .option("--continue <run>", "take up where an earlier run ended")
+    .option("--continue <run>", "tell a run that goes on, or take up the words of one that has ended")
     .option(
       "--accept <cmd>",
       "a command that must pass before the run is complete; may be repeated",

@@ -8,6 +8,7 @@ import type { RunId } from "../protocol/ids.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { digestOf } from "./digest.ts";
 import { openModel } from "./models.ts";
+import { sequelOf } from "./recap.ts";
 import { imageOf } from "./steps/set-up.ts";
 
 export const DEFAULT_POLICY = "coding";
@@ -46,6 +47,7 @@ export async function submission(deps: Dependencies, body: SubmitRun): Promise<S
   const model = body.model ?? deps.settings.defaultModel;
   const opened = known ? undefined : await openModel(deps, model as string | { script: string }, limits);
   const { requestId, task, workspace, image, context, continues } = body;
+  const sequel = known || continues === undefined ? {} : await sequelOf(deps, continues);
   return {
     known: known?.run,
     policies: layers,
@@ -65,6 +67,7 @@ export async function submission(deps: Dependencies, body: SubmitRun): Promise<S
       ...(image === undefined ? {} : { image }),
       ...(context === undefined ? {} : { context }),
       ...(continues === undefined ? {} : { continues }),
+      ...sequel,
     } as EventData<"run.submitted">,
   };
 }

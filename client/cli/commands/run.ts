@@ -14,13 +14,14 @@ import { ensureDaemon } from "../ensure-daemon.ts";
 import { badInput, EXIT, type ExitStatus } from "../exit.ts";
 import { follow } from "../follow.ts";
 import { openIngestRow } from "../ingest-row.ts";
-import { runNamed } from "../names.ts";
 import { openProgress, type Progress } from "../progress.ts";
 import { type Line, line, span } from "../render/line.ts";
 import { bytes, shortRun } from "../render/quantities.ts";
 import type { Settings } from "../settings.ts";
 import { taskText } from "../task.ts";
 import type { Uploaded } from "../upload.ts";
+import { continueRun } from "./continue.ts";
+import type { RunOptions } from "./run-options.ts";
 
 type Allowed = SubmissionCheck["workspace"] | undefined;
 
@@ -28,18 +29,6 @@ type Allowed = SubmissionCheck["workspace"] | undefined;
 const UNKNOWN: readonly ErrorCode[] = ["not_found", "method_not_allowed"];
 /** Largest policy or script that is read, in bytes. */
 const DOCUMENT_BYTES = 1_000_000;
-
-export interface RunOptions {
-  readonly workspace?: string;
-  readonly policy?: string;
-  readonly image?: string;
-  readonly model?: string;
-  readonly accept: readonly string[];
-  readonly limit: readonly string[];
-  readonly yesTo: readonly string[];
-  readonly continue?: string;
-  readonly detach?: boolean;
-}
 
 type Submission = z.input<typeof SubmitRun>;
 
@@ -49,10 +38,14 @@ export async function run(command: Command, given: string, options: RunOptions):
     command.terminal.remark([line(0, span("Write the task; Ctrl-D ends it.", "dim"))]),
   );
   const body = await submissionOf(command, task, options);
+  const continued =
+    options.continue === undefined
+      ? undefined
+      : await continueRun(command, await ensureDaemon(command), task, options.continue, options);
+  if (continued?.kind === "went-on") return continued.status;
+  const continues = continued ? { continues: continued.continues } : {};
   const workspace = await workspaceOf(command, options.workspace);
   const client = await ensureDaemon(command);
-  const continues =
-    options.continue === undefined ? {} : { continues: await runNamed(client, options.continue) };
   // A slip of the pen must not cost an upload.
   const allowed = await checkedBefore(client, { ...body, ...continues });
   const progress = openProgress(process.stderr, command.settings.env);

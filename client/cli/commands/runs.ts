@@ -91,7 +91,14 @@ export function showLines(view: RunView, now: number): Line[] {
     fact("started", view.createdAt),
     ...(view.endedAt ? [fact("ended", view.endedAt)] : []),
     fact("used", usageText(view, now)),
-    ...(view.parent ? [fact("from", `${shortRun(view.parent.run)} at ${view.parent.checkpoint}`)] : []),
+    ...(view.parent
+      ? [
+          fact(
+            "from",
+            `${shortRun(view.parent.run)}${view.parent.checkpoint ? ` at ${view.parent.checkpoint}` : ", continued"}`,
+          ),
+        ]
+      : []),
     fact("journal", `${view.seq} events, head ${view.head}`),
     ...(view.waitingFor ? [fact("waits", `for ${view.waitingFor}`)] : []),
     ...(view.notice ? [fact("", view.notice)] : []),

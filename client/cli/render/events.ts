@@ -40,7 +40,7 @@ const DECIDERS: Readonly<Record<EventData<"approval.decided">["by"], string>> = 
 
 function submitted({ run, task, model, policy, continues, parent }: EventData<"run.submitted">): Line[] {
   const named = typeof model === "string" ? model : "scripted model";
-  const from = parent ? ` · forked from ${shortRun(parent.run)} at ${parent.checkpoint}` : "";
+  const from = parent?.checkpoint ? ` · forked from ${shortRun(parent.run)} at ${parent.checkpoint}` : "";
   const after = continues ? ` · continues ${shortRun(continues)}` : "";
   return [
     line(

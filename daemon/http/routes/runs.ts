@@ -35,6 +35,8 @@ export function runRoutes({ harness, views }: Services): readonly Route[] {
         "model_unconfigured",
         "model_unpriced",
         "workspace_refused",
+        "unknown_run",
+        "run_active",
         "unknown_workspace",
         "unknown_policy",
         "unknown_image",
