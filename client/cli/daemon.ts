@@ -175,7 +175,9 @@ async function endOf(path: string, from: number): Promise<string> {
   try {
     const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, size - length);
     const lines = buffer.subarray(0, bytesRead).toString("utf8").trimEnd().split("\n");
-    return lines
+    // A daemon that can't go on says why in plain words; its log's own lines are for machines.
+    const plain = lines.filter((one) => !one.startsWith("{"));
+    return (plain.length > 0 ? plain : lines)
       .slice(-LOG_LINES)
       .map((one) => `  ${one}`)
       .join("\n");

@@ -82,6 +82,9 @@ function endQuietly(error: NodeJS.ErrnoException): void {
 
 process.stdout.on("error", endQuietly);
 process.stderr.on("error", endQuietly);
+// A deadline alone keeps no process alive: without this, one that waits for nothing else would end without a word.
+const alive = setInterval(() => undefined, 60_000);
 const status = await main(process.argv.slice(2));
+clearInterval(alive);
 process.exitCode = status;
 process.stdout.write("", () => process.stderr.write("", () => process.exit(status)));

@@ -11,6 +11,7 @@ import { CommandLine } from "./command-line.ts";
 import { eventually } from "./eventually.ts";
 import { otherPackage } from "./other-package.ts";
 
+const FULL = process.env.CAISSON_TEST_FULL === "1";
 const OLD = "0.0.1-old";
 const QUICK = `turns: [{ say: Done. }]\n`;
 const TOLD = `turns:
@@ -125,7 +126,7 @@ describe("a daemon of another version", () => {
   });
 });
 
-test("two command lines at once without a daemon start one", async () => {
+test.skipIf(!FULL)("two command lines at once without a daemon start one (in test:full)", async () => {
   const both = await Promise.all([cli.run(task("quick")), cli.run(task("quick"))]);
   expect(both.map(({ status, error }) => (status === 0 ? 0 : error))).toEqual([0, 0]);
   await eventually("one daemon", async () => (await daemonsSoFar()) === 1);

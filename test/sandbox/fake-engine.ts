@@ -20,22 +20,31 @@ export interface FakeEngine {
 
 /** An engine that answers as told, hanging and failing included, behind the real client. */
 export async function fakeEngine(answer: Answer): Promise<FakeEngine> {
+  const calls: string[] = [];
+  const { host, close } = await fakeEngineSocket((call, request) => {
+    if (call === "GET /version") return { status: 200, body: VERSION };
+    calls.push(call);
+    return answer(call, request);
+  });
+  vi.stubEnv("DOCKER_HOST", host);
+  const engine = await Engine.connect().finally(() => vi.unstubAllEnvs());
+  return { engine, calls, close };
+}
+
+/** An engine's socket, where every call is answered as told; `host` is for DOCKER_HOST. */
+export async function fakeEngineSocket(
+  answer: Answer,
+): Promise<{ readonly host: string; close(): Promise<void> }> {
   const folder = await mkdtemp(join(tmpdir(), "caisson-engine-"));
   const socket = join(folder, "docker.sock");
-  const calls: string[] = [];
   const server = createServer((request, response) => {
     const call = `${request.method} ${(request.url ?? "").replace(/\?.*$/, "").replace(/^\/v[\d.]+/, "")}`;
-    if (call === "GET /version") return send(response, 200, VERSION);
-    calls.push(call);
     const given = answer(call, request);
     if (given !== undefined) send(response, given.status, given.body);
   });
   await new Promise<void>((resolve) => server.listen(socket, resolve));
-  vi.stubEnv("DOCKER_HOST", `unix://${socket}`);
-  const engine = await Engine.connect().finally(() => vi.unstubAllEnvs());
   return {
-    engine,
-    calls,
+    host: `unix://${socket}`,
     close: async () => {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
