@@ -36,13 +36,16 @@ export class EngineWait {
     return this.#began !== undefined;
   }
 
-  /** Waits a moment. @throws the engine's error when it was away too long */
+  /** Waits a moment. @throws EngineUnreachable when it was away too long */
   async again(error: EngineUnreachable | EngineError): Promise<void> {
     const { deps, run } = this.#run;
     this.#began ??= this.#tell(error);
-    if (deps.now() - this.#began >= (deps.settings.enginePatienceMs ?? PATIENCE_MS)) {
+    const ms = deps.now() - this.#began;
+    if (ms >= (deps.settings.enginePatienceMs ?? PATIENCE_MS)) {
       deps.notices.clear(run);
-      throw error;
+      const seconds = Math.round(ms / 1000);
+      const words = `the Docker engine could not be reached for ${seconds} s (${error.message})`;
+      throw new EngineUnreachable(words, { cause: error });
     }
     await this.#pause(this.#pauseMs);
     this.#pauseMs = Math.min(this.#pauseMs * 2, LONGEST_PAUSE_MS);
