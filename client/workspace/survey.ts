@@ -66,6 +66,8 @@ const MAX_FOLDERS = 5_000;
 const MAX_ENTRIES = 3 * ARCHIVE_ENTRIES;
 /** A folder is not worth naming beside one below it that holds nearly all of it. */
 const NEARLY_ALL = 0.8;
+/** Nor one that holds less than this part of everything. */
+const WORTH_NAMING = 0.01;
 
 class Surveying {
   readonly #folders = new Map<string, { bytes: number; entries: number }>();
@@ -200,10 +202,11 @@ export function refuseTooLarge(folder: string, survey: Survey, bounds: Workspace
 }
 
 /** The largest folders that say most: none that merely contains another of them. */
-function largestFolders({ folders }: Survey, byCount: boolean): FolderSize[] {
+function largestFolders({ folders, entries, bytes }: Survey, byCount: boolean): FolderSize[] {
   const weight = (folder: FolderSize) => (byCount ? folder.entries : folder.bytes);
+  const total = byCount ? entries : bytes;
   const ordered = folders
-    .filter((one) => weight(one) > 0)
+    .filter((one) => weight(one) > WORTH_NAMING * total)
     .sort((one, two) => weight(two) - weight(one) || two.path.length - one.path.length);
   const chosen: FolderSize[] = [];
   for (const folder of ordered) {
