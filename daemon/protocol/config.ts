@@ -54,7 +54,10 @@ export const ConfigFile = z.strictObject(
     daemon: z
       .strictObject(
         {
-          runsAtOnce: RunsAtOnce.optional().describe("Runs with a sandbox at the same time; others queue."),
+          runsAtOnce: RunsAtOnce.optional().describe(
+            "Runs that work at the same time; others queue. One that waits for a person makes room.",
+          ),
+          pool: Pool.optional().describe("Warm sandboxes kept for each image."),
           pool: Pool.optional().describe("Warm sandboxes kept for each image."),
           acceptUnenforced: z
             .array(z.string(), "write a list, such as [swap]")

@@ -67,6 +67,20 @@ test("Ctrl-C stops the command and not the run", async () => {
   expect((await cli.run(["show", "last"])).out).toMatch(/status +waiting/);
 });
 
+test("--continue of a run that goes on tells it and keeps what it has; of an ended one it says whose files these are", async () => {
+  const refused = await cli.run(["run", "Stop.", "--continue", "last", "--policy", "strict"]);
+  expect(refused).toMatchObject({
+    status: 2,
+    error: expect.stringMatching(/has not ended[\s\S]*leave out --policy/),
+  });
+  const told = await cli.run(["run", "Push nothing.", "--continue", "last"]);
+  expect(told.status).toBe(3);
+  expect(told.out).toContain("You: Push nothing.");
+  expect(told.error).toMatch(
+    /approval of 2 actions alike[\s\S]*origin one[\s\S]*origin two[\s\S]*approve g[0-9a-f]{10}/,
+  );
+});
+
 test("what is asked alike is shown and answered as one, and only as it was shown", async () => {
   const waiting = await cli.run(["approvals"]);
   const [group = ""] = /\bg[0-9a-f]{10}\b/.exec(waiting.out) ?? [];
@@ -85,6 +99,11 @@ test("a run that has ended says what to do instead", async () => {
     status: 1,
     error: expect.stringMatching(/has ended \(completed\)[\s\S]*caisson diff/),
   });
+  const sequel = await cli.run(scripted("asks", "--continue", "last", "--yes-to", "push"));
+  expect(sequel.error).toMatch(
+    /has ended; a new run takes up its words\. The files are those of your folder as it is now/,
+  );
+  expect(sequel.out).toMatch(/continues [0-9a-f]{8}/);
 });
 
 test.skipIf(SCRIPT === "none")(

@@ -52,7 +52,7 @@ async function askingOf(run: LiveRun, action: ActionState): Promise<Asking | und
 }
 
 /** What actions that look the same to a person have in common: the programs, what they are told to do, their flags. */
-export function shapeOf(actions: readonly PolicyAction[]): string {
+function shapeOf(actions: readonly PolicyAction[]): string {
   return JSON.stringify(
     actions.map((action) =>
       action.kind === "exec"
