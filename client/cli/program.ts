@@ -1,4 +1,4 @@
-import { CommanderError, Command as Program } from "commander";
+import { CommanderError, type Option, Command as Program } from "commander";
 import { addCompletion } from "./completion/command.ts";
 import { addExamples } from "./examples.ts";
 import { EXIT } from "./exit.ts";
@@ -20,7 +20,7 @@ export function createProgram(host: Host): Program {
     .exitOverride()
     .configureOutput(host.output)
     // Narrow terminals get narrow columns; every command has options, so the list need not say so.
-    .configureHelp({ minWidthToWrap: 12, subcommandTerm: termOf })
+    .configureHelp({ minWidthToWrap: 12, subcommandTerm: termOf, optionDescription: descriptionOf })
     .showHelpAfterError("(caisson --help, or caisson COMMAND --help, says what there is)")
     .helpCommand(true);
   program.option("-V, --version", "the version of this program").on("option:version", () => {
@@ -50,6 +50,10 @@ function termOf(command: Program): string {
     one.required ? `<${one.name()}>` : `[${one.name()}]`,
   );
   return [command.name(), ...places].join(" ");
+}
+
+function descriptionOf({ description, defaultValue }: Option): string {
+  return typeof defaultValue === "string" ? `${description} (default: ${defaultValue})` : description;
 }
 
 type Add = (words: string, description: string) => Program;

@@ -1,6 +1,7 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import * as yaml from "yaml";
-import { ConfigError, settingsIn } from "../../../daemon/protocol/config.ts";
+import { ConfigError, ConfigFile, settingsIn } from "../../../daemon/protocol/config.ts";
 import { readConfigText } from "../../../daemon/protocol/config-file.ts";
 
 const PATH = "/home/ada/.config/caisson/config.yaml";
@@ -8,6 +9,15 @@ const read = (text: string) => readConfigText(PATH, text, yaml);
 const settings = (text: string, env: NodeJS.ProcessEnv = {}) => settingsIn(env, read(text), "/home/ada");
 
 describe("config.yaml", () => {
+  test("the README's example holds, and names every key", () => {
+    const readme = readFileSync(new URL("../../../README.md", import.meta.url), "utf8");
+    const example = /### Your defaults[\s\S]*?```yaml\n([\s\S]*?)```/.exec(readme)?.[1] ?? "";
+    const { value } = read(example);
+    expect(Object.keys(value)).toEqual(expect.arrayContaining(Object.keys(ConfigFile.shape)));
+    for (const [key, { source }] of Object.entries(settings(example)))
+      if (key !== "home") expect(source.from, key).toBe("file");
+  });
+
   test("sets what it says, each with its line; the rest is built in", () => {
     const set = settings("# mine\nmodel: claude-opus-5-5\nlimits: { wall: 10m }\ndaemon:\n  pool: 0\n");
     expect(set.model).toEqual({ value: "claude-opus-5-5", source: { from: "file", line: 2 } });
