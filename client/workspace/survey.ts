@@ -166,7 +166,7 @@ export async function surveyWorkspace(folder: string, options: SurveyOptions = {
 }
 
 /** Which bound a workspace is over, and how a person reads it; undefined: none. */
-export function overBound(survey: Survey, bounds: WorkspaceBounds): string | undefined {
+function overBound(survey: Survey, bounds: WorkspaceBounds): string | undefined {
   const { entries, archiveBytes, names, bytes } = survey;
   if (entries > bounds.entries)
     return `it has ${entries > MAX_ENTRIES ? "over " : ""}${grouped(entries)} files and folders; a workspace may have ${grouped(bounds.entries)}`;
