@@ -58,7 +58,6 @@ export const ConfigFile = z.strictObject(
             "Runs that work at the same time; others queue. One that waits for a person makes room.",
           ),
           pool: Pool.optional().describe("Warm sandboxes kept for each image."),
-          pool: Pool.optional().describe("Warm sandboxes kept for each image."),
           acceptUnenforced: z
             .array(z.string(), "write a list, such as [swap]")
             .optional()
@@ -193,6 +192,12 @@ function parsed<T>(schema: z.ZodType<T>, name: string, text: string): T {
 
 /** `CAISSON_HOME`, else `$XDG_STATE_HOME/caisson`, else `~/.local/state/caisson`. */
 function homeIn(env: Environment, userHome: string): Setting<string> {
+  // A relative one would be another folder for every program that is told of it.
+  for (const name of ["CAISSON_HOME", "XDG_STATE_HOME"]) {
+    const text = env[name];
+    if (text && !text.startsWith("/"))
+      throw new ConfigError(`${name} is "${text}"; write an absolute path, such as "$PWD/${text}".`);
+  }
   if (env.CAISSON_HOME)
     return { value: env.CAISSON_HOME, source: { from: "environment", name: "CAISSON_HOME" } };
   if (env.XDG_STATE_HOME)

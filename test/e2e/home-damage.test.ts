@@ -190,17 +190,32 @@ test(
 );
 
 test(
-  "a sync that fails with no room leaves the events where they are, once each, and syncs them when there is",
+  "a sync that fails leaves the events where they are, once each, and nothing is begun on them until they are synced (J3)",
   async () => {
-    const { run } = await (await daemon.client()).submit({
+    const client = await daemon.client();
+    // So much that it is not written through with the event that is to be synced.
+    const use = Array.from({ length: 8 }, (_, index) => ({
+      tool: "write",
+      input: { path: `f${index}`, content: "x".repeat(15_000) },
+    }));
+    const { run } = await client.submit({
       task: "Sync.",
-      model: scripted([{ use: [{ tool: "bash", input: { command: LONG } }] }, { say: "Done." }]),
+      model: scripted([{ delayMs: 1_000, use }, { say: "Done." }]),
     });
-    await faults.set({ at: "journal.append.before-sync", do: "fail", code: "ENOSPC", times: 3 });
-    const events = await daemon.untilEnded(run);
+    await daemon.untilType(run, "model.requested");
+    await faults.set({ at: "journal.append.before-sync", do: "fail", code: "ENOSPC" });
+    const waits = async () => (await client.run(run)).waitingFor === "disk";
+    await eventually("the run waits for the disk", waits);
+    expect((await daemon.events(run)).at(-1)).toMatchObject({
+      type: "action.started",
+      data: { action: "a1" },
+    });
     await faults.clear();
+    const events = await daemon.untilEnded(run);
     expect(events.at(-1)?.type).toBe("run.completed");
-    expect(dataOf(events, "action.started").length).toBe(1);
+    expect(dataOf(events, "action.started").map(({ action }) => action)).toEqual(
+      use.map((_, index) => `a${index + 1}`),
+    );
     expect(await verifyJournal([await readFile(daemon.journalOf(run))])).toMatchObject({ ok: true });
   },
   PATIENCE_MS,

@@ -150,6 +150,14 @@ describe("a home that can't be used is refused with what to do", () => {
     expect(code).toBe(2);
   });
 
+  test("a relative path, which would be another folder for each program", async () => {
+    const { code, said } = await started({ CAISSON_HOME: "state/caisson" });
+    expect(said).toBe(
+      'CAISSON_HOME is "state/caisson"; write an absolute path, such as "$PWD/state/caisson".\n',
+    );
+    expect(code).toBe(2);
+  });
+
   test("H1: an address that is not loopback is refused", async () => {
     const { code, said } = await started({ CAISSON_HOME: folder, CAISSON_ADDRESS: "0.0.0.0:7433" });
     expect(said).toMatch(/loopback/);
