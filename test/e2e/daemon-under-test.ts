@@ -22,6 +22,8 @@ const EVENT_MS = 45_000;
 export interface DaemonOptions {
   /** Put over the environment of the daemon. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Address of another engine than the shared one, for the daemon and for what the test does past it. */
+  readonly engine?: string;
   /** Text of `config.yaml`. */
   readonly config?: string;
   /** Text of `prices.json`. */
@@ -32,13 +34,15 @@ export interface DaemonOptions {
 export class DaemonUnderTest {
   readonly home: string;
   readonly #env: NodeJS.ProcessEnv;
+  readonly #engine: string | undefined;
   #child: ChildProcess | undefined;
   #address = "127.0.0.1:0";
   #log = "";
 
-  private constructor(home: string, env: NodeJS.ProcessEnv) {
+  private constructor(home: string, env: NodeJS.ProcessEnv, engine: string | undefined) {
     this.home = home;
     this.#env = env;
+    this.#engine = engine;
   }
 
   static async start(options: DaemonOptions = {}): Promise<DaemonUnderTest> {
@@ -47,18 +51,23 @@ export class DaemonUnderTest {
     await mkdir(folder, { recursive: true });
     if (options.config !== undefined) await writeFile(join(folder, "config.yaml"), options.config);
     if (options.prices !== undefined) await writeFile(join(folder, "prices.json"), options.prices);
-    const { PATH, DOCKER_HOST, XDG_CACHE_HOME = join(homedir(), ".cache") } = process.env;
-    const daemon = new DaemonUnderTest(home, {
-      PATH,
-      ...(DOCKER_HOST === undefined ? {} : { DOCKER_HOST }),
-      HOME: home,
-      XDG_CACHE_HOME,
-      XDG_CONFIG_HOME: join(home, "config"),
-      ANTHROPIC_CONFIG_DIR: join(home, "config"),
-      CAISSON_HOME: join(home, "state"),
-      CAISSON_POOL: "1",
-      ...options.env,
-    });
+    const { PATH, XDG_CACHE_HOME = join(homedir(), ".cache") } = process.env;
+    const DOCKER_HOST = options.engine ?? process.env.DOCKER_HOST;
+    const daemon = new DaemonUnderTest(
+      home,
+      {
+        PATH,
+        ...(DOCKER_HOST === undefined ? {} : { DOCKER_HOST }),
+        HOME: home,
+        XDG_CACHE_HOME,
+        XDG_CONFIG_HOME: join(home, "config"),
+        ANTHROPIC_CONFIG_DIR: join(home, "config"),
+        CAISSON_HOME: join(home, "state"),
+        CAISSON_POOL: "1",
+        ...options.env,
+      },
+      options.engine,
+    );
     try {
       await daemon.startAgain();
     } catch (error) {
@@ -233,7 +242,7 @@ export class DaemonUnderTest {
   async containers(): Promise<string[]> {
     const owner = await this.owner().catch(() => undefined);
     if (owner === undefined) return [];
-    const { stdout } = await run("docker", [
+    const { stdout } = await this.#docker([
       "ps",
       "-aq",
       "--no-trunc",
@@ -246,18 +255,24 @@ export class DaemonUnderTest {
   /** Stops the runner of a run's sandbox without ending it: it answers nothing any more. */
   async freeze(id: string): Promise<void> {
     const { data } = await this.#journalled(id, "sandbox.started");
-    const { stdout } = await run("docker", ["inspect", "--format", "{{.State.Pid}}", data.sandbox]);
+    const { stdout } = await this.#docker(["inspect", "--format", "{{.State.Pid}}", data.sandbox]);
     process.kill(Number(stdout), "SIGSTOP");
   }
 
   async removeContainer(id: string): Promise<void> {
-    await run("docker", ["rm", "--force", "--volumes", id]);
+    await this.#docker(["rm", "--force", "--volumes", id]);
+  }
+
+  /** The engine's own command line, past the daemon. */
+  #docker(words: readonly string[]): Promise<{ stdout: string }> {
+    const env = this.#engine === undefined ? process.env : { ...process.env, DOCKER_HOST: this.#engine };
+    return run("docker", words, { env });
   }
 
   /** Runs a command in a run's sandbox, as its user, past the daemon: what the outside world may do meanwhile. */
   async inSandbox(id: string, ...argv: string[]): Promise<string> {
     const started = await this.#journalled(id, "sandbox.started");
-    const { stdout } = await run("docker", ["exec", started.data.sandbox, ...argv]);
+    const { stdout } = await this.#docker(["exec", started.data.sandbox, ...argv]);
     return stdout;
   }
 
@@ -288,7 +303,7 @@ export class DaemonUnderTest {
   async cleanUp(): Promise<void> {
     await this.kill();
     const left = await this.containers();
-    if (left.length > 0) await run("docker", ["rm", "--force", "--volumes", ...left]);
+    if (left.length > 0) await this.#docker(["rm", "--force", "--volumes", ...left]);
     await rm(this.home, { recursive: true, force: true });
   }
 }
