@@ -5,7 +5,7 @@ import { pathBytes } from "../protocol/path-text.ts";
 import type { FileState } from "./change.ts";
 import { type IgnoreFile, ignoreFilesAmong } from "./gitignore.ts";
 import { WorkspaceUnreadable } from "./sandbox-listing.ts";
-import { gather, readTar } from "./tar.ts";
+import { gather, type TarPart } from "./tar.ts";
 
 const MAX_IGNORE_FILE = 64 * 1024;
 
@@ -28,8 +28,13 @@ export interface BaseIndex {
 
 export const inGit = (path: string): boolean => /(^|\/)\.git(\/|$)/.test(path);
 export const isIgnoreFile = (path: string): boolean => /(^|\/)\.gitignore$/.test(path);
-const broken = (detail: string): Error =>
-  new WorkspaceUnreadable(`the ingested workspace is damaged: ${detail}`);
+
+/** What was put into the sandbox, in order: headers and contents. */
+export type BaseParts = AsyncIterable<TarPart>;
+
+async function* flowing(content: TarPart["content"]): AsyncGenerator<Uint8Array> {
+  yield* content;
+}
 
 function baseFile(item: ArchiveEntry, files: ReadonlyMap<string, BaseFile>): BaseFile | undefined {
   if (item.type === "link") return files.get(item.target ?? "");
@@ -49,18 +54,18 @@ function addFolders(folders: Set<string>, path: string): void {
   }
 }
 
-export async function indexBase(base: AsyncIterable<Uint8Array>): Promise<BaseIndex> {
+export async function indexBase(base: BaseParts): Promise<BaseIndex> {
   const files = new Map<string, BaseFile>();
   const folders = new Set<string>();
   const texts = new Map<string, string>();
-  for await (const item of readTar(base, broken)) {
+  for await (const { entry: item, content } of base) {
     if (inGit(item.path) || item.path === "") continue;
     addFolders(folders, item.type === "directory" ? `${item.path}/` : item.path);
     const file = baseFile(item, files);
     if (!file) continue;
     files.set(item.path, file);
     if (isIgnoreFile(item.path) && item.type === "file") {
-      const bytes = await gather(item.content, MAX_IGNORE_FILE);
+      const bytes = await gather(flowing(content), MAX_IGNORE_FILE);
       if (bytes) texts.set(item.path, bytes.toString());
     }
   }
@@ -71,15 +76,15 @@ export const digestOf = (content: Uint8Array): string => createHash("sha256").up
 
 /** SHA-256 of the contents that stand at these paths. */
 export async function baseDigests(
-  base: AsyncIterable<Uint8Array>,
+  base: BaseParts,
   wanted: ReadonlySet<string>,
 ): Promise<Map<string, string>> {
   const digests = new Map<string, string>();
   if (wanted.size === 0) return digests;
-  for await (const item of readTar(base, broken)) {
+  for await (const { entry: item, content } of base) {
     if (!wanted.has(item.path) || item.type !== "file") continue;
     const hash = createHash("sha256");
-    for await (const chunk of item.content) hash.update(chunk);
+    for await (const chunk of content) hash.update(chunk);
     digests.set(item.path, hash.digest("hex"));
   }
   return digests;
@@ -87,16 +92,16 @@ export async function baseDigests(
 
 /** The contents that stand at these paths. Throws WorkspaceUnreadable above `maximum` bytes together. */
 export async function baseContents(
-  base: AsyncIterable<Uint8Array>,
+  base: BaseParts,
   wanted: ReadonlySet<string>,
   maximum: number,
 ): Promise<Map<string, Uint8Array>> {
   const contents = new Map<string, Uint8Array>();
   if (wanted.size === 0) return contents;
   let left = maximum;
-  for await (const item of readTar(base, broken)) {
+  for await (const { entry: item, content: flow } of base) {
     if (!wanted.has(item.path) || item.type !== "file") continue;
-    const content = await gather(item.content, left);
+    const content = await gather(flowing(flow), left);
     if (!content) throw new WorkspaceUnreadable(`the changed files were over ${maximum} bytes together`);
     left -= content.length;
     contents.set(item.path, content);

@@ -5,6 +5,7 @@ import type { Change, FolderChanges } from "./change.ts";
 import {
   type BaseFile,
   type BaseIndex,
+  type BaseParts,
   baseContents,
   baseDigests,
   digestOf,
@@ -30,8 +31,8 @@ import {
 import { gather, readTar, type TarItem } from "./tar.ts";
 
 export interface WorkspacePatchInput {
-  /** The archive that was put into the sandbox, after the ingest filter; read up to three times. */
-  readonly base: () => AsyncIterable<Uint8Array>;
+  /** What was put into the sandbox, after the ingest filter; read up to three times. */
+  readonly base: () => BaseParts;
   readonly run: RunInSandbox;
   /** `/workspace` by default. */
   readonly root?: string;
@@ -70,9 +71,15 @@ export interface LeftFile {
 }
 
 const LIMITS: ExportLimits = { fileBytes: 32 * 2 ** 20, totalBytes: 128 * 2 ** 20 };
+/** Bytes of the base's contents that are held while the changes are found out. */
+const HELD_BYTES = 32 * 2 ** 20;
 type Candidate = { readonly path: string; readonly base?: BaseFile; readonly listed?: ListedPath };
 
 const hostile = (detail: string): Error => new WorkspaceUnreadable(`the sandbox's workspace: ${detail}`);
+
+function bytesOf(candidates: readonly Candidate[]): number {
+  return candidates.reduce((sum, { base }) => sum + (base?.size ?? 0), 0);
+}
 
 /** Collects what one export finds out; the steps are methods in the order in which they run. */
 class Export {
@@ -81,6 +88,8 @@ class Export {
   readonly #limits: ExportLimits;
   readonly #omitted: { path: string; reason: string }[] = [];
   readonly #ignored: { count: number; readonly left: LeftFile[] } = { count: 0, left: [] };
+  /** Contents of the base that were read early. */
+  #held: Map<string, Uint8Array> = new Map();
   #ignores: (path: string) => boolean = () => false;
 
   constructor(input: WorkspacePatchInput) {
@@ -219,7 +228,12 @@ class Export {
     for (const { base, listed } of candidates) {
       if (base?.type === "file" && listed?.type === "file" && base.size === listed.size) wanted.add(base.at);
     }
-    return wanted.size === 0 ? new Map() : baseDigests(this.#input.base(), wanted);
+    if (wanted.size === 0) return new Map();
+    // One reading of the base serves both, where holding it costs little.
+    if (bytesOf(candidates) > HELD_BYTES) return baseDigests(this.#input.base(), wanted);
+    const all = new Set(candidates.flatMap(({ base }) => (base?.type === "file" ? [base.at] : [])));
+    this.#held = await baseContents(this.#input.base(), all, this.#limits.totalBytes);
+    return new Map([...this.#held].map(([path, content]) => [path, digestOf(content)]));
   }
 
   async #present(
@@ -268,8 +282,10 @@ class Export {
     return changes.filter(({ before, after }) => !(before && after && equalStates(before, after)));
   }
 
-  async #contents(wanted: ReadonlySet<string>): Promise<Map<string, Uint8Array>> {
-    return wanted.size === 0 ? new Map() : baseContents(this.#input.base(), wanted, this.#limits.totalBytes);
+  async #contents(wanted: ReadonlySet<string>): Promise<ReadonlyMap<string, Uint8Array>> {
+    const held = this.#held;
+    if ([...wanted].every((path) => held.has(path))) return held;
+    return baseContents(this.#input.base(), wanted, this.#limits.totalBytes);
   }
 }
 

@@ -1,5 +1,5 @@
-import { type WorkspacePatch, workspacePatch } from "../boundary/export.ts";
-import { filterWorkspace } from "../boundary/ingest.ts";
+import { type WorkspacePatch, type WorkspacePatchInput, workspacePatch } from "../boundary/export.ts";
+import { workspaceParts } from "../boundary/ingest.ts";
 import { type RunInSandbox, WorkspaceUnreadable } from "../boundary/sandbox-listing.ts";
 import { hydrate } from "../journal/hydrate.ts";
 import { CaissonError } from "../protocol/errors.ts";
@@ -37,13 +37,13 @@ export function inSandbox(sandbox: GatedSandbox): RunInSandbox {
   return (argv, stdin) => running(sandbox, argv, stdin);
 }
 
-/** The archive that went into the sandbox, made anew from what was uploaded by the same rules. */
-async function baseOf(run: LiveRun): Promise<() => AsyncIterable<Uint8Array>> {
+/** What went into the sandbox, made anew from what was uploaded by the same rules. */
+async function baseOf(run: LiveRun): Promise<WorkspacePatchInput["base"]> {
   const workspace = run.state.submitted?.data.workspace;
   const { deny, git } = await ingestRules(run);
   const uploaded = () => (workspace === undefined ? nothing() : run.deps.blobs.read(workspace));
   const maxBytes = run.deps.settings.maximumWorkspaceBytes;
-  return () => filterWorkspace(uploaded(), { deny, git, maxBytes }).tar;
+  return () => workspaceParts(uploaded(), { deny, git, maxBytes });
 }
 
 /** An archive of nothing: two blocks of zeros. */

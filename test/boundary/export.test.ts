@@ -20,6 +20,7 @@ import {
   type WorkspacePatchInput,
   workspacePatch,
 } from "../../daemon/boundary/export.ts";
+import { workspaceParts } from "../../daemon/boundary/ingest.ts";
 import { listWorkspace, type RunInSandbox } from "../../daemon/boundary/sandbox-listing.ts";
 import { pathBytes } from "../../daemon/protocol/path-text.ts";
 import { bytesOf, inPieces, temporaryFolder, treeOf, untar } from "./support.ts";
@@ -46,7 +47,12 @@ async function exported(
   base: Uint8Array,
   more: Partial<WorkspacePatchInput> = {},
 ): Promise<WorkspacePatch> {
-  return workspacePatch({ base: () => inPieces(base, 65_536), run: runHere, root, ...more });
+  return workspacePatch({
+    base: () => workspaceParts(inPieces(base, 65_536), { deny: [], git: "full" }),
+    run: runHere,
+    root,
+    ...more,
+  });
 }
 
 function gitApply(folder: string, patch: string): void {
