@@ -17,7 +17,7 @@ export interface AdmissionLimits {
   readonly bodyBytes: number;
 }
 
-export const ADMISSION_LIMITS: AdmissionLimits = {
+const ADMISSION_LIMITS: AdmissionLimits = {
   idleConnections: 1_024,
   requests: 256,
   requestsAConnection: 16,

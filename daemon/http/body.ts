@@ -58,7 +58,7 @@ export function requireLength(request: IncomingMessage, maximumBytes: number): v
 }
 
 /** The body's bytes; unlike the request itself, it may be left half read and the answer still goes out. */
-export function bytesOf(request: IncomingMessage): AsyncIterable<Uint8Array> {
+function bytesOf(request: IncomingMessage): AsyncIterable<Uint8Array> {
   return { [Symbol.asyncIterator]: () => request.iterator({ destroyOnReturn: false }) };
 }
 

@@ -1,5 +1,4 @@
 import type { ServerResponse } from "node:http";
-import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { CaissonError, problemOf } from "../protocol/errors.ts";
 
@@ -10,7 +9,7 @@ export const LINGER_MS = 2_000;
  * Answers what Node's parser gave up on before it was a request: a broken one, headers without end, or too slow.
  * @param response the newest on this connection: one half out is not to be followed by another
  */
-export function answerBroken(error: Error, socket: Socket, response: ServerResponse | undefined): void {
+export function answerBroken(error: Error, socket: Duplex, response: ServerResponse | undefined): void {
   const halfOut = response?.headersSent === true && !response.writableFinished;
   if (!socket.writable || halfOut || codeOf(error) === "ECONNRESET") socket.destroy();
   else refuseRaw(socket, problemFor(codeOf(error)));

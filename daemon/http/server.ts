@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo, Socket } from "node:net";
+import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
 import type { Admission } from "./admission.ts";
 import { answerBroken } from "./broken-request.ts";
 
@@ -45,14 +46,18 @@ export function createHttpServer(app: Listener, admission: Admission): HttpServe
   );
   server.maxConnections = LIMITS.connections;
   server.timeout = LIMITS.idleMs;
-  const answers = new WeakMap<Socket, ServerResponse>();
+  const answers = new WeakMap<Duplex, ServerResponse>();
   server.on("connection", (socket) => admission.connected(socket));
   server.on("request", (request, response) => answers.set(request.socket, response));
   // What a request expects of a server it need not get (RFC 9110, 10.1.1).
   server.on("checkExpectation", app);
-  server.on("clientError", (error, socket) =>
-    answerBroken(error, socket as Socket, answers.get(socket as Socket)),
-  );
+  const refused = new WeakSet<Duplex>();
+  server.on("clientError", (error, socket) => {
+    // What still comes from who was refused is broken too; to cut it now would cost it the answer.
+    if (refused.has(socket)) return;
+    refused.add(socket);
+    answerBroken(error, socket, answers.get(socket));
+  });
   return {
     server,
     listen: (host, port) => listen(server, host, port),

@@ -171,7 +171,8 @@ describe("a run that goes on, and who watches it, notice nothing of it (attack 3
     one.socket.write(head(`GET /v1/runs/${run}`).repeat(asked));
     const statuses: number[] = [];
     for (let at = 0; at < asked; at++) statuses.push((await one.answer())?.status ?? 0);
-    expect(new Set(statuses).size).toBeLessThanOrEqual(2);
+    // All of them come in one read, and are there before the first is answered.
+    expect(statuses).toContain(429);
     expect(statuses.filter((status) => status === 200).length).toBeGreaterThanOrEqual(REQUESTS_A_CONNECTION);
     expect(statuses.every((status) => status === 200 || status === 429)).toBe(true);
     one.socket.destroy();

@@ -106,6 +106,14 @@ describe("depthOf", () => {
   });
 });
 
+/** A byte now and then, each well within any deadline. */
+async function* drip() {
+  for (let at = 0; at < 30; at++) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    yield Buffer.from("a");
+  }
+}
+
 describe("what is counted (attack 34)", () => {
   async function open(text: string): Promise<RawHttp> {
     const connection = await RawHttp.open(`127.0.0.1:${daemon.port}`);
@@ -131,6 +139,11 @@ describe("what is counted (attack 34)", () => {
     };
     await expect(slow()).rejects.toMatchObject({ code: "request_timeout" });
     endless.destroy();
+    const dripping = Readable.from(drip()) as unknown as IncomingMessage;
+    const all = async () => {
+      for await (const _chunk of pacedBytesOf(dripping, { bytes: 50, ms: 60 }));
+    };
+    await expect(all()).rejects.toMatchObject({ code: "request_timeout" });
   });
 
   it("the oldest connection that asked nothing makes room; one with a request under way stays", async () => {
@@ -182,6 +195,17 @@ describe("what is counted (attack 34)", () => {
     const upgrade = await open(head("GET /v1/stream", "upgrade: websocket", "connection: upgrade"));
     expect(JSON.parse((await upgrade.answer())?.body ?? "{}")).toMatchObject({ code: "invalid_request" });
     for (const one of [broken, large, expecting, upgrade]) one.socket.destroy();
+  });
+
+  it("who sends megabytes behind a broken head, and reads only then, still finds the answer", async () => {
+    const connection = await open("");
+    connection.socket.pause();
+    const text = `${head("GET /healthz", "content-length: 4000000", ": no name")}${"x".repeat(4_000_000)}`;
+    // A connection that was cut off has forgotten what it was sent.
+    await new Promise<void>((resolve) => connection.socket.write(text, () => resolve()));
+    connection.socket.resume();
+    expect((await connection.answer())?.status).toBe(400);
+    connection.socket.destroy();
   });
 
   it("a body that nobody reads is cut after its answer, which is read first", async () => {
