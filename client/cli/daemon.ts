@@ -170,7 +170,8 @@ function connects(socket: Socket): Promise<boolean> {
 
 async function endOf(path: string, from: number): Promise<string> {
   const { size } = await stat(path);
-  const length = Math.min(size - from, LOG_BYTES);
+  // The daemon may have begun a new file.
+  const length = Math.min(size - (from > size ? 0 : from), LOG_BYTES);
   const file = await open(path, "r");
   try {
     const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, size - length);
