@@ -143,6 +143,28 @@ describe("workspacePatch", () => {
     expect(outcome.ignored).toBe(1);
   });
 
+  it("tells of empty folders, not of those that git makes and removes by itself, nor of ignored ones", async () => {
+    const files = { ".gitignore": "dist/\n", "d/a": "x", "e/f/a": "x", "gone/a": "x" };
+    const outcome = await afterChange(files, (root) => {
+      for (const path of ["new/deep", "dist/empty", "old2"]) mkdirSync(join(root, path), { recursive: true });
+      rmSync(join(root, "d/a"));
+      rmSync(join(root, "gone"), { recursive: true });
+    });
+    const comments = outcome.patch.split("\n").filter((text) => text.startsWith("#"));
+    expect(comments).toEqual(["d", "new/deep", "old2"].map((path) => `# caisson: new folder ${path}`));
+  });
+
+  it("nested and negated .gitignore files rule as git says", async () => {
+    const files = { ".gitignore": "*.log\n/build\n", "sub/.gitignore": "!kept.log\n*.tmp\n" };
+    const outcome = await afterChange(files, (root) => {
+      for (const path of ["build", "sub/build"]) mkdirSync(join(root, path), { recursive: true });
+      const made = ["a.log", "sub/a.log", "sub/kept.log", "sub/a.tmp", "a.tmp", "build/x", "sub/build/x"];
+      for (const path of made) writeFileSync(join(root, path), "x");
+    });
+    expect(outcome.paths).toEqual(["a.tmp", "sub/build/x", "sub/kept.log"]);
+    expect(outcome.ignored).toBe(4);
+  });
+
   it("leaves every .git out", async () => {
     const outcome = await afterChange({ ".git/config": "x", "sub/.git/config": "x" }, (root) => {
       appendFileSync(join(root, ".git/config"), "more");
