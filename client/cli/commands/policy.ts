@@ -1,7 +1,8 @@
 import { writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { PolicyCheck, PolicyExplanation } from "../../../daemon/protocol/views.ts";
-import { type Command, connect, writeJson } from "../command.ts";
+import { type Command, writeJson } from "../command.ts";
+import { ensureDaemon } from "../ensure-daemon.ts";
 import { badInput, EXIT, type ExitStatus } from "../exit.ts";
 import { verdictLine } from "../render/events.ts";
 import { type Line, line, type Style, span } from "../render/line.ts";
@@ -37,7 +38,7 @@ export async function init(command: Command, file: string = STARTER_FILE): Promi
 /** `caisson policy check FILE`: 1 when the file is refused. */
 export async function check(command: Command, file: string): Promise<ExitStatus> {
   const text = await readDocument(resolve(command.settings.folder, file), "policy");
-  const result = await (await connect(command)).checkPolicy(text);
+  const result = await (await ensureDaemon(command)).checkPolicy(text);
   if (command.json) await writeJson(command, result);
   else command.terminal.say(checkLines(file, result));
   return result.ok ? EXIT.done : EXIT.failed;
@@ -46,7 +47,7 @@ export async function check(command: Command, file: string): Promise<ExitStatus>
 /** `caisson policy test FILE`: 1 when a test fails, 2 for a file that can't be tested. */
 export async function test(command: Command, file: string): Promise<ExitStatus> {
   const text = await readDocument(resolve(command.settings.folder, file), "policy");
-  const result = await (await connect(command)).checkPolicy(text);
+  const result = await (await ensureDaemon(command)).checkPolicy(text);
   if (command.json) await writeJson(command, result);
   else command.terminal.say(testLines(file, result));
   if (result.ok) return EXIT.done;
@@ -115,7 +116,7 @@ export async function explain(command: Command, file: string, options: ExplainOp
   if (given.length !== 1)
     throw badInput('Give exactly one of --exec CMD, --read PATH, --write PATH and --http "METHOD URL".');
   const text = await readDocument(resolve(command.settings.folder, file), "policy");
-  const verdict = await (await connect(command)).explainPolicy({ text, ...Object.fromEntries(given) });
+  const verdict = await (await ensureDaemon(command)).explainPolicy({ text, ...Object.fromEntries(given) });
   if (command.json) await writeJson(command, verdict);
   else command.terminal.say(explanationLines(verdict));
   return EXIT.done;
