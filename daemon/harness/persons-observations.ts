@@ -30,7 +30,9 @@ export function personsObservations(events: readonly ConversationEvent[]): Reado
       const { action } = event.data;
       if (index < earlier) return [action, ""];
       const before =
-        index === earlier && earlier > 0 ? `[${earlier} earlier commands of a person are not shown]\n` : "";
+        index === earlier && earlier > 0
+          ? `[earlier commands of a person that are not shown: ${earlier}]\n`
+          : "";
       return [action, `${before}${told(event, commands.get(action) ?? "")}`];
     }),
   );

@@ -120,7 +120,7 @@ test("the agent goes on beside it, its limit on actions is not used up, and it i
 
 test("the model is told of the newest twenty commands, each cut", async () => {
   const seen =
-    "/\\[2 earlier commands of a person are not shown\\][\\s\\S]*characters left out[\\s\\S]*last/";
+    "/earlier commands of a person that are not shown: [12]\\][\\s\\S]*characters left out[\\s\\S]*last/";
   const run = await busy([{ expect: { output: seen }, say: "Seen." }]);
   for (let count = 0; count < 20; count += 1) await ran(run, `echo ${count}`);
   await ran(run, "seq 1 20000; echo last");
@@ -136,7 +136,7 @@ test("SIGINT ends the command with its process group and keeps the shell; SIGKIL
   await printed(run, first.action, "go");
   await under.harness.signalShell(run, { action: first.action, signal: "SIGINT" });
   expect(await outcome(run, first.action)).toMatchObject({ ok: false, directory: "/tmp" });
-  const hard = "trap '' INT TERM; setsid sleep 3582 & echo go; while :; do sleep 3583; done";
+  const hard = "trap '' INT TERM; setsid sh -c 'echo go; exec sleep 3582' & while :; do sleep 3583; done";
   const second = await under.harness.shell(run, { command: hard });
   await printed(run, second.action, "go");
   await under.harness.signalShell(run, { action: second.action, signal: "SIGINT" });
@@ -159,11 +159,12 @@ test("it works while the run waits for approval and while it is interrupted, and
   await under.until(run, (event) => event.type === "approval.requested");
   expect(await ran(run, "echo waiting")).toMatchObject({ output: "waiting\n" });
   const long = await under.harness.shell(run, {
-    command: "until [ -e /tmp/on ]; do sleep 0.02; done; echo on",
+    command: "echo begun; until [ -e /tmp/on ]; do sleep 0.02; done",
   });
+  await printed(run, long.action, "begun");
   await under.harness.interrupt(run);
   expect(await ran(run, "touch /tmp/on")).toMatchObject({ ok: true });
-  expect(await outcome(run, long.action)).toMatchObject({ ok: true, output: "on\n" });
+  expect(await outcome(run, long.action)).toMatchObject({ ok: true, output: "begun\n" });
   await under.harness.cancel(run);
 });
 

@@ -157,3 +157,28 @@ function request() {
 function checked(passed: boolean) {
   return event("acceptance.checked", { turn: 1, passed, checks: [] });
 }
+
+test("P3: asked together, each waits for its own turn: the clock stands still only while the next one is unanswered", () => {
+  const turnOf = [...ready, turn(1), responded("x", ["bash", "bash"]), proposed("a1"), proposed("a2")];
+  const asking = [...turnOf, judged("a1", "ask"), judged("a2", "ask"), asked("a1"), asked("a2")];
+  expect(step(...asking)).toMatchObject({ do: "await-approval", approval: { action: "a1" } });
+  const laterFirst = [...asking, decided("a2", "allow")];
+  expect(step(...laterFirst)).toMatchObject({ do: "await-approval", approval: { action: "a1" } });
+  const acting = [...asking, decided("a1", "allow"), begun("a1")];
+  expect(statusOf(given(...acting))).toBe("running");
+  expect(given(...acting).waitingSince).toBeUndefined();
+  const waiting = given(...acting, finished("a1"));
+  expect(statusOf(waiting)).toBe("waiting");
+  expect(waiting.waitingSince).toBe(waiting.at);
+});
+
+test("a person's command is none of the turn's: it moves nothing on, holds nothing up, and costs no action (L1)", () => {
+  const own = event("action.proposed", { action: "a1", turn: 1, tool: "bash", input: {}, by: "person" });
+  const open = given(...ready, turn(1), own, judged("a1", "allow"), begun("a1"));
+  expect(next(open, START).do).toBe("ask-model");
+  expect([...open.persons.keys()]).toEqual(["a1"]);
+  expect(open.used.actions).toBe(0);
+  const after = given(...ready, turn(1), own, judged("a1", "allow"), begun("a1"), finished("a1"));
+  expect(after.persons.size).toBe(0);
+  expect(after.lastAction).toBe(1);
+});
