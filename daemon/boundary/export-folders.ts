@@ -2,7 +2,7 @@
 import { type BaseIndex, inGit } from "./export-base.ts";
 import type { Listing } from "./sandbox-listing.ts";
 
-export const parentOf = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf("/")));
+const parentOf = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf("/")));
 
 /** The folder above a path that its owner can't look into, if there is one: what is below is unknown, not gone. */
 export function closedFolder(path: string, listing: Listing): string | undefined {
