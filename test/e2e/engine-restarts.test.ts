@@ -93,7 +93,7 @@ describe
       PATIENCE_MS,
     );
 
-    test(
+    test.skipIf(liveRestore)(
       "hangs: the daemon answers, runs wait and say so, and all go on when it wakes (S6)",
       async () => {
         const client = await daemon.client();
