@@ -251,9 +251,7 @@ class DockerHost implements SandboxHost, PoolView {
       return name;
     };
     try {
-      const sandbox = await this.#make(newName, wanted);
-      const name = names.pop() ?? "";
-      return { sandbox, name };
+      return { sandbox: await this.#make(newName, wanted), name: names.pop() ?? "" };
     } finally {
       for (const failed of names) this.#poolNames.delete(failed);
     }
