@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { JournalEvent } from "../../daemon/protocol/events.ts";
 import { DaemonUnderTest } from "./daemon-under-test.ts";
 import { eventually } from "./eventually.ts";
-import { bashScript, dataOf, scripted } from "./runs.ts";
+import { bashScript, dataOf, scripted, UNTIL_TOLD } from "./runs.ts";
 
 let daemon: DaemonUnderTest;
 
@@ -227,4 +227,22 @@ test("a killed daemon's pool is removed by the next one; the containers of its r
   expect(after.filter((id) => before.includes(id))).toEqual([data.sandbox]);
   await client.cancel(run);
   expect(await daemon.containers()).not.toContain(data.sandbox);
+});
+
+test("the daemon is killed while a person's command runs: its outcome is the runner's, and it ran once (A3)", async () => {
+  const client = await daemon.client();
+  const { run } = await client.submit({ task: "Ask.", model: bashScript("git push") });
+  await daemon.untilType(run, "approval.requested");
+  const { action } = await client.shell(run, {
+    command: `echo x >> /tmp/times; ${UNTIL_TOLD}; cat /tmp/times`,
+  });
+  await daemon.begun(run);
+  await daemon.restart();
+  await daemon.tell(run);
+  const ended = await daemon.until(
+    run,
+    ({ type, data }) => type === "action.finished" && data.action === action,
+  );
+  expect(ended.data).toMatchObject({ ok: true, output: "x\n" });
+  await (await daemon.client()).cancel(run);
 });
