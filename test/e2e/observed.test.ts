@@ -8,6 +8,8 @@ import { DaemonUnderTest } from "./daemon-under-test.ts";
 import { bashScript, dataOf, scripted } from "./runs.ts";
 
 const KEY = "sk-ant-observed-0123456789abcdef";
+/** Stands in the path of every home of these tests, which the daemon logs when it listens. */
+const LOGGED = "caisson-e2e-";
 const OUTPUT = "words-that-a-command-prints";
 const TASK = "words-of-a-task";
 
@@ -18,7 +20,12 @@ const events: JournalEvent[] = [];
 beforeAll(async () => {
   server = await startMessagesServer(() => ({ content: [{ type: "text", text: `The key is ${KEY}.` }] }));
   daemon = await DaemonUnderTest.start({
-    env: { ANTHROPIC_BASE_URL: server.url, ANTHROPIC_API_KEY: KEY, CAISSON_LOG: "debug" },
+    env: {
+      ANTHROPIC_BASE_URL: server.url,
+      ANTHROPIC_API_KEY: KEY,
+      ANTHROPIC_AUTH_TOKEN: LOGGED,
+      CAISSON_LOG: "debug",
+    },
   });
   const bodies = [
     {
@@ -90,7 +97,9 @@ test("metrics agree with the journals", async () => {
 
 test("no metric holds a secret, a run's id or a path (THREATS 30)", async () => {
   const text = await scrape();
-  for (const told of [KEY, await daemon.token(), TASK, OUTPUT, daemon.home, "019"])
+  const runs = dataOf(events, "run.submitted").map(({ run }) => run);
+  expect(runs).toHaveLength(4);
+  for (const told of [KEY, LOGGED, await daemon.token(), TASK, OUTPUT, daemon.home, ...runs])
     expect(text).not.toContain(told);
 });
 
@@ -98,7 +107,9 @@ test("the log holds no secret, no task and no output, at its most talkative (J6)
   const file = await readFile(join(daemon.state, "daemon.log"), "utf8");
   for (const text of [file, daemon.log]) {
     expect(text).toContain("engine call");
-    for (const told of [KEY, await daemon.token(), "Bearer", TASK, OUTPUT]) expect(text).not.toContain(told);
+    expect(text).toContain("[redacted:ANTHROPIC_AUTH_TOKEN]");
+    for (const told of [KEY, await daemon.token(), "Bearer", LOGGED, TASK, OUTPUT])
+      expect(text).not.toContain(told);
   }
 });
 
