@@ -180,15 +180,20 @@ async function stream(
     await pipeline(Readable.from(all(), { objectMode: false }), response);
   } catch (error) {
     // The status is out already: cutting the connection is what tells the client that bytes are missing.
-    log.warn({ err: error, path: response.req.path }, "a download broke off");
+    log.warn({ ...placeOf(response.req), err: error }, "a download broke off");
     response.destroy();
   }
 }
 
+/** What a request was about, for the log. */
+function placeOf({ method, path }: Request): Readonly<Record<string, unknown>> {
+  const run = /^\/v1\/runs\/([0-9a-f-]{36})(?:\/|$)/.exec(path)?.[1];
+  return { ...(run === undefined ? {} : { run }), method, path };
+}
+
 function refuse(error: unknown, request: Request, response: Response, log: Log): void {
   const problem = toCaissonError(error);
-  if (problem.code === "internal")
-    log.error({ err: error, method: request.method, path: request.path }, "request failed");
+  if (problem.code === "internal") log.error({ ...placeOf(request), err: error }, "request failed");
   if (response.headersSent) {
     response.destroy();
     return;

@@ -17,7 +17,7 @@ import {
 import { readKitArchive } from "./kit-archive.ts";
 import { Leftovers } from "./leftovers.ts";
 import { lacksImage, type Make, type MakerOptions, makeOf, makeSandbox } from "./maker.ts";
-import { Pool } from "./pool.ts";
+import { Pool, type PoolView } from "./pool.ts";
 import { probeEngine } from "./probe.ts";
 import { untilItFails } from "./until-it-fails.ts";
 
@@ -76,12 +76,6 @@ const POOL_LONGEST_RETRY_MS = 60_000;
 interface Pooled {
   readonly sandbox: Sandbox;
   readonly name: string;
-}
-
-/** A look at the warm pool. */
-export interface PoolView {
-  /** Warm sandboxes that are ready, and those that are being made. */
-  pool(): { readonly ready: number; readonly starting: number };
 }
 
 export function createDockerHost(options: DockerHostOptions): SandboxHost & PoolView {

@@ -26,6 +26,12 @@ export interface PoolOptions<T> {
   readonly onRecovered?: (key: string) => void;
 }
 
+/** A host that lets its warm pool be looked at. */
+export interface PoolView {
+  /** Warm sandboxes that are ready, and those that are being made. */
+  pool(): { readonly ready: number; readonly starting: number };
+}
+
 interface Shelf<T> {
   readonly ready: T[];
   making: number;
@@ -56,7 +62,7 @@ export class Pool<T> {
   }
 
   /** Over all keys. */
-  counts(): { readonly ready: number; readonly starting: number } {
+  counts(): ReturnType<PoolView["pool"]> {
     const shelves = [...this.#shelves.values()];
     const sum = (of: (shelf: Shelf<T>) => number) => shelves.reduce((all, shelf) => all + of(shelf), 0);
     return { ready: sum((shelf) => shelf.ready.length), starting: sum((shelf) => shelf.making) };
