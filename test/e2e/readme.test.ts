@@ -52,13 +52,16 @@ describe("what the README shows", () => {
       .split("\n")
       .filter((line) => /^\| .* \| `/.test(line) && line.includes("`caisson "));
     const all = await helpOf();
-    const named = rows.flatMap((row) =>
-      [...row.matchAll(/`(?:caisson )?([a-z]+)/g)].map((match) => match[1] ?? ""),
-    );
-    expect(named.length).toBeGreaterThan(15);
-    for (const name of named) expect(all).toMatch(new RegExp(`^  ${name}\\b`, "m"));
-    const help = await helpOf("run");
-    for (const [option] of rows.join("\n").matchAll(/--[a-z-]+/g)) expect(help).toContain(option);
+    const commandsOfRow = (row: string) =>
+      [...row.matchAll(/`(?:caisson )?([a-z]+)/g)].map(([, name = ""]) => name);
+    expect(rows.flatMap(commandsOfRow).length).toBeGreaterThan(15);
+    for (const row of rows) {
+      const names = commandsOfRow(row);
+      for (const name of names) expect(all).toMatch(new RegExp(`^  ${name}\\b`, "m"));
+      const options = [...row.matchAll(/--[a-z-]+/g)].map(([option]) => option);
+      const helps = options.length === 0 ? [] : await Promise.all(names.map((name) => helpOf(name)));
+      for (const option of options) expect(helps.join("\n")).toContain(option);
+    }
   });
 
   test("the files it points to are there", async () => {
