@@ -10,6 +10,7 @@ import { examine } from "../../daemon/doctor/doctor.ts";
 import type { Finding } from "../../daemon/doctor/finding.ts";
 import { nodeFinding } from "../../daemon/doctor/machine.ts";
 import { packageRoot } from "../../daemon/package-root.ts";
+import { daemonProgram } from "../built.ts";
 import { fakeEngineSocket } from "../sandbox/fake-engine.ts";
 
 const run = promisify(execFile);
@@ -261,7 +262,7 @@ async function onSmallDisk(options: string, prepare = "true") {
   const disk = join(folder, "disk");
   await mkdir(disk);
   const words = `mount -t tmpfs -o ${options} none ${disk} && ${prepare} && exec "$@"`;
-  const node = [process.execPath, "--import", "tsx", "daemon/main.ts", "doctor", "--json"];
+  const node = [...daemonProgram(), "doctor", "--json"];
   const { stdout } = await run("unshare", ["--mount", "sh", "-c", words, "sh", ...node], {
     cwd: packageRoot,
     env: { PATH: process.env.PATH, ...env, CAISSON_HOME: disk, DOCKER_HOST: `unix://${folder}/none` },

@@ -11,9 +11,9 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { emptyFoldersOf, treeOf } from "../boundary/support.ts";
+import { clientProgram } from "../built.ts";
 import { CommandLine, type Ended } from "./command-line.ts";
 
 const AGENT = [
@@ -155,9 +155,7 @@ describe("apply", () => {
 
   test.skipIf(!existsSync("/usr/bin/script"))("--patch asks on a terminal", async () => {
     cpSync(at("project"), at("picked"), { recursive: true });
-    const main = fileURLToPath(new URL("../../client/cli/main.ts", import.meta.url));
-    const words = [process.execPath, "--import", import.meta.resolve("tsx"), main, "apply", "last"];
-    const command = [...words, "--workspace", "picked", "--patch"].join(" ");
+    const command = [...clientProgram(), "apply", "last", "--workspace", "picked", "--patch"].join(" ");
     const child = spawn("/usr/bin/script", ["-qec", command, "/dev/null"], {
       cwd: cli.work,
       env: { ...cli.env, TERM: "xterm", NO_COLOR: "1" },

@@ -4,10 +4,8 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { homedir, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { clientProgram } from "../built.ts";
 
-const MAIN = fileURLToPath(new URL("../../client/cli/main.ts", import.meta.url));
-const LOADER = import.meta.resolve("tsx");
 /** Milliseconds for one command; over a large folder it takes longer. */
 const DEADLINE_MS = process.env.CAISSON_TEST_FULL === "1" ? 900_000 : 90_000;
 
@@ -96,32 +94,30 @@ export class CommandLine {
     return name;
   }
 
-  /**
-   * @param main another package's command line
-   * @param input what comes on its standard input; without it, nothing
-   */
-  start(words: readonly string[], env: NodeJS.ProcessEnv = {}, main = MAIN, input?: string): RunningCommand {
-    const child = spawn(process.execPath, ["--import", LOADER, main, ...words], {
+  /** @param main another package's command line */
+  start(words: readonly string[], env: NodeJS.ProcessEnv = {}, main?: string): RunningCommand {
+    const [node, own] = clientProgram();
+    const child = spawn(node, [main ?? own, ...words], {
       cwd: this.work,
       env: { ...this.env, ...env },
-      stdio: [input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
+      stdio: ["ignore", "pipe", "pipe"],
       timeout: DEADLINE_MS,
       killSignal: "SIGKILL",
     });
-    child.stdin?.end(input);
     return new RunningCommand(child);
   }
 
   /** With this text on standard input. */
   startWith(input: string, words: readonly string[]): RunningCommand {
-    const child = this.#spawn(process.execPath, ["--import", LOADER, MAIN, ...words]);
+    const [node, main] = clientProgram();
+    const child = this.#spawn(node, [main, ...words]);
     child.stdin?.end(input);
     return new RunningCommand(child);
   }
 
   /** On a terminal of its own, which script(1) makes; what is written to its standard input is typed there. */
   onTerminal(words: readonly string[]): RunningCommand {
-    const quoted = [process.execPath, "--import", LOADER, MAIN, ...words].map((word) => `'${word}'`);
+    const quoted = [...clientProgram(), ...words].map((word) => `'${word}'`);
     return new RunningCommand(this.#spawn("script", ["-qec", quoted.join(" "), "/dev/null"]));
   }
 
@@ -135,7 +131,7 @@ export class CommandLine {
     });
   }
 
-  run(words: readonly string[], env: NodeJS.ProcessEnv = {}, main = MAIN): Promise<Ended> {
+  run(words: readonly string[], env: NodeJS.ProcessEnv = {}, main?: string): Promise<Ended> {
     return this.start(words, env, main).ended;
   }
 

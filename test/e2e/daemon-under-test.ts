@@ -8,6 +8,7 @@ import { CaissonClient } from "../../client/api/client.ts";
 import { packageRoot } from "../../daemon/package-root.ts";
 import type { EventOf, EventType, JournalEvent } from "../../daemon/protocol/events.ts";
 import { OWNER_LABEL } from "../../daemon/sandbox/container-options.ts";
+import { daemonProgram } from "../built.ts";
 import { eventually } from "./eventually.ts";
 import { isEnd } from "./runs.ts";
 
@@ -127,7 +128,8 @@ export class DaemonUnderTest {
   }
 
   #spawn(address: string, note: (text: string) => void): ChildProcess {
-    const child = spawn(process.execPath, ["--import", "tsx", "daemon/main.ts", "serve"], {
+    const [node, main] = daemonProgram();
+    const child = spawn(node, [main, "serve"], {
       cwd: packageRoot,
       env: { ...this.#env, CAISSON_ADDRESS: address },
       stdio: ["ignore", "pipe", "pipe"],

@@ -2,14 +2,12 @@ import { execFile, execFileSync, spawn } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { promisify, stripVTControlCharacters } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { clientProgram } from "../built.ts";
 import { CommandLine, type Ended, RunningCommand } from "./command-line.ts";
 
 const run = promisify(execFile);
-const MAIN = fileURLToPath(new URL("../../client/cli/main.ts", import.meta.url));
-const LOADER = import.meta.resolve("tsx");
 const STACK = /\n\s+at .+:\d+:\d+|node:internal/;
 const TERMINAL_MS = 90_000;
 const CTRL_C = "\x03";
@@ -97,7 +95,7 @@ describe("before a daemon runs", () => {
       const words = `mount -t tmpfs -o ro none '${home}' && exec "$@"`;
       const child = spawn(
         "unshare",
-        ["--mount", "sh", "-c", words, "sh", process.execPath, "--import", LOADER, MAIN, ...task("quick")],
+        ["--mount", "sh", "-c", words, "sh", ...clientProgram(), ...task("quick")],
         { cwd: cli.work, env: { ...cli.env, CAISSON_HOME: home }, stdio: ["ignore", "pipe", "pipe"] },
       );
       expectSaid(
@@ -166,12 +164,8 @@ describe("with a daemon", () => {
   });
 
   test("the task from standard input; nothing there is no task", async () => {
-    const piped = cli.start(
-      ["run", "-", "--model", "script:quick.yaml", "--detach", "--json"],
-      {},
-      MAIN,
-      "The task.\n",
-    );
+    const words = ["run", "-", "--model", "script:quick.yaml", "--detach", "--json"];
+    const piped = cli.startWith("The task.\n", words);
     const { out, status } = await piped.ended;
     expect(status).toBe(0);
     const view = JSON.parse((await cli.run(["show", JSON.parse(out).run, "--json"])).out) as { task: string };
@@ -184,7 +178,7 @@ describe("with a daemon", () => {
   });
 
   test("a closed pipe ends it without a word", async () => {
-    const words = `'${process.execPath}' --import '${LOADER}' '${MAIN}' events last | head -1; echo "\${PIPESTATUS[0]}"`;
+    const words = `'${clientProgram().join("' '")}' events last | head -1; echo "\${PIPESTATUS[0]}"`;
     const { stdout, stderr } = await run("bash", ["-c", words], { cwd: cli.work, env: cli.env });
     expect(stdout).toMatch(/^ +1 .*run\.submitted.*\n0\n$/);
     expect(stderr).toBe("");
@@ -215,7 +209,7 @@ describe("with a daemon", () => {
 
 /** A command on a pseudo terminal of a width, where keys can be pressed. */
 function onTerminal(words: readonly string[], columns: number, env: NodeJS.ProcessEnv = {}): RunningCommand {
-  const quoted = [process.execPath, "--import", LOADER, MAIN, ...words].map((word) => `'${word}'`).join(" ");
+  const quoted = [...clientProgram(), ...words].map((word) => `'${word}'`).join(" ");
   const child = spawn("script", ["-qec", `stty cols ${columns}; exec ${quoted}`, "/dev/null"], {
     cwd: cli.work,
     env: { ...cli.env, TERM: "xterm", SHELL: "/bin/sh", ...env },

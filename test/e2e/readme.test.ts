@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
 import { packageRoot } from "../../daemon/package-root.ts";
+import { clientProgram } from "../built.ts";
 
 const run = promisify(execFile);
-const cli = join(packageRoot, "client", "cli", "main.ts");
 
 async function page(name: string): Promise<string> {
   return readFile(join(packageRoot, name), "utf8");
@@ -21,9 +21,8 @@ async function commandsOf(name: string): Promise<string[]> {
 }
 
 async function helpOf(...words: string[]): Promise<string> {
-  const { stdout } = await run(process.execPath, ["--import", "tsx", cli, ...words, "--help"], {
-    cwd: packageRoot,
-  });
+  const [node, cli] = clientProgram();
+  const { stdout } = await run(node, [cli, ...words, "--help"], { cwd: packageRoot });
   return stdout;
 }
 

@@ -7,9 +7,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { HomeTaken, HomeUnusable, openHome } from "../../daemon/home.ts";
+import { daemonProgram } from "../built.ts";
 import { MAY_MOUNT, SmallDisk } from "../e2e/small-disk.ts";
 
-const MAIN = fileURLToPath(new URL("../../daemon/main.ts", import.meta.url));
 const LOADER = import.meta.resolve("tsx");
 const isRoot = process.getuid?.() === 0;
 
@@ -28,7 +28,8 @@ async function opens(path: string): Promise<void> {
 /** Starts the daemon's own program over a home; what it says and its exit status. */
 async function started(env: NodeJS.ProcessEnv): Promise<{ code: number | null; said: string }> {
   const { PATH } = process.env;
-  const child: ChildProcess = spawn(process.execPath, ["--import", LOADER, MAIN, "serve"], {
+  const [node, main] = daemonProgram();
+  const child: ChildProcess = spawn(node, [main, "serve"], {
     env: { PATH, HOME: folder, CAISSON_ADDRESS: "127.0.0.1:0", DOCKER_HOST: "unix:///nonexistent", ...env },
     stdio: ["ignore", "pipe", "pipe"],
     timeout: 60_000,

@@ -2,7 +2,6 @@ import { execFile, execFileSync } from "node:child_process";
 import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { bashScript } from "../../../client/cli/completion/bash.ts";
@@ -10,12 +9,11 @@ import { fishScript } from "../../../client/cli/completion/fish.ts";
 import { treeOf } from "../../../client/cli/completion/tree.ts";
 import { zshScript } from "../../../client/cli/completion/zsh.ts";
 import { createProgram } from "../../../client/cli/program.ts";
+import { clientProgram } from "../../built.ts";
 import { CommandLine } from "../../e2e/command-line.ts";
 import { startDaemon, type TestDaemon, TOKEN } from "../../http/daemon.ts";
 
 const run = promisify(execFile);
-const MAIN = fileURLToPath(new URL("../../../client/cli/main.ts", import.meta.url));
-const LOADER = import.meta.resolve("tsx");
 
 const root = treeOf(createProgram({ start: async () => undefined, output: {}, version: () => "0" }));
 
@@ -33,7 +31,7 @@ let env: NodeJS.ProcessEnv;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "caisson-completion-"));
   const program = join(folder, "caisson");
-  await writeFile(program, `#!/bin/sh\nexec '${process.execPath}' --import '${LOADER}' '${MAIN}' "$@"\n`);
+  await writeFile(program, `#!/bin/sh\nexec '${clientProgram().join("' '")}' "$@"\n`);
   await chmod(program, 0o755);
   await writeFile(join(folder, "task.yaml"), "");
   env = { PATH: `${folder}:${process.env.PATH}`, HOME: folder, CAISSON_HOME: join(folder, "home") };
