@@ -1,10 +1,11 @@
 /** What the shape can't say: ids that name something, rules that can match, sections that work already. */
+
+import { closest, hintFor } from "../protocol/suggest.ts";
 import type { PolicyProblem } from "../protocol/views.ts";
 import { impossible } from "./exec-rule.ts";
 import { pathGlob } from "./glob.ts";
 import { MAX_COMMAND_BYTES } from "./parse-command.ts";
 import type { ReadDocument } from "./read-document.ts";
-import { closest, hintFor } from "../protocol/suggest.ts";
 
 /** Tools judged by a section of their own, by that section's name. */
 const SECTION_OF: ReadonlyMap<string, string> = new Map([

@@ -1,9 +1,19 @@
-import { isMap, isScalar, isSeq, Lexer, LineCounter, type Node, Parser, parseAllDocuments, visit } from "yaml";
+import {
+  isMap,
+  isScalar,
+  isSeq,
+  Lexer,
+  LineCounter,
+  type Node,
+  Parser,
+  parseAllDocuments,
+  visit,
+} from "yaml";
 import { z } from "zod";
-import type { PolicyProblem } from "../protocol/views.ts";
-import { PolicyDocument } from "./document.ts";
 import { hintFor } from "../protocol/suggest.ts";
+import type { PolicyProblem } from "../protocol/views.ts";
 import { beyondYamlBounds } from "../protocol/yaml-bounds.ts";
+import { PolicyDocument } from "./document.ts";
 
 /** Characters of a policy document that are read: tens of times the longest ready one, and read within half a second. */
 const MAX_TEXT = 128 * 1024;
