@@ -10,6 +10,7 @@ import { RunHarness } from "./harness/harness.ts";
 import { LiveFeed } from "./harness/live-feed.ts";
 import { Notices } from "./harness/notices.ts";
 import { PolicyCache } from "./harness/policy-cache.ts";
+import { Removals } from "./harness/removals.ts";
 import { steadyClock } from "./harness/steady.ts";
 import { DEFAULT_POLICY } from "./harness/submission.ts";
 import { createToolbox } from "./harness/tools/registry.ts";
@@ -108,6 +109,7 @@ async function start(parts: Parts): Promise<RunningDaemon> {
     blobs,
     outputs: createFileOutputStore(home.path, parts.faults),
     sandboxes,
+    removals: new Removals(sandboxes, log),
     openModel: (choice) => openModel(choice, { prices, env, idleTimeoutMs: config.modelIdleMs }),
     policies,
     policyCache,
@@ -125,6 +127,7 @@ async function start(parts: Parts): Promise<RunningDaemon> {
     live,
     settings: {
       runsAtOnce: config.runsAtOnce,
+      sandboxes: config.sandboxes,
       defaultModel: config.model,
       modelAttempts: MODEL_ATTEMPTS,
       modelRetryMs: MODEL_RETRY_MS,

@@ -9,6 +9,7 @@ import type { GatedSandboxHost } from "../sandbox/gate.ts";
 import type { LiveFeed } from "./live-feed.ts";
 import type { Notices } from "./notices.ts";
 import type { PolicyCache } from "./policy-cache.ts";
+import type { Removals } from "./removals.ts";
 import type { Toolbox } from "./tools/registry.ts";
 
 /** The ready policies of this daemon, by name. */
@@ -27,6 +28,8 @@ export interface Log {
 export interface HarnessSettings {
   /** Runs that work at the same time; others queue. One that waits for a person keeps its sandbox and makes room. */
   readonly runsAtOnce: number;
+  /** Runs that have a sandbox at the same time, those that wait for a person included; new ones queue beyond it. */
+  readonly sandboxes: number;
   readonly defaultModel: string;
   /** Attempts for one model request before the run fails. */
   readonly modelAttempts: number;
@@ -43,6 +46,7 @@ export interface Dependencies {
   readonly blobs: Blobs;
   readonly outputs: OutputStore;
   readonly sandboxes: GatedSandboxHost;
+  readonly removals: Removals;
   /** @throws CaissonError `script_invalid`, `model_unconfigured` */
   readonly openModel: (choice: string | { readonly script: string }) => Promise<Model>;
   readonly policies: PolicyLibrary;

@@ -5,6 +5,7 @@ import { explainPolicy } from "../policy/explain.ts";
 import type { DecideApproval, RunShell, SignalShell } from "../protocol/commands.ts";
 import { CaissonError } from "../protocol/errors.ts";
 import type { RunId } from "../protocol/ids.ts";
+import type { Notice } from "../protocol/notices.ts";
 import type { ApprovalView } from "../protocol/views.ts";
 import { decide, noSandbox, type RunCommand } from "../run/decide.ts";
 import { evolve } from "../run/evolve.ts";
@@ -33,7 +34,10 @@ export class RunHarness implements Harness {
 
   constructor(deps: Dependencies) {
     this.#deps = deps;
-    this.#slots = new Slots(deps.settings.runsAtOnce);
+    const { runsAtOnce, sandboxes } = deps.settings;
+    this.#slots = new Slots({ atOnce: runsAtOnce, sandboxes }, (run, held) =>
+      held ? deps.notices.set(run, heldUp(sandboxes)) : deps.notices.clear(run),
+    );
   }
 
   async submit(body: Parameters<Harness["submit"]>[0]) {
@@ -80,13 +84,24 @@ export class RunHarness implements Harness {
     void this.#drive(run);
   }
 
-  /** A run has one of the slots while it works; while it waits for a person, others have it. */
+  /** A run has one of the slots while it works; while it waits for a person, others have it, and it its sandbox. */
   async #drive(run: LiveRun): Promise<void> {
-    let standing = await this.#slots.with("new", () => this.#begin(run));
-    while (standing === "waits" && !this.#stopping) {
+    let holds = run.state.sandbox !== undefined;
+    if (holds) this.#slots.hold();
+    for (;;) {
+      const standing = await this.#slots.with(holds ? "back" : "new", run.run, () => this.#inSlot(run));
+      holds = standing === "waits" && run.state.sandbox !== undefined;
+      if (!holds) this.#slots.release();
+      if (standing !== "waits" || this.#stopping) return;
       await mayGoOn(run);
-      standing = await this.#slots.with("back", () => this.#begin(run));
     }
+  }
+
+  /** A sandbox on its way out still counts: else runs could end faster than their sandboxes go. */
+  async #inSlot(run: LiveRun): Promise<Standing> {
+    const standing = await this.#begin(run);
+    if (standing === "over" && !this.#stopping) await this.#deps.removals.of(run.run);
+    return standing;
   }
 
   /** The run's loop: begun when the run has its turn, or before that when all it has left to do is to end. */
@@ -110,6 +125,7 @@ export class RunHarness implements Harness {
     this.#loops.delete(run.run);
     if (standing === "waits") return standing;
     this.#runs.delete(run.run);
+    this.#slots.leave(run.run);
     await this.#closed(run);
     return standing;
   }
@@ -140,7 +156,7 @@ export class RunHarness implements Harness {
     for (const run of this.#runs.values()) run.stopStep("stop");
     const carried = [...this.#runs.values()];
     await Promise.race([
-      Promise.all(this.#loops.values()),
+      Promise.all(this.#loops.values()).then(() => this.#deps.removals.settled()),
       new Promise((resolve) => setTimeout(resolve, 5_000).unref()),
     ]);
     await Promise.all(carried.map((run) => this.#closed(run)));
@@ -286,6 +302,11 @@ export class RunHarness implements Harness {
   explainPolicy(body: Parameters<Harness["explainPolicy"]>[0]) {
     return explainPolicy(body.text, body);
   }
+}
+
+function heldUp(sandboxes: number): Notice {
+  const detail = `As many runs have a sandbox as may at a time (daemon.sandboxes: ${sandboxes}), those that wait for a person included. This one begins when one of them ends: answer them (\`caisson approvals\`) or cancel some.`;
+  return { kind: "waiting", waitingFor: "sandbox", detail };
 }
 
 function runOf(approval: string): RunId {

@@ -116,7 +116,7 @@ function perform(run: LiveRun, step: Exclude<Step, { do: "nothing" | "rest" }>):
  * gone, so is all that a sandbox would be kept for; otherwise the next start may take it up.
  */
 async function giveUp(run: LiveRun, refusal: JournalUnwritable): Promise<void> {
-  const { log, notices } = run.deps;
+  const { log, notices, removals } = run.deps;
   const gone = refusal.why === "gone";
   const next = gone
     ? "Its sandbox was removed. `caisson rm` takes it off the list."
@@ -127,24 +127,19 @@ async function giveUp(run: LiveRun, refusal: JournalUnwritable): Promise<void> {
   run.sandbox = undefined;
   notices.set(run.run, { kind: "stopped", detail });
   run.giveUp();
-  if (gone) await sandbox?.destroy().catch((failure: unknown) => leftBehind(run, failure));
-  else sandbox?.detach();
+  if (!gone) sandbox?.detach();
+  else if (sandbox) removals.begin(sandbox.id, run.run, sandbox);
 }
 
 /** The sandbox is gone for good: that is journalled, and what is left of it removed, which no run waits for. */
 async function noteLoss(run: LiveRun, reason: string): Promise<void> {
-  const { log, sandboxes } = run.deps;
+  const { log, removals } = run.deps;
   run.unattached = undefined;
   const sandbox = run.state.sandbox?.sandbox;
   if (sandbox === undefined) return;
   log.warn({ run: run.run, sandbox, reason }, "the sandbox was lost");
   await run.commit("synced", () => [{ type: "sandbox.lost", data: { sandbox, reason } }]);
-  void sandboxes.remove(sandbox).catch((failure: unknown) => leftBehind(run, failure));
-}
-
-function leftBehind(run: LiveRun, failure: unknown): void {
-  const fields = { run: run.run, error: String(failure) };
-  run.deps.log.warn(fields, "what is left of the sandbox could not be removed");
+  removals.begin(sandbox, run.run);
 }
 
 /** What a step's failure means for the run: nothing, a lost sandbox, or its end. */

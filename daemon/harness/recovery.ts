@@ -30,27 +30,24 @@ export async function recover(
   for (const id of waiting) void takenUpLater(deps, id, leaving, carry);
 }
 
-/** Before any run goes on, so that no sandbox that is being made is taken for a leftover. */
+/**
+ * They are found before any run goes on, so that no sandbox that is being made is taken for a leftover. Nobody waits
+ * until they are gone.
+ */
 async function removeLeftovers(
-  { log, sandboxes }: Dependencies,
+  { log, removals, sandboxes }: Dependencies,
   runs: readonly LiveRun[],
   waiting: readonly RunId[],
 ): Promise<void> {
   const live = new Set([...runs.map(({ run }) => run), ...waiting]);
-  const { removed, kept, failed } = await sandboxes.reconcile(live);
+  const { leftovers, kept } = await sandboxes.reconcile(live);
   // Made by a daemon that died before it could journal them: no run knows of them.
   const strays = runs.flatMap(({ run, state }) =>
     (kept.get(run) ?? []).filter((id) => id !== state.sandbox?.sandbox),
   );
-  const outcomes = await Promise.allSettled(strays.map((id) => sandboxes.remove(id)));
-  const refused = outcomes.flatMap((one) =>
-    one.status === "rejected" ? [{ reason: String(one.reason) }] : [],
-  );
-  const left = [...failed, ...refused];
-  if (removed.length + strays.length > 0)
-    log.info({ removed: [...removed, ...strays] }, "removed sandboxes that no run needs");
-  if (left.length > 0)
-    log.warn({ failed: left }, "some sandboxes could not be removed; the next start tries again");
+  const unneeded = [...leftovers, ...strays];
+  for (const id of unneeded) removals.begin(id);
+  if (unneeded.length > 0) log.info({ sandboxes: unneeded }, "sandboxes that no run needs are removed");
 }
 
 /** The run; undefined when it can't go on, or `later` was told that it can't yet. @throws EngineUnreachable */

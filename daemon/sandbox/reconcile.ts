@@ -2,20 +2,15 @@
 import type { SandboxHost } from "./host.ts";
 
 export interface Reconciled {
-  /** Ids of containers removed. */
-  readonly removed: readonly string[];
+  /** Container ids of those that no live run needs: of ended runs, and the pool of a daemon that died. */
+  readonly leftovers: readonly string[];
   /** Living sandboxes of runs that need one, for reattaching: container ids by run, the newest last. */
   readonly kept: ReadonlyMap<string, readonly string[]>;
-  /** What could not be removed now, with the reason; to be tried again. */
-  readonly failed: readonly { readonly id: string; readonly reason: string }[];
 }
 
-/**
- * Removes this owner's containers that no live run needs: those of ended runs, and the pool of a daemon that
- * died. The present pool is left alone. One that can't be removed does not keep the others.
- */
+/** Tells this owner's containers apart. The present pool is nobody's leftover. */
 export async function reconcile(
-  host: Pick<SandboxHost, "leases" | "remove">,
+  host: Pick<SandboxHost, "leases">,
   liveRuns: ReadonlySet<string>,
 ): Promise<Reconciled> {
   const kept = new Map<string, string[]>();
@@ -25,16 +20,5 @@ export async function reconcile(
     if (lease.run === undefined || !liveRuns.has(lease.run)) leftovers.push(lease.id);
     else kept.set(lease.run, [...(kept.get(lease.run) ?? []), lease.id]);
   }
-  const removed: string[] = [];
-  const failed: { id: string; reason: string }[] = [];
-  await Promise.all(
-    leftovers.map((id) =>
-      host.remove(id).then(
-        () => removed.push(id),
-        (error: unknown) =>
-          failed.push({ id, reason: error instanceof Error ? error.message : String(error) }),
-      ),
-    ),
-  );
-  return { removed, kept, failed };
+  return { leftovers, kept };
 }

@@ -254,6 +254,12 @@ export class DaemonUnderTest {
     return stdout.split("\n").filter((id) => id !== "");
   }
 
+  /** Resolves when a container of this daemon's is no more: a run ends before its sandbox is gone. */
+  async untilGone(sandbox: string | undefined): Promise<void> {
+    if (sandbox === undefined) throw new Error("the run never had a sandbox");
+    await eventually("the sandbox is gone", async () => !(await this.containers()).includes(sandbox));
+  }
+
   /** Stops the runner of a run's sandbox without ending it: it answers nothing any more. */
   async freeze(id: string): Promise<void> {
     const { data } = await this.#journalled(id, "sandbox.started");
@@ -304,8 +310,12 @@ export class DaemonUnderTest {
   /** Ends the process, removes its containers and its home; call it however the test went. */
   async cleanUp(): Promise<void> {
     await this.kill();
-    const left = await this.containers();
-    if (left.length > 0) await this.#docker(["rm", "--force", "--volumes", ...left]);
+    // The engine refuses to remove what it is removing already for the daemon.
+    await eventually("every container is gone", async () => {
+      const left = await this.containers();
+      if (left.length > 0) await this.#docker(["rm", "--force", "--volumes", ...left]).catch(() => undefined);
+      return left.length === 0;
+    });
     await rm(this.home, { recursive: true, force: true });
   }
 }

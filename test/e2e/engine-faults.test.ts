@@ -137,6 +137,23 @@ describe("the engine refuses (S6: the one run is harmed, and nothing is left)", 
     await eventually("it is removed", async () => !(await daemon.containers()).includes(data.sandbox));
   });
 
+  test("to remove a container, for long: the run has ended and goes off the list; killed meanwhile, the next daemon removes it (S5)", async () => {
+    const client = await daemon.client();
+    const { run } = await client.submit({ task: "Once.", model: bashScript(UNTIL_TOLD) });
+    const { data } = await daemon.untilType(run, "sandbox.started");
+    await daemon.begun(run);
+    await faults.set({ at: "engine.remove-container.before", do: "hang" });
+    await daemon.tell(run);
+    expect((await daemon.untilEnded(run)).at(-1)).toMatchObject({ type: "run.completed" });
+    await faults.reached("engine.remove-container.before");
+    await client.remove(run);
+    expect(await daemon.containers()).toContain(data.sandbox);
+    await daemon.kill();
+    await faults.clear();
+    await daemon.startAgain();
+    await daemon.untilGone(data.sandbox);
+  });
+
   /** So that the next run's sandbox is made, not taken. */
   async function emptyPool(): Promise<void> {
     const before = (await faults.passed()).length;

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { FAULT_POINTS, injectedFaults } from "../../daemon/faults.ts";
 import { ENGINE_CALLS } from "../../daemon/sandbox/engine-calls.ts";
 import { DaemonUnderTest } from "./daemon-under-test.ts";
+import { eventually } from "./eventually.ts";
 import { FaultFile } from "./fault-file.ts";
 import { bashScript } from "./runs.ts";
 
@@ -103,6 +104,6 @@ describe("faults in a daemon of its own process", () => {
     await faults.clear();
     await daemon.startAgain();
     expect((await daemon.untilEnded(run)).at(-1)).toMatchObject({ type: "run.completed" });
-    expect(await daemon.containers()).toEqual([]);
+    await eventually("every sandbox is gone", async () => (await daemon?.containers())?.length === 0);
   });
 });

@@ -89,7 +89,7 @@ test("a run that is cancelled while it acts ends at once: process tree and conta
   const events = await daemon.untilEnded(run, 10_000);
   expect(events.at(-1)).toMatchObject({ type: "run.cancelled", data: { by: "person" } });
   const { sandbox } = dataOf(events, "sandbox.started")[0] ?? {};
-  expect(await daemon.containers()).not.toContain(sandbox);
+  await daemon.untilGone(sandbox);
   expect(processes()).not.toMatch(/sleep 359[89]/);
   expect((await fetch(`http://${daemon.address}/healthz`)).status).toBe(200);
 });

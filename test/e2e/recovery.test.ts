@@ -176,10 +176,7 @@ test(
     const events = await daemon.untilEnded(hung.run);
     expect(events.at(-1)).toMatchObject({ type: "run.failed", data: { code: "sandbox" } });
     const { sandbox } = dataOf(events, "sandbox.started")[0] ?? {};
-    await eventually(
-      "its container is gone",
-      async () => !(await daemon.containers()).includes(sandbox ?? ""),
-    );
+    await daemon.untilGone(sandbox);
   },
   PATIENCE_MS,
 );
@@ -192,7 +189,7 @@ test("a sandbox that was made but not yet journalled when the daemon was killed 
   const lines = (await readFile(daemon.journalOf(run), "utf8")).split("\n");
   await writeFile(daemon.journalOf(run), `${lines.slice(0, seq - 1).join("\n")}\n`);
   await daemon.startAgain();
-  expect(await daemon.containers()).not.toContain(data.sandbox);
+  await daemon.untilGone(data.sandbox);
   expect((await daemon.untilEnded(run)).at(-1)?.type).toBe("run.completed");
 });
 
@@ -222,11 +219,11 @@ test("a killed daemon's pool is removed by the next one; the containers of its r
   await eventually("the pool is full", async () => (await daemon.containers()).length === 2);
   const before = await daemon.containers();
   await daemon.restart();
+  await Promise.all(before.filter((id) => id !== data.sandbox).map((id) => daemon.untilGone(id)));
   await eventually("the pool is full again", async () => (await daemon.containers()).length === 2);
-  const after = await daemon.containers();
-  expect(after.filter((id) => before.includes(id))).toEqual([data.sandbox]);
+  expect(await daemon.containers()).toContain(data.sandbox);
   await client.cancel(run);
-  expect(await daemon.containers()).not.toContain(data.sandbox);
+  await daemon.untilGone(data.sandbox);
 });
 
 test("the daemon is killed while a person's command runs: its outcome is the runner's, and it ran once (A3)", async () => {

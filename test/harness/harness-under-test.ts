@@ -6,9 +6,10 @@ import { createRedactor } from "../../daemon/boundary/redaction.ts";
 import type { Dependencies } from "../../daemon/harness/dependencies.ts";
 import { RunHarness } from "../../daemon/harness/harness.ts";
 import { LiveFeed } from "../../daemon/harness/live-feed.ts";
-import { PolicyCache } from "../../daemon/harness/policy-cache.ts";
-import { createToolbox } from "../../daemon/harness/tools/registry.ts";
 import { Notices } from "../../daemon/harness/notices.ts";
+import { PolicyCache } from "../../daemon/harness/policy-cache.ts";
+import { Removals } from "../../daemon/harness/removals.ts";
+import { createToolbox } from "../../daemon/harness/tools/registry.ts";
 import { openFileBlobs } from "../../daemon/journal/blobs.ts";
 import { createDiskRoom } from "../../daemon/journal/disk-room.ts";
 import { openFileJournal } from "../../daemon/journal/file-journal.ts";
@@ -60,11 +61,13 @@ export async function harnessUnderTest(
   const frames: LiveFrame[] = [];
   live.subscribe((frame) => frames.push(frame));
   const requests = new Map<string, { run: string; digest: string }>();
+  const sandboxes = gateSandboxes(host, uuid);
   const harness = new RunHarness({
     journal,
     blobs,
     outputs: createFileOutputStore(home),
-    sandboxes: gateSandboxes(host, uuid),
+    sandboxes,
+    removals: new Removals(sandboxes, { info: quiet, warn: quiet }),
     openModel: (choice) => openModel(choice, { prices: new Map() }),
     policies: createPolicyLibrary(join(packageRoot, "policies")),
     policyCache: new PolicyCache(),
@@ -81,6 +84,7 @@ export async function harnessUnderTest(
     live,
     settings: {
       runsAtOnce: 4,
+      sandboxes: 16,
       defaultModel: "claude-sonnet-5-5",
       modelAttempts: 3,
       modelRetryMs: 1,

@@ -19,11 +19,11 @@ export function sandboxOf(run: LiveRun): GatedSandbox {
 }
 
 /**
- * Ends a run: first the workspace's changes are taken and the ending is on disk, then the sandbox goes, then the
- * run has ended. A daemon that dies in between finds how the run was to end in its journal.
+ * Ends a run: the workspace's changes are taken and the ending is on disk, then the run has ended; its sandbox goes
+ * after that, for nobody waits for a container. A daemon that dies in between finds how the run was to end in its
+ * journal, and the sandbox among those that no run needs.
  */
 export async function endRun(run: LiveRun, ending: Ending): Promise<void> {
-  const { deps } = run;
   await stopPersons(run);
   const id = run.state.sandbox?.sandbox;
   if (id !== undefined) {
@@ -38,21 +38,14 @@ export async function endRun(run: LiveRun, ending: Ending): Promise<void> {
       },
     ]);
   }
-  const stopped = run.state.stopped?.sandbox;
-  if (stopped !== undefined) {
-    const { sandbox } = run;
-    run.sandbox = undefined;
-    const removed = sandbox ? sandbox.destroy() : deps.sandboxes.remove(stopped);
-    await removed.catch((error: unknown) => {
-      deps.log.warn(
-        { run: run.run, sandbox: stopped, error: String(error) },
-        "the sandbox could not be removed; it is tried again",
-      );
-    });
-  }
   await run.commit("synced", (state) =>
     state.ended ? [] : [...withoutOutcome(state, "The run ended while it ran."), endEvent(ending)],
   );
+  const stopped = run.state.stopped?.sandbox;
+  if (stopped === undefined) return;
+  const { sandbox } = run;
+  run.sandbox = undefined;
+  run.deps.removals.begin(stopped, run.run, sandbox);
 }
 
 function endEvent(ending: Ending) {
@@ -63,7 +56,8 @@ function endEvent(ending: Ending) {
 /** Undefined when the sandbox is gone. One whose stream has just broken is waited for. */
 async function outcomeOf(run: LiveRun): Promise<Partial<EventData<"sandbox.stopped">> | undefined> {
   try {
-    sandboxOf(run);
+    // What still runs could take all room for processes, or change files while they are read.
+    await sandboxOf(run).killLeft();
     const { patch, ignored, omitted, left } = await changesOf(run);
     return {
       diff: patch,
