@@ -1,7 +1,11 @@
 import pLimit from "p-limit";
 import type { RunId } from "../protocol/ids.ts";
 import type { GatedSandbox, GatedSandboxHost } from "../sandbox/gate.ts";
-import type { Log } from "./dependencies.ts";
+
+/** Where a removal that failed is told. */
+export interface RemovalLog {
+  warn(fields: Readonly<Record<string, unknown>>, message: string): void;
+}
 
 /** An engine is no quicker with more, and each is a whole tree of files to delete. */
 const AT_ONCE = 8;
@@ -12,11 +16,11 @@ const AT_ONCE = 8;
  */
 export class Removals {
   readonly #sandboxes: Pick<GatedSandboxHost, "remove">;
-  readonly #log: Pick<Log, "info" | "warn">;
+  readonly #log: RemovalLog;
   readonly #turns = pLimit(AT_ONCE);
   readonly #underway = new Map<string, { readonly run: RunId | undefined; readonly gone: Promise<void> }>();
 
-  constructor(sandboxes: Pick<GatedSandboxHost, "remove">, log: Pick<Log, "info" | "warn">) {
+  constructor(sandboxes: Pick<GatedSandboxHost, "remove">, log: RemovalLog) {
     this.#sandboxes = sandboxes;
     this.#log = log;
   }

@@ -67,7 +67,7 @@ export async function harnessUnderTest(
     blobs,
     outputs: createFileOutputStore(home),
     sandboxes,
-    removals: new Removals(sandboxes, { info: quiet, warn: quiet }),
+    removals: new Removals(sandboxes, { warn: quiet }),
     openModel: (choice) => openModel(choice, { prices: new Map() }),
     policies: createPolicyLibrary(join(packageRoot, "policies")),
     policyCache: new PolicyCache(),

@@ -10,7 +10,7 @@ function slowHost() {
     begun.push(id);
     return new Promise<void>((resolve, reject) => going.set(id, { resolve, reject }));
   };
-  const removals = new Removals({ remove }, { info: () => {}, warn: (fields) => warned.push(fields) });
+  const removals = new Removals({ remove }, { warn: (fields) => warned.push(fields) });
   const pass = () => new Promise((resolve) => setImmediate(resolve));
   return { removals, begun, going, warned, pass };
 }
