@@ -27,7 +27,8 @@ export interface AssembledContext {
 /** ORIENT: what the model gets to see, from the journal alone. */
 export async function assembleContext(run: LiveRun): Promise<AssembledContext> {
   const { state, deps } = run;
-  const events = (await hydrate(toArray(state.branch.conversation), deps.blobs)) as ConversationEvent[];
+  const shown = await run.excerpts.of(toArray(state.branch.conversation));
+  const events = (await hydrate(shown, deps.blobs)) as ConversationEvent[];
   const submitted = (await hydrate(state.submitted?.data, deps.blobs)) as EventData<"run.submitted">;
   const system = systemPrompt(submitted, await policiesOf(run));
   const budget = submitted.context?.budgetTokens ?? BUDGET_TOKENS;

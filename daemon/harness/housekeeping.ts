@@ -1,6 +1,7 @@
 import { isAbsolute, posix } from "node:path";
 import type { GatedSandbox, HousekeepingSpec } from "../sandbox/gate.ts";
 import { savedDirectory } from "../sandbox/shell.ts";
+import { withRoom } from "./room.ts";
 import { SHELL_STATE } from "./tools/bash.ts";
 import { ToolRefusal, WORKSPACE } from "./tools/tool.ts";
 
@@ -9,6 +10,10 @@ const DEADLINE_MS = 20_000;
 const ANSWER_BYTES = 1024 * 1024;
 
 async function ask(sandbox: GatedSandbox, spec: Omit<HousekeepingSpec, "deadlineMs">) {
+  return withRoom(sandbox, undefined, () => askOnce(sandbox, spec));
+}
+
+async function askOnce(sandbox: GatedSandbox, spec: Omit<HousekeepingSpec, "deadlineMs">) {
   const { output, outcome, errors } = await sandbox.housekeep({ ...spec, deadlineMs: DEADLINE_MS });
   const parts: Uint8Array[] = [];
   let bytes = 0;
@@ -16,7 +21,13 @@ async function ask(sandbox: GatedSandbox, spec: Omit<HousekeepingSpec, "deadline
     bytes += part.length;
     if (bytes <= ANSWER_BYTES) parts.push(part);
   }
-  return { answer: Buffer.concat(parts).toString("utf8"), outcome: await outcome, errors: errors().trim() };
+  const ended = await outcome;
+  return {
+    answer: Buffer.concat(parts).toString("utf8"),
+    outcome: ended,
+    errors: errors().trim(),
+    ...(ended.startError === undefined ? {} : { startError: ended.startError }),
+  };
 }
 
 /**

@@ -7,6 +7,7 @@ import type { RunState } from "../run/state.ts";
 import type { GatedSandbox } from "../sandbox/gate.ts";
 import { Commits } from "./committing.ts";
 import type { Dependencies } from "./dependencies.ts";
+import { Excerpts } from "./excerpts.ts";
 
 /**
  * Why the step under way is to stop. On `disk` the sandbox has written more than it may; on `lost` it is gone; on
@@ -39,6 +40,8 @@ export class LiveRun {
   sandbox: GatedSandbox | undefined;
   /** How often the kernel had killed in a sandbox for lack of memory when that was last asked. */
   readonly memoryKills = new WeakMap<GatedSandbox, number>();
+  /** Long outputs of this run as the model is shown them. */
+  readonly excerpts: Excerpts;
   /** Resolves when the sandbox could not be reached any more, and is now either attached again or lost. */
   fate: Promise<void> = Promise.resolve();
   model: Model | undefined;
@@ -55,6 +58,7 @@ export class LiveRun {
   constructor(deps: Dependencies, journal: RunJournal, state: RunState) {
     this.deps = deps;
     this.run = journal.run;
+    this.excerpts = new Excerpts(deps.blobs);
     this.#journal = journal;
     this.#commits = new Commits(deps, journal, state, this.#leaving.signal, () => this.#wake());
   }

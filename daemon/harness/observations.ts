@@ -2,8 +2,8 @@ import type { EventData } from "../protocol/events.ts";
 import type { ConversationEvent } from "../run/state.ts";
 
 /** Characters of one output that the model is shown: the beginning and the end. */
-const SHOWN_HEAD = 6_000;
-const SHOWN_TAIL = 4_000;
+export const SHOWN_HEAD = 6_000;
+export const SHOWN_TAIL = 4_000;
 
 /** How an event reads to the model; undefined for those it is not told of. */
 export function observationOf(
@@ -52,7 +52,7 @@ function decided(
 }
 
 function finished(data: EventData<"action.finished">): string {
-  const output = shortened(String(data.output), data.action);
+  const output = shortened(data, data.action);
   const ending = endingOf(data);
   if (output === "") return ending || "[no output]";
   return ending ? `${output}${output.endsWith("\n") ? "" : "\n"}${ending}` : output;
@@ -66,7 +66,16 @@ export function endingOf(data: EventData<"action.finished">): string {
     data.outOfMemory ? `out of memory: the sandbox may use ${mebibytes(data.outOfMemory)}` : undefined,
     data.exitCode !== undefined && data.exitCode !== 0 ? `exit status ${data.exitCode}` : undefined,
     data.droppedBytes ? `${data.droppedBytes} bytes of output were not kept` : undefined,
-    data.leftRunning ? `${data.leftRunning} process(es) still run in the background` : undefined,
+    // What is left of an action that was stopped is being killed.
+    data.leftRunning && !data.timedOut
+      ? `${data.leftRunning} process(es) still run in the background`
+      : undefined,
+    data.killedForRoom
+      ? `${data.killedForRoom} process(es) that earlier actions had left running were killed: there was no room for another one`
+      : undefined,
+    data.stateSaved === false && (data.exitCode !== undefined || data.signal)
+      ? "what it changed of the shell's directory and exported variables was not kept"
+      : undefined,
   ].filter((note) => note !== undefined);
   return notes.length > 0 ? `[${notes.join("; ")}]` : "";
 }
@@ -75,19 +84,29 @@ function mebibytes(bytes: number): string {
   return `${Math.round(bytes / 2 ** 20)} MiB`;
 }
 
-/** The beginning and the end, and how to read the middle. */
-export function shortened(output: string, action: string, head = SHOWN_HEAD, tail = SHOWN_TAIL): string {
-  if (output.length <= head + tail) return output;
-  const left = output.length - head - tail;
-  const how = `output {"action": "${action}", "offset": ${head}}`;
-  return `${output.slice(0, head)}\n[${left} characters left out; read them with ${how}]\n${output.slice(-tail)}`;
+/** An output, whole or already without `leftOut` characters behind its first {@link SHOWN_HEAD}. */
+export type Shortenable = Pick<EventData<"action.finished">, "output"> & { readonly leftOut?: number };
+
+/** The beginning and the end, and how to read the middle. No character is cut in two. */
+export function shortened(
+  { output, leftOut = 0 }: Shortenable,
+  action: string,
+  most: { readonly head: number; readonly tail: number } = { head: SHOWN_HEAD, tail: SHOWN_TAIL },
+): string {
+  const text = String(output);
+  if (leftOut === 0 && text.length <= most.head + most.tail) return text;
+  const head = text.slice(0, most.head).replace(/[\uD800-\uDBFF]$/, "");
+  const tail = text.slice(-most.tail).replace(/^[\uDC00-\uDFFF]/, "");
+  const left = text.length + leftOut - head.length - tail.length;
+  const how = `output {"action": "${action}", "offset": ${head.length}}`;
+  return `${head}\n[${left} characters left out; read them with ${how}]\n${tail}`;
 }
 
 function rejection(data: EventData<"acceptance.checked">): string {
   const failed = data.checks.filter((check) => !check.ok);
   const shown = failed.map((check) => {
     const how = check.timedOut ? "took too long" : `exit status ${check.exitCode ?? check.signal ?? "none"}`;
-    return `$ ${String(check.command)}\n${shortened(String(check.output), "")}\n[${how}]`;
+    return `$ ${String(check.command)}\n${shortened(check, "")}\n[${how}]`;
   });
   return `The task is not done: ${failed.length} of ${data.checks.length} acceptance checks failed.\n${shown.join("\n")}`;
 }

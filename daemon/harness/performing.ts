@@ -3,6 +3,7 @@ import type { EventData } from "../protocol/events.ts";
 import type { Permit, SandboxProcess } from "../sandbox/gate.ts";
 import { collect } from "./collect.ts";
 import type { LiveRun } from "./live-run.ts";
+import { withRoom } from "./room.ts";
 import { sandboxOf } from "./steps/end.ts";
 import type { Collected, PerformContext } from "./tools/tool.ts";
 
@@ -52,8 +53,10 @@ export function performing(
   };
 
   return {
-    run: async (spec, options = {}) =>
-      follow(await sandbox.act(permit, spec), options.quiet ?? false, options.keepBytes),
+    run: (spec, options = {}) =>
+      withRoom(sandbox, spec.id, async () =>
+        follow(await sandbox.act(permit, spec), options.quiet ?? false, options.keepBytes),
+      ),
     outputOf: (wanted) => outputOf(run, wanted),
     async takeUp() {
       store = await deps.outputs.open(run.run, action);

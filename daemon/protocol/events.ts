@@ -226,6 +226,9 @@ export const EVENT_DATA = {
     droppedBytes: count.optional().describe("Output beyond what is kept, counted."),
     stateSaved: z.boolean().optional(),
     leftRunning: count.optional(),
+    killedForRoom: count
+      .optional()
+      .describe("Processes that earlier actions had left and that were killed, to have room for this one."),
     directory: z
       .string()
       .optional()

@@ -7,6 +7,7 @@ import type {
   SandboxProcess,
   SandboxSpec,
 } from "./host.ts";
+import { killLeft } from "./kill-left.ts";
 import { type Reconciled, reconcile } from "./reconcile.ts";
 
 /**
@@ -60,6 +61,11 @@ export interface GatedSandbox {
   /** Takes up an action's process that an earlier daemon started. */
   resume(process: string, from: { stdout: number; stderr: number }): Promise<SandboxProcess | undefined>;
   forget(process: string): void;
+  /**
+   * Kills what actions that have ended left running, daemonised or not. Resolves with how many processes that
+   * were, when none of them lives any more or a few seconds have passed.
+   */
+  killLeft(): Promise<number>;
   /** Runs a program of the kit for the daemon itself: resolving paths, listing and packing the workspace. */
   housekeep(
     spec: HousekeepingSpec,
@@ -74,12 +80,12 @@ export interface GatedSandbox {
 export interface GatedSandboxHost {
   acquire(spec: SandboxSpec): Promise<GatedSandbox>;
   reattach(id: string): Promise<GatedSandbox | undefined>;
-  /** Removes this owner's sandboxes that no live run needs (S5). */
+  /** Which of this owner's sandboxes no live run needs (S5). */
   reconcile(liveRuns: ReadonlySet<string>): Promise<Reconciled>;
   remove(id: string): Promise<void>;
 }
 
-export { EngineError, EngineUnreachable, SandboxLost } from "./host.ts";
+export { EngineError, EngineUnreachable, NoRoom, SandboxLost } from "./host.ts";
 export type { ProcessSpec, SandboxProcess, SandboxSpec };
 
 const ERROR_BYTES = 4096;
@@ -112,6 +118,9 @@ class Gate implements GatedSandbox {
   }
   forget(process: string) {
     this.#sandbox.forget(process);
+  }
+  killLeft() {
+    return killLeft(this.#sandbox);
   }
   putTar(folder: string, tar: AsyncIterable<Uint8Array>) {
     return this.#sandbox.putTar(folder, tar);

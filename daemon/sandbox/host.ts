@@ -215,6 +215,10 @@ export interface SandboxHost {
 export class SandboxLost extends Error {
   override readonly name = "SandboxLost";
 }
+/** The sandbox has no room for another process; it did not run. */
+export class NoRoom extends Error {
+  override readonly name = "NoRoom";
+}
 export class EngineUnreachable extends Error {
   override readonly name = "EngineUnreachable";
 }

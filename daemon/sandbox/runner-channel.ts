@@ -4,7 +4,7 @@
  * crash the daemon, and it can't make it remember more than a window a stream (S4).
  */
 import { randomBytes } from "node:crypto";
-import { type ProcessSpec, type ProcessStatus, SandboxLost, type SandboxProcess } from "./host.ts";
+import { NoRoom, type ProcessSpec, type ProcessStatus, SandboxLost, type SandboxProcess } from "./host.ts";
 import {
   encodeFrame,
   encodePadding,
@@ -44,6 +44,8 @@ export async function openRunnerChannel(options: RunnerChannelOptions): Promise<
 const START_REFUSED = 2;
 const RESUME_KNOWN = 0;
 const STDIN_OVER = 1;
+/** Of processes, open files or memory. */
+const NO_ROOM = /^(EAGAIN|EMFILE|ENOMEM) /;
 /** The runner remembers fewer processes; more in a list is a violation. */
 const LIST_MAX = 4096;
 /** Received bytes are reported to the runner in steps, so that it never stops for lack of credit. */
@@ -113,7 +115,8 @@ class Channel implements RunnerChannel {
       });
     });
     if (process instanceof RunnerProcess) return process;
-    throw new Error(`The runner refused to start ${spec.id}: ${process}. Nothing ran.`);
+    const refusal = `The runner refused to start ${spec.id}: ${process}. Nothing ran.`;
+    throw NO_ROOM.test(process ?? "") ? new NoRoom(refusal) : new Error(refusal);
   }
 
   async resume(id: string, from: { stdout: number; stderr: number }): Promise<SandboxProcess | undefined> {

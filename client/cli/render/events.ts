@@ -71,7 +71,17 @@ function modelFailed({ kind, status, reason, attempt, retryInMs }: EventData<"mo
 }
 
 function finished(data: EventData<"action.finished">): Line {
-  const { ok, exitCode, signal, timedOut, outOfMemory, durationMs, droppedBytes, leftRunning } = data;
+  const {
+    ok,
+    exitCode,
+    signal,
+    timedOut,
+    outOfMemory,
+    durationMs,
+    droppedBytes,
+    leftRunning,
+    killedForRoom,
+  } = data;
   const parts: string[] = [];
   if (outOfMemory) parts.push(`out of memory, limit ${bytes(outOfMemory)}`);
   if (timedOut) parts.push("timed out");
@@ -81,6 +91,7 @@ function finished(data: EventData<"action.finished">): Line {
   parts.push(duration(durationMs));
   if (droppedBytes) parts.push(`${bytes(droppedBytes)} of output not kept`);
   if (leftRunning) parts.push(`${counted(leftRunning, "process", "processes")} left running`);
+  if (killedForRoom) parts.push(`${counted(killedForRoom, "process", "processes")} killed to have room`);
   return note(parts.join(" · "), ok ? "dim" : "warn");
 }
 

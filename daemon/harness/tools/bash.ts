@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { shellProcess } from "../../sandbox/shell.ts";
-import { resultOf, type Tool } from "./tool.ts";
+import { shellResultOf, type Tool } from "./tool.ts";
 
 const Input = z.strictObject({
   command: z
@@ -48,8 +48,8 @@ export const bash: Tool<z.infer<typeof Input>> = {
     });
     return {
       policy: [{ kind: "exec", tool: "bash", command, cwd: cwd ?? "", env: {} }],
-      perform: async ({ run }) => resultOf(await run(spec)),
-      settle: resultOf,
+      perform: async ({ run }) => shellResultOf(await run(spec)),
+      settle: shellResultOf,
     };
   },
 };

@@ -129,11 +129,11 @@ async function readFile(
   if (collected.droppedBytes)
     return { ok: false, output: `${path} is larger than ${FILE_BYTES} bytes; read it in parts with bash.` };
   try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(collected.stdout);
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(collected.stdout());
   } catch {
     return {
       ok: false,
-      output: `${path} is not UTF-8 text (${collected.stdout.length} bytes); look at it with bash.`,
+      output: `${path} is not UTF-8 text (${collected.stdout().length} bytes); look at it with bash.`,
     };
   }
 }

@@ -25,9 +25,10 @@ export const glob: Tool<z.infer<typeof GlobInput>> = {
       policy: [{ kind: "read", tool: "glob", path: folder }],
       async perform({ run }) {
         const listing = await run(spec, { quiet: true, keepBytes: LISTING_BYTES });
-        if (listing.exitCode !== 0 && listing.stdout.length === 0) return resultOf(listing);
+        if (listing.exitCode !== 0 && listing.stdout().length === 0) return resultOf(listing);
         const prefix = folder.endsWith("/") ? folder : `${folder}/`;
-        const found = listing.stdout
+        const found = listing
+          .stdout()
           .toString("utf8")
           .split("\0")
           .filter((path) => path.startsWith(prefix) && matches(path.slice(prefix.length)))
@@ -79,7 +80,7 @@ export const grep: Tool<z.infer<typeof GrepInput>> = {
       policy: [{ kind: "read", tool: "grep", path }],
       async perform({ run }) {
         const found = await run(spec, { quiet: true });
-        const lines = readable(found.stdout.toString("utf8"));
+        const lines = readable(found.stdout().toString("utf8"));
         if (lines !== "") return { ...resultOf(found), ok: true, output: lines };
         // grep ends with 1 where nothing matches, and says why where something is wrong.
         const failed = found.stderr.trim() !== "" || found.exitCode === undefined;

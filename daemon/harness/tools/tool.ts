@@ -14,12 +14,14 @@ export interface ToolResult {
   readonly droppedBytes?: number;
   readonly stateSaved?: boolean;
   readonly leftRunning?: number;
+  /** Processes of earlier actions that were killed, since there was no room for this one beside them. */
+  readonly killedForRoom?: number;
 }
 
 /** A process of an action, ended, with all that it wrote. `text` is both streams in order of arrival. */
 export interface Collected extends Omit<ToolResult, "ok" | "output"> {
   readonly text: string;
-  readonly stdout: Buffer;
+  stdout(): Buffer;
   readonly stderr: string;
   readonly startError?: string;
 }
@@ -77,8 +79,14 @@ export class ToolRefusal extends Error {
 
 export const WORKSPACE = "/workspace";
 
-/** How a process's end reads to the model. */
+/** How a process's end reads to the model. Only of a shell that keeps its state it says whether it did. */
 export function resultOf(collected: Collected): ToolResult {
+  const { stateSaved: _stateSaved, ...result } = shellResultOf(collected);
+  return result;
+}
+
+/** How the end of a shell that keeps its state reads to the model. */
+export function shellResultOf(collected: Collected): ToolResult {
   const { text, stdout: _stdout, stderr: _stderr, startError, ...ending } = collected;
   const ok = collected.exitCode === 0;
   return { ...ending, ok, output: startError ? `The command could not be started: ${startError}` : text };
