@@ -6,7 +6,7 @@ const OK = 0;
 const FAILED = 1;
 const BAD_INPUT = 2;
 const UNREACHABLE = 4;
-const MIB = 2 ** 20;
+const MB = 1e6;
 
 export interface OutputOptions {
   /** Machine output on standard output, people's text on standard error. */
@@ -52,6 +52,6 @@ async function build(known: Images): Promise<void> {
 }
 
 function imageLine({ name, tag, bytes }: ImageStatus): string {
-  const size = bytes === undefined ? "not built" : `${Math.round(bytes / MIB)} MiB`;
+  const size = bytes === undefined ? "not built" : `${Math.round(bytes / MB)} MB`;
   return `${name.padEnd(12)} ${tag.padEnd(36)} ${size}\n`;
 }

@@ -58,16 +58,19 @@ export function answerLines(group: readonly Asked[]): Line[] {
   ];
 }
 
-/** Asks the person at the terminal: y once, r for this run, n no. */
+/**
+ * Asks the person at the terminal: y once, r for this run, n no. No stands first: the prompt shows the first one
+ * for Enter, which is a no, and for a question that was left.
+ */
 export async function askPerson(signal: AbortSignal, count: number): Promise<Answer> {
   const { isCancel, selectKey, text } = await import("@clack/prompts");
   const cancelled = (): Answer => (signal.aborted ? "obsolete" : "interrupt");
   const key = await selectKey({
     message: count === 1 ? "Allow it?" : `Allow all ${count}?`,
     options: [
+      { value: "n", label: "no" },
       { value: "y", label: "yes, this once" },
       { value: "r", label: "yes, for the rest of this run" },
-      { value: "n", label: "no" },
     ],
     signal,
   });

@@ -1,6 +1,6 @@
 import { CommanderError, type Option, Command as Program } from "commander";
 import { addCompletion } from "./completion/command.ts";
-import { addExamples } from "./examples.ts";
+import { addExamples, commandsOf } from "./examples.ts";
 import { EXIT } from "./exit.ts";
 import type { Host, StartOptions, Work } from "./host.ts";
 
@@ -21,7 +21,7 @@ export function createProgram(host: Host): Program {
     .configureOutput(host.output)
     // Narrow terminals get narrow columns; every command has options, so the list need not say so.
     .configureHelp({ minWidthToWrap: 12, subcommandTerm: termOf, optionDescription: descriptionOf })
-    .showHelpAfterError("(caisson --help, or caisson COMMAND --help, says what there is)")
+    .showHelpAfterError("(caisson --help says what there is)")
     .helpCommand(true);
   program.option("-V, --version", "the version of this program").on("option:version", () => {
     host.output.writeOut?.(`${host.version()}\n`);
@@ -42,6 +42,8 @@ export function createProgram(host: Host): Program {
   addDaemon(program, add, start);
   addCompletion(program, host);
   addExamples(program);
+  for (const [words, command] of commandsOf(program))
+    command.showHelpAfterError(`(caisson ${words} --help says how it is used)`);
   return program;
 }
 
@@ -130,8 +132,8 @@ function addRuns(add: Add, start: Start): void {
     add(`${verb} <run>`, verbs[verb]).action((name: string, options: Json) =>
       start(async (command) => (await runs()).tell(command, verb, name), options),
     );
-  add("rm <run>", "delete an ended run: journal, output, images").action((name: string, options: Json) =>
-    start(async (command) => (await runs()).remove(command, name), options),
+  add("rm <run>", "delete an ended run: its journal, and the files it kept").action(
+    (name: string, options: Json) => start(async (command) => (await runs()).remove(command, name), options),
   );
 }
 
@@ -198,18 +200,18 @@ function addPolicies(program: Program, start: Start): void {
       start(async (command) => (await module()).init(command, file), options),
     );
   policy
-    .command("test <file>")
-    .description("run the tests in a policy file and list those that fail")
-    .option(...JSON_OPTION)
-    .action((file: string, options: Json) =>
-      start(async (command) => (await module()).test(command, file), options),
-    );
-  policy
     .command("check <file>")
     .description("check a policy file and run its tests")
     .option(...JSON_OPTION)
     .action((file: string, options: Json) =>
       start(async (command) => (await module()).check(command, file), options),
+    );
+  policy
+    .command("test <file>")
+    .description("run the tests in a policy file and list those that fail")
+    .option(...JSON_OPTION)
+    .action((file: string, options: Json) =>
+      start(async (command) => (await module()).test(command, file), options),
     );
   policy
     .command("explain <file>")

@@ -1,8 +1,7 @@
 import { parsePolicy } from "../policy/parse-policy.ts";
 import type { Policy } from "../policy/port.ts";
-import { CaissonError } from "../protocol/errors.ts";
+import { refused } from "../policy/refused.ts";
 import type { Layer } from "../protocol/verdicts.ts";
-import type { PolicyCheck } from "../protocol/views.ts";
 
 /** Parsed documents that are kept. */
 const CACHED = 20;
@@ -26,19 +25,5 @@ export class PolicyCache {
 function parsed(text: string, layer: Layer): Policy {
   const result = parsePolicy(text, layer);
   if (result.ok) return result.policy;
-  const errors = problems(result.check);
-  throw new CaissonError(
-    "policy_invalid",
-    `The policy has errors: ${errors.map((one) => one.message).join("; ")}`,
-    { errors },
-  );
-}
-
-function problems(check: PolicyCheck): { path: string; message: string }[] {
-  return check.errors.map(({ line, column, message, hint }) => ({
-    path: `${line}:${column}`,
-    message: hint
-      ? `line ${line}, column ${column}: ${message} (${hint})`
-      : `line ${line}, column ${column}: ${message}`,
-  }));
+  throw refused(result.check, "nothing is run behind it");
 }

@@ -5,6 +5,7 @@ import type { PolicyExplanation } from "../protocol/views.ts";
 import { actionOf } from "./example-action.ts";
 import { judge } from "./judge.ts";
 import { parsePolicy } from "./parse-policy.ts";
+import { refused } from "./refused.ts";
 
 type Question = Pick<z.infer<typeof ExplainPolicy>, "exec" | "read" | "write" | "http" | "after">;
 
@@ -19,16 +20,6 @@ export function explainPolicy(text: string, question: Question): PolicyExplanati
       "`after` is not yet supported; leave it out to explain a fresh run.",
     );
   const result = parsePolicy(text, "run");
-  if (!result.ok)
-    throw new CaissonError(
-      "policy_invalid",
-      "The policy has errors, so it explains nothing yet; see `caisson policy check`.",
-      {
-        errors: result.check.errors.map(({ line, column, message }) => ({
-          path: `${line}:${column}`,
-          message,
-        })),
-      },
-    );
+  if (!result.ok) throw refused(result.check, "it explains nothing yet");
   return judge([result.policy], actionOf(question), { actions: 0, denials: 0, asks: 0 });
 }

@@ -25,11 +25,8 @@ export interface Yaml {
 export function readConfigText(path: string, text: string, yaml: Yaml): ReadConfig {
   if (text.length > LONGEST) throw new ConfigError(`${path} is longer than ${LONGEST} characters.`);
   const document = yaml.parseDocument(text, { prettyErrors: false });
-  const problems: string[] = [];
-  const report = (offset: number, message: string) => {
-    const { line, column } = placeOf(text, offset);
-    problems.push(`${path}:${line}:${column}: ${message}`);
-  };
+  const problems: { readonly offset: number; readonly message: string }[] = [];
+  const report = (offset: number, message: string) => void problems.push({ offset, message });
   for (const { message, pos } of document.errors) report(pos[0], sentence(message));
   const offsetOf = (at: readonly PropertyKey[], what: "key" | "value") =>
     offsetAt(document.contents, at, what);
@@ -37,13 +34,23 @@ export function readConfigText(path: string, text: string, yaml: Yaml): ReadConf
   for (const issue of result?.error?.issues ?? []) reportIssue(issue, offsetOf, report);
   if (problems.length > 0)
     throw new ConfigError(
-      [...problems.slice(0, MOST_PROBLEMS), "Until it is corrected, nothing is started."].join("\n"),
+      [
+        ...problems
+          .sort((a, b) => a.offset - b.offset)
+          .slice(0, MOST_PROBLEMS)
+          .map(({ offset, message }) => `${path}:${written(placeOf(text, offset))}: ${message}`),
+        "Until it is corrected, nothing is started.",
+      ].join("\n"),
     );
   return {
     path,
     value: (document.toJS({ maxAliasCount: 10 }) ?? {}) as ConfigFile,
     lineOf: (at) => placeOf(text, offsetOf(at, "key")).line,
   };
+}
+
+function written({ line, column }: ReturnType<typeof placeOf>): string {
+  return `${line}:${column}`;
 }
 
 /** An empty file sets nothing. */

@@ -178,7 +178,7 @@ test("what can't be submitted is refused whole: image, policy, limits, workspace
   const broken = policy().replace("decision: ask", "decision: perhaps");
   await expect(client.submit({ task: "x", model, policy: broken })).rejects.toMatchObject({
     code: "policy_invalid",
-    errors: [{ path: "9:49", message: expect.stringMatching(/^line 9, column 49: .*(allow|ask|deny)/) }],
+    errors: [{ path: "9:49", message: expect.stringMatching(/^(?!line).*(allow|ask|deny)/) }],
   });
   await expect(client.submit({ task: "x", model, limits: { actions: 10_000 } })).rejects.toMatchObject({
     code: "limit_above_policy",

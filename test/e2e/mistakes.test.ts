@@ -22,11 +22,17 @@ const SLOW = `turns:
   - say: Done.
 `;
 
+const ASKS = `turns:
+  - use: [{ tool: bash, input: { command: "git push /tmp/nowhere main" } }]
+  - say: Done.
+`;
+
 let cli: CommandLine;
 beforeAll(async () => {
   cli = await CommandLine.open();
   await cli.file("quick.yaml", QUICK);
   await cli.file("slow.yaml", SLOW);
+  await cli.file("asks.yaml", ASKS);
 });
 afterAll(async () => {
   const { out } = await cli.run(["ls", "--json", "--status", "queued,starting,running,waiting,interrupted"]);
@@ -210,7 +216,7 @@ describe("with a daemon", () => {
 /** A command on a pseudo terminal of a width, where keys can be pressed. */
 function onTerminal(words: readonly string[], columns: number, env: NodeJS.ProcessEnv = {}): RunningCommand {
   const quoted = [...clientProgram(), ...words].map((word) => `'${word}'`).join(" ");
-  const child = spawn("script", ["-qec", `stty cols ${columns}; exec ${quoted}`, "/dev/null"], {
+  const child = spawn("script", ["-qec", `stty cols ${columns} rows 50; exec ${quoted}`, "/dev/null"], {
     cwd: cli.work,
     env: { ...cli.env, TERM: "xterm", SHELL: "/bin/sh", ...env },
     stdio: ["pipe", "pipe", "pipe"],
@@ -233,6 +239,19 @@ describe.skipIf(!hasProgram("script", "--version"))("on a terminal (needs `scrip
   test("NO_COLOR, TERM=dumb: no escape sequences", async () => {
     for (const env of [{ NO_COLOR: "1" }, { TERM: "dumb" }])
       expect((await onTerminal(["ls"], 80, env).ended).out).not.toContain("\x1b");
+  });
+
+  test("Enter at an approval's question is a no, and is shown as one (P1)", async () => {
+    const running = onTerminal(task("asks"), 80);
+    await running.says(/Allow it\?[\s\S]*this run/);
+    running.child.stdin?.write("\r");
+    await running.says(/Why not\?/);
+    running.child.stdin?.write("\r");
+    const { out, status } = await running.ended;
+    const answered = stripVTControlCharacters(out.slice(out.lastIndexOf("Allow it?")));
+    expect(answered).toMatch(/^Allow it\?\s+│\s+no\s/);
+    expect(answered).toMatch(/denied by a person/);
+    expect(status).toBe(0);
   });
 
   test("Ctrl-C interrupts the run, says how to go on, 130", async () => {

@@ -328,6 +328,13 @@ describe("explain", () => {
     expect(() => explainPolicy("version: 1", { exec: "ls" })).toThrow(
       expect.objectContaining({ code: "policy_invalid" }),
     );
+    expect(() => explainPolicy(text.replace("exec:", "exce:"), { exec: "ls" })).toThrow(
+      expect.objectContaining({
+        errors: expect.arrayContaining([
+          { path: expect.stringMatching(/^\d+:1$/), message: expect.stringMatching(/`exce`.*\(.*`exec`/) },
+        ]),
+      }),
+    );
     expect(() => explainPolicy(text, { exec: "ls", after: [{ read: "/a" }] })).toThrow(
       expect.objectContaining({ code: "not_supported" }),
     );

@@ -37,9 +37,14 @@ function fileWords(file: string | undefined): string {
   return existsSync(file) ? file : `${file}, which is not there yet`;
 }
 
+/** A list by its items; limits as `--limit` takes them. */
 function wordsOf(value: unknown): string {
-  if (value === undefined) return "–";
-  return typeof value === "string" ? value : JSON.stringify(value);
+  if (Array.isArray(value)) return value.length === 0 ? "–" : value.join(", ");
+  if (typeof value === "object" && value !== null)
+    return Object.entries(value)
+      .map(([key, one]) => `${key}=${one}`)
+      .join(", ");
+  return value === undefined ? "–" : String(value);
 }
 
 function wordsOfSource(source: Exclude<Source, { from: "built-in" }>): string {

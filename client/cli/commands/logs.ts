@@ -71,7 +71,7 @@ function writerOf({ terminal, json }: Command): (line: LogLine) => Promise<void>
 /** @throws CliError when the run or the level is none */
 async function filterOf(settings: Settings, { run, level }: LogsOptions): Promise<Filter> {
   const from = LOG_LEVELS.findIndex((one) => one === (level ?? "debug"));
-  if (from < 0) throw badInput(`--level is "${level}"; write one of ${LOG_LEVELS.join(", ")}.`);
+  if (from < 0) throw badInput(`--level ${level}: write one of ${LOG_LEVELS.join(", ")}.`);
   const id = run === undefined ? undefined : await runInHome(settings, run);
   return (read) => {
     // What a crash printed belongs to no run, and is never too unimportant.
@@ -93,6 +93,6 @@ async function runInHome({ home }: Settings, name: string): Promise<RunId> {
 
 function lineCount(text: string | undefined): number {
   if (text === undefined) return Number.POSITIVE_INFINITY;
-  if (!/^\d{1,9}$/.test(text)) throw badInput(`-n is "${text}"; write how many lines, such as 100.`);
+  if (!/^\d{1,9}$/.test(text)) throw badInput(`-n ${text}: write how many lines, such as 100.`);
   return Number(text);
 }

@@ -151,16 +151,16 @@ export async function readDocument(path: string, what: string): Promise<string> 
     const { size } = await stat(path);
     if (size > DOCUMENT_BYTES)
       throw badInput(
-        `The ${what} ${path} has ${bytes(size)}; at most ${bytes(DOCUMENT_BYTES)} are read. Nothing was submitted.`,
+        `The ${what} ${path} has ${bytes(size)}; at most ${bytes(DOCUMENT_BYTES)} are read. Nothing was done.`,
       );
     const text = await readFile(path, "utf8");
-    if (text.trim() === "") throw badInput(`The ${what} ${path} is empty. Nothing was submitted.`);
+    if (text.trim() === "") throw badInput(`The ${what} ${path} is empty. Nothing was done.`);
     return text;
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === undefined) throw error;
     const why = code === "ENOENT" ? "there is no such file" : code === "EISDIR" ? "it is a folder" : message;
-    throw badInput(`The ${what} ${path} can't be read: ${why}. Nothing was submitted.`);
+    throw badInput(`The ${what} ${path} can't be read: ${why}. Nothing was done.`);
   }
 }
 

@@ -204,6 +204,6 @@ export async function remove(command: Command, name: string): Promise<ExitStatus
   const run = await runNamed(client, name);
   await client.remove(run);
   if (!command.json)
-    command.terminal.say([line(0, `Run ${run} is gone: its journal, its output, its images.`)]);
+    command.terminal.say([line(0, `Run ${shortRun(run)} is gone, with its journal and the files it kept.`)]);
   return EXIT.done;
 }

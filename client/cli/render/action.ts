@@ -34,7 +34,7 @@ const SUMMARIES: Readonly<Record<string, Summary>> = {
     if (background === true) parts.push("(in the background)");
     return parts.filter((part) => part !== undefined).join(" ");
   },
-  you: ({ command }) => text(command),
+  you: ({ command }) => text(command)?.trimEnd(),
   read: path,
   write: path,
   edit: path,

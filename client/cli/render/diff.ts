@@ -23,6 +23,6 @@ export function diffLines(patch: string): Line[] {
     if (text.startsWith("diff --git ")) inHunk = false;
     if (text.startsWith("@@")) inHunk = true;
     const heading = !inHunk && /^(---|\+\+\+) /.test(text);
-    return { indent: 0, spans: [span(text, heading ? "bold" : styleOf(text))], long: "wrap" };
+    return { indent: 0, spans: [span(text, heading ? "bold" : styleOf(text))], long: "keep" };
   });
 }

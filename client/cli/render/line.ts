@@ -9,11 +9,14 @@ export interface Span {
   readonly style: Style;
 }
 
-/** What is to stand on a line of its own. `indent` in cells; too long for the terminal, it is wrapped or cut. */
+/**
+ * What is to stand on a line of its own. `indent` in cells; too long for the terminal, it is wrapped or cut, or kept
+ * as one line that the terminal itself carries on, so that it can be copied.
+ */
 export interface Line {
   readonly indent: number;
   readonly spans: readonly Span[];
-  readonly long: "wrap" | "cut";
+  readonly long: "wrap" | "cut" | "keep";
 }
 
 export const EMPTY: Line = { indent: 0, spans: [], long: "wrap" };
@@ -45,13 +48,24 @@ function paint(one: Line, paper: Paper): string[] {
   const indent = Math.min(one.indent, Math.max(0, paper.columns - 10));
   const width = paper.columns - indent;
   const spans = one.spans.map(({ text, style }) => ({ text: harmlessLine(text), style }));
-  const rows = one.long === "cut" ? [shortened(spans, width)] : wrapped(spans, width);
+  const rows = rowsOf(spans, one.long, width);
   return rows.map((row) => {
     const text = joined(row)
       .map((part) => (part.text.trim() === "" ? part.text : paper.colour(part.text, part.style)))
       .join("");
     return text === "" ? "" : " ".repeat(indent) + text;
   });
+}
+
+function rowsOf(spans: readonly Span[], long: Line["long"], width: number): readonly (readonly Span[])[] {
+  switch (long) {
+    case "cut":
+      return [shortened(spans, width)];
+    case "wrap":
+      return wrapped(spans, width);
+    case "keep":
+      return [spans];
+  }
 }
 
 /** Neighbours of one style as one span, so that colours are switched once; no spaces at the end. */

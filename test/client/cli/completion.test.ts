@@ -61,7 +61,7 @@ describe("bash", () => {
     [["run", "--workspace", "ta"], []],
     [
       ["policy", ""],
-      ["init", "test", "check", "explain"],
+      ["init", "check", "test", "explain"],
     ],
     [["policy", "check", "ta"], ["task.yaml"]],
     [

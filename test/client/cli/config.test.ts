@@ -50,7 +50,7 @@ describe("config.yaml", () => {
     ["modle: x", "1:1: there is no key `modle`; did you mean `model`?"],
     ["policy: coding\npool: 3", "2:1: there is no key `pool`; it stands below `daemon`"],
     ["daemon:\n  model: x", "2:3: there is no key `daemon.model`; it stands at the left margin"],
-    ["daemon:\n  quite_else: 1", "2:3: there is no key `daemon.quite_else`; possible: runsAtOnce, pool"],
+    ["daemon:\n  quite_else: 1", "2:3: there is no key `daemon.quite_else`; possible: runsAtOnce, sandboxes"],
     ["daemon: { pool: many }", "1:17: `daemon.pool`: write a whole number from 0 to 50"],
     ["daemon: { pool: 51 }", "1:17: `daemon.pool`: write a whole number from 0 to 50"],
     ["daemon: 3", "1:9: `daemon`: write keys and values below it"],
@@ -71,7 +71,9 @@ describe("config.yaml", () => {
   });
 
   test("all mistakes are told at once, but not without end", () => {
-    expect(() => read("a: 1\nb: 2\n")).toThrow(/config\.yaml:1:1: .*\n.*config\.yaml:2:1: /);
+    expect(() => read("a: 1\nlimits: { wall: soon }\nb: 2\n")).toThrow(
+      /config\.yaml:1:1: .*\n.*config\.yaml:2:17: .*\n.*config\.yaml:3:1: /,
+    );
     const many = Array.from({ length: 500 }, (_, index) => `key${index}: 1\n`).join("");
     const message = (() => {
       try {

@@ -96,6 +96,13 @@ describe("lines on a terminal", () => {
     },
   );
 
+  test("a line that is kept, a patch's, gets no line feed that is not its own, and is harmless", () => {
+    const long = `+${"word ".repeat(30)}\u001b[2Jend`;
+    const text = painted([{ indent: 0, spans: [span(long)], long: "keep" }], paper(40));
+    expect(text.split("\n")).toEqual([expect.stringMatching(/^\+(word ){30}.*end$/), ""]);
+    expect(text).not.toContain("\u001b");
+  });
+
   test("a pipe gets long lines whole", () => {
     const long = "word ".repeat(100).trim();
     expect(painted([{ indent: 2, spans: [span(long)], long: "cut" }], paper(Number.POSITIVE_INFINITY))).toBe(

@@ -57,6 +57,17 @@ describe("every command explains itself", () => {
     expect(started() === 1 || written().length > 500).toBe(true);
   });
 
+  test.each([
+    [["show"], "caisson show --help"],
+    [["policy", "explain"], "caisson policy explain --help"],
+    [["run", "a task", "--modle", "x"], "caisson run --help"],
+    [["rnu", "x"], "caisson --help"],
+  ])("%j: its help is named with the mistake", async (words, help) => {
+    const { program, written } = tried();
+    await expect(program.parseAsync(words, { from: "user" })).rejects.toThrow(CommanderError);
+    expect(written()).toContain(`(${help} says`);
+  });
+
   test("help fits into 40 columns, the list of commands included", () => {
     const { program } = tried();
     for (const command of [program, ...commandsOf(program).values()]) {

@@ -164,8 +164,8 @@ describe("the command, without a daemon", () => {
   });
 
   test.each([
-    [["--level", "loud"], /--level is "loud"; write one of debug, info, warn, error/],
-    [["-n", "many"], /-n is "many"; write how many lines/],
+    [["--level", "loud"], /--level loud: write one of debug, info, warn, error/],
+    [["-n", "many"], /-n many: write how many lines/],
     [["--run", "nope1234"], /There is no run "nope1234"/],
   ])("logs %j is refused in words", async (options, words) => {
     const { status, error } = await cli.run(["logs", ...options]);
