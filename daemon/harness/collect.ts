@@ -39,6 +39,7 @@ export async function collect(
     kept.missed(offset - seen[stream]);
     live.take(stream, bytes, kept.full);
     kept.add(stream, bytes);
+    if (kept.full) process.keepTail();
     seen[stream] = offset + bytes.length;
     unstored += bytes.length;
     if (unstored < HELD_BYTES) continue;

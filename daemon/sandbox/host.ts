@@ -83,7 +83,7 @@ export interface OutputChunk {
 
 /**
  * A started process. `output` yields both streams' chunks in order of arrival, each stream's bytes without
- * gap or repetition, and ends when the leader has ended and what it wrote has been read. Nothing is
+ * repetition, without gap but for {@link keepTail}, and ends when the leader has ended and what it wrote has been read. Nothing is
  * acknowledged to the runner until {@link acknowledge} is called, so that a consumer can store bytes first;
  * the runner blocks the process when a window (256 KiB a stream) is unacknowledged.
  */
@@ -92,6 +92,11 @@ export interface SandboxProcess {
   readonly output: AsyncIterable<OutputChunk>;
   /** All bytes of `stream` below `offset` are stored: the runner may drop them and send more. */
   acknowledge(stream: "stdout" | "stderr", offset: number): void;
+  /**
+   * Of what the process writes from now on only the end is wanted (at most a window a stream), once it has ended:
+   * it never blocks again, and what is between shows as a gap in the offsets.
+   */
+  keepTail(): void;
   /** Resolves once per outcome; rejects with {@link SandboxLost} when the sandbox is gone. */
   readonly outcome: Promise<ProcessOutcome>;
   /** Writes to standard input, resolving when the runner has taken the bytes (credit). */

@@ -27,6 +27,8 @@ export interface ImageBuild {
   readonly dockerfile: string;
   readonly files: readonly ContextFile[];
   readonly labels: Readonly<Record<string, string>>;
+  /** Whether build steps get a network; what needs none is built also where the engine has none to give. */
+  readonly network: boolean;
 }
 
 /** What the engine knows of an image; undefined when it has none of that name. */
@@ -61,6 +63,7 @@ export async function buildImage(engine: Engine, build: ImageBuild, onProgress: 
     buildargs: proxyArguments(process.env),
     rm: true,
     forcerm: true,
+    ...(build.network ? {} : { networkmode: "none" }),
   };
   await withContext(build, (archive) =>
     engine.call(

@@ -30,6 +30,8 @@ const contextSchema = z.strictObject({
   /** Folders of sandbox-images/ that come along under their own names. */
   folders: z.array(z.string().regex(/^[a-z0-9-]+$/)).default([]),
   packages: z.array(packageSchema).default([]),
+  /** Whether build steps get a network. */
+  network: z.boolean().default(true),
 });
 
 /** An npm package whose packed file comes along in the build context. */
@@ -40,6 +42,8 @@ export interface ImageFolder {
   readonly dockerfile: string;
   readonly files: readonly ContextFile[];
   readonly packages: readonly ContextPackage[];
+  /** Whether build steps get a network. */
+  readonly network: boolean;
   /** Short names of the images of ours that the dockerfile builds upon. */
   readonly parents: readonly string[];
 }
@@ -74,6 +78,7 @@ export function readImageFolder(root: string, name: string, architecture: string
     dockerfile,
     files: [...own, ...added],
     packages: context.packages.filter((one) => (one.architecture ?? architecture) === architecture),
+    network: context.network,
     parents: [...new Set([...dockerfile.matchAll(PARENT)].map((match) => match[1] ?? ""))],
   };
 }

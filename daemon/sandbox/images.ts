@@ -155,8 +155,9 @@ export class Images {
     const dockerfile = pinParents(folder.dockerfile, parentTags);
     const files = [...folder.files, ...packages];
     const labels = { "caisson.image": folder.name };
+    const { network } = folder;
     try {
-      await buildImage(this.#engine, { tag, dockerfile, files, labels }, onProgress);
+      await buildImage(this.#engine, { tag, dockerfile, files, labels, network }, onProgress);
     } finally {
       await removeStages(this.#engine, `caisson.stage=${folder.name}`);
     }

@@ -41,6 +41,7 @@ export async function openRunnerChannel(options: RunnerChannelOptions): Promise<
   return channel;
 }
 
+const STARTED = 0;
 const START_REFUSED = 2;
 const RESUME_KNOWN = 0;
 const STDIN_OVER = 1;
@@ -111,7 +112,9 @@ class Channel implements RunnerChannel {
       this.#writer.send(encodeStart(channel, spec));
       return this.#ask(channel, `the start of ${spec.id}`, (frame) => {
         const ack = decodeHandleAck(frame);
-        return ack.result === START_REFUSED ? ack.text : this.#adopt(channel, spec.id, ack);
+        return ack.result === START_REFUSED
+          ? ack.text
+          : this.#adopt(channel, spec.id, ack, ack.result !== STARTED);
       });
     });
     if (process instanceof RunnerProcess) return process;
@@ -125,7 +128,7 @@ class Channel implements RunnerChannel {
       this.#writer.send(encodeFrame(FrameType.resume, channel, 0, payload));
       return this.#ask(channel, `the resumption of ${id}`, (frame) => {
         const ack = decodeHandleAck(frame);
-        return ack.result === RESUME_KNOWN ? this.#adopt(channel, id, ack) : undefined;
+        return ack.result === RESUME_KNOWN ? this.#adopt(channel, id, ack, true) : undefined;
       });
     });
     return process instanceof RunnerProcess ? process : undefined;
@@ -195,8 +198,8 @@ class Channel implements RunnerChannel {
     return asked;
   }
 
-  #adopt(channel: number, id: string, ack: HandleAck): RunnerProcess {
-    const process = new RunnerProcess(id, this.#link(channel), ack);
+  #adopt(channel: number, id: string, ack: HandleAck, resumed: boolean): RunnerProcess {
+    const process = new RunnerProcess(id, this.#link(channel), ack, resumed);
     this.#processes.set(channel, process);
     return process;
   }
@@ -210,6 +213,7 @@ class Channel implements RunnerChannel {
         const payload = Buffer.of(signalNumber(signal), scope === "tree" ? 1 : 0);
         writer.send(encodeFrame(FrameType.signal, channel, 0, [payload]));
       },
+      keepTail: () => writer.send(encodeFrame(FrameType.tail, channel)),
       acknowledge: (stream, offset) => this.#acknowledgeSoon(channel, stream === "stdout" ? 1 : 2, offset),
       get blocked() {
         return writer.blocked;

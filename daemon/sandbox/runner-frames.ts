@@ -33,6 +33,7 @@ export const FrameType = {
   list: 11,
   received: 12,
   ping: 13,
+  tail: 14,
   helloAck: 33,
   startAck: 34,
   resumeAck: 35,

@@ -19,6 +19,7 @@ export interface ProcessLink {
   sendStdin(bytes: Uint8Array): void;
   closeStdin(): void;
   signal(signal: Signal, scope: "group" | "tree"): void;
+  keepTail(): void;
   /** Soon, together with others. */
   acknowledge(stream: StreamName, offset: number): void;
   /** Whether standard input has to wait until the writable has drained. */
@@ -63,9 +64,12 @@ export class RunnerProcess implements SandboxProcess {
   #stdinGranted: number;
   #stdinOver: boolean;
   #closeWanted = false;
+  #tail: boolean;
   readonly #writes: PendingWrite[] = [];
 
-  constructor(id: string, link: ProcessLink, ack: HandleAck) {
+  /** @param resumed an earlier daemon may have wanted only the end of its output */
+  constructor(id: string, link: ProcessLink, ack: HandleAck, resumed: boolean) {
+    this.#tail = resumed;
     this.id = id;
     this.#link = link;
     this.#streams = {
@@ -109,6 +113,12 @@ export class RunnerProcess implements SandboxProcess {
     this.pumpStdin();
   }
 
+  keepTail(): void {
+    if (this.#tail) return;
+    this.#tail = true;
+    this.#link.keepTail();
+  }
+
   signal(signal: Signal, scope: "group" | "tree"): void {
     this.#link.signal(signal, scope);
   }
@@ -143,9 +153,12 @@ export class RunnerProcess implements SandboxProcess {
 
   takeOutput(stream: StreamName, offset: number, bytes: Buffer): void {
     const state = this.#streams[stream];
-    if (this.#ended || offset !== state.next || bytes.length === 0 || bytes.length > CHUNK_MAX)
+    const follows = offset === state.next || (this.#tail && offset > state.next);
+    if (this.#ended || !follows || bytes.length === 0 || bytes.length > CHUNK_MAX)
       throw new ProtocolViolation(`The runner sent output of ${stream} that does not follow.`);
-    state.next += bytes.length;
+    // What is missed needs no acknowledgement any more.
+    if (offset > state.next) state.acknowledged = offset;
+    state.next = offset + bytes.length;
     if (state.next - state.acknowledged > OUTPUT_WINDOW)
       throw new ProtocolViolation(`The runner sent more of ${stream} than its window.`);
     this.#enqueue({ stream, offset, bytes });

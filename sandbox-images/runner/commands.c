@@ -152,6 +152,7 @@ static void action_command(struct runner *runner, const struct frame *frame) {
   if (frame->type == FRAME_STDIN_CLOSE) input_close(runner, action);
   if (frame->type == FRAME_ACK && frame->length == 8 && (frame->flags == STREAM_STDOUT || frame->flags == STREAM_STDERR))
     output_acknowledge(runner, action, &action->out[frame->flags - 1], get_u64(payload));
+  if (frame->type == FRAME_TAIL) outputs_tail(runner, action);
   if (frame->type == FRAME_SIGNAL && frame->length == 2 && payload[0] > 0 && payload[0] < 32)
     action_signal(runner, action, payload[0], payload[1] == SCOPE_TREE ? SCOPE_TREE : SCOPE_GROUP);
 }

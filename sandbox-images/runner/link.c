@@ -110,6 +110,7 @@ static bool output_send(struct link *link, const struct action *action, int whic
   uint64_t unsent = output_end(output) - output->sent;
   uint64_t window = CONNECTION_WINDOW - (link->output_sent - link->output_received);
   size_t length = unsent < CHUNK_MAX ? (size_t)unsent : CHUNK_MAX;
+  if (action->tail && action->state != ACTION_ENDED) return false;
   uint8_t *frame = pending_room(link);
   if (length == 0 || length > window || !frame) return false;
   put_u64(frame + FRAME_HEADER, output->sent);
@@ -134,6 +135,8 @@ static bool outcome_send(struct link *link, struct action *action) {
 
 static bool action_send(struct link *link, struct action *action) {
   bool sent = output_send(link, action, 0, &action->out[0]);
+  /* In which order the two ends were written is not known: errors come last, where they are read. */
+  if (sent && action->tail) return true;
   sent |= output_send(link, action, 1, &action->out[1]);
   return outcome_send(link, action) || sent;
 }

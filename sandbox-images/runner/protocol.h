@@ -46,6 +46,7 @@ enum frame_type {
   FRAME_LIST = 11,         /* channel: request number */
   FRAME_RECEIVED = 12,     /* u64 output bytes received on this connection */
   FRAME_PING = 13,         /* up to 64 bytes, sent back */
+  FRAME_TAIL = 14,         /* of what comes now only the end is wanted, when the process has ended */
 
   /* runner to daemon */
   FRAME_HELLO_ACK = 33,    /* nonce, u16 version, u16 landlock, u32 pid, text */

@@ -68,6 +68,7 @@ struct action {
   struct outcome outcome;
   uint32_t channel; /* 0: no handle on this connection */
   bool outcome_sent, forgotten, timed_out;
+  bool tail; /* of its output only the end is wanted: a full window loses its oldest bytes and blocks nobody */
   bool lost; /* its supervisor was killed before it could report */
   uint32_t signals_waiting; /* signals to the group that came before the leader's pid was known */
   uint64_t ended_order;
@@ -135,6 +136,8 @@ void report_lost(struct runner *runner, struct action *action, int wait_status);
 /* streams.c: pipes of the action */
 void output_readable(struct runner *runner, struct action *action, struct output *output);
 void output_acknowledge(struct runner *runner, struct action *action, struct output *output, uint64_t offset);
+/* From now on only the end of its output is kept, and sent when it has ended. */
+void outputs_tail(struct runner *runner, struct action *action);
 /* The leader has ended: reads what is in the pipes now, and no more. */
 void outputs_drain(struct runner *runner, struct action *action);
 void outputs_forget(struct runner *runner, struct action *action);

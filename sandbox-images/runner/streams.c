@@ -58,13 +58,27 @@ static ssize_t readable(int fd) {
   return asked.revents ? 0 : -1;
 }
 
+static void output_drop(struct runner *runner, struct output *output, uint64_t offset) {
+  runner->buffered -= output->kept.capacity;
+  ring_drop(&output->kept, (size_t)(offset - output->base));
+  runner->buffered += output->kept.capacity;
+  output->base = offset;
+  if (output->sent < offset) output->sent = offset;
+}
+
+/* Of a full window the older half goes. */
+static void make_room(struct runner *runner, struct output *output) {
+  if (output->kept.used >= window(runner)) output_drop(runner, output, output_end(output) - window(runner) / 2);
+}
+
 /* As read(2). Without room it is ENOBUFS, and the watch sleeps until something is acknowledged. */
-static ssize_t read_kept(struct runner *runner, struct output *output) {
+static ssize_t read_kept(struct runner *runner, struct action *action, struct output *output) {
   struct iovec pieces[2];
   uint64_t left = output->stop - output_end(output);
   size_t before = output->kept.capacity;
   ssize_t length = before == 0 ? readable(output->watch.fd) : 1;
   if (length <= 0) return length;
+  if (action->tail) make_room(runner, output);
   bool room = ring_grow(&output->kept, window(runner));
   runner->buffered += output->kept.capacity - before;
   if (!room) {
@@ -80,7 +94,7 @@ static ssize_t read_kept(struct runner *runner, struct output *output) {
 
 /* One read; false when there is nothing more to be had now. */
 static bool read_some(struct runner *runner, struct action *action, struct output *output) {
-  ssize_t length = read_kept(runner, output);
+  ssize_t length = read_kept(runner, action, output);
   if (length > 0 || (length < 0 && errno == EINTR)) return true;
   if (length < 0 && errno == ENOBUFS) return false;
   if (length < 0 && errno == EAGAIN) {
@@ -113,14 +127,6 @@ void outputs_drain(struct runner *runner, struct action *action) {
   finish_if_drained(runner, action);
 }
 
-static void output_drop(struct runner *runner, struct output *output, uint64_t offset) {
-  runner->buffered -= output->kept.capacity;
-  ring_drop(&output->kept, (size_t)(offset - output->base));
-  runner->buffered += output->kept.capacity;
-  output->base = offset;
-  if (output->sent < offset) output->sent = offset;
-}
-
 void output_acknowledge(struct runner *runner, struct action *action, struct output *output, uint64_t offset) {
   if (offset > output_end(output)) offset = output_end(output);
   if (offset <= output->base) return;
@@ -128,6 +134,16 @@ void output_acknowledge(struct runner *runner, struct action *action, struct out
   if (output->watch.fd < 0 || output->watch.events) return;
   watch_set(runner, &output->watch, EPOLLIN);
   if (action->state == ACTION_DRAINING) output_readable(runner, action, output);
+}
+
+void outputs_tail(struct runner *runner, struct action *action) {
+  action->tail = true;
+  for (int i = 0; i < 2; i++) {
+    struct output *output = &action->out[i];
+    if (output->watch.fd < 0 || output->watch.events) continue;
+    watch_set(runner, &output->watch, EPOLLIN);
+    if (action->state == ACTION_DRAINING) output_readable(runner, action, output);
+  }
 }
 
 void outputs_forget(struct runner *runner, struct action *action) {

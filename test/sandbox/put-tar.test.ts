@@ -37,6 +37,7 @@ function unpacker(behaviour: {
     output: output(),
     outcome,
     acknowledge: () => undefined,
+    keepTail: () => undefined,
     write: async (bytes) => {
       if (taken.length === behaviour.endsAfter) {
         finish();

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import type { OutputChunk } from "../../daemon/sandbox/host.ts";
 import type { RunnerChannel } from "../../daemon/sandbox/runner-channel.ts";
 import { buildRunner, collect, HeldRunner, run, shell, spec } from "./runner-fixture.ts";
 
@@ -192,6 +193,28 @@ describe("output", () => {
     expect(stdout.length).toBe(2_000_000);
     expect((await channel.processes()).find(({ id }) => id === "quiet")?.state).toBe("running");
     expect((await collect(quiet)).stdout.length).toBe(10_000_000);
+  });
+
+  it("of which only the end is wanted blocks nobody; the end comes whole, the rest is a gap (threat 18)", async () => {
+    const process = await channel.start(
+      shell("a", "head -c 50000000 /dev/zero; printf END; printf ERROR >&2"),
+    );
+    process.keepTail();
+    // Nothing is read or acknowledged until it has ended.
+    const { stdoutBytes } = await process.outcome;
+    expect(stdoutBytes).toBe(50_000_003);
+    const chunks: OutputChunk[] = [];
+    for await (const chunk of process.output) chunks.push(chunk);
+    const stdout = chunks.filter(({ stream }) => stream === "stdout");
+    const last = stdout.at(-1);
+    expect((last?.offset ?? 0) + (last?.bytes.length ?? 0)).toBe(50_000_003);
+    const bytes = Buffer.concat(stdout.map((chunk) => chunk.bytes));
+    expect(bytes.length).toBeGreaterThan(64 * 1024);
+    expect(bytes.length).toBeLessThan(1024 * 1024);
+    expect(String(bytes.subarray(-3))).toBe("END");
+    expect(chunks.filter(({ stream }) => stream === "stderr").map((chunk) => String(chunk.bytes))).toEqual([
+      "ERROR",
+    ]);
   });
 
   it("of a background child does not delay the end, nor block the child (threat 19)", async () => {

@@ -9,7 +9,7 @@ import {
 export type Told = string | Readonly<Record<string, unknown>>;
 
 /** What a run does next, told the results so far; undefined: the model is done. */
-export type Telling = (results: readonly string[]) => Told | Promise<Told> | undefined;
+export type Telling = (results: readonly string[]) => Told | Promise<Told | undefined> | undefined;
 
 /** A model of the Messages API that acts in each run as was told for its task, and keeps what it gets to read. */
 export class ToldModel {
