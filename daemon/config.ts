@@ -19,6 +19,7 @@ export interface Config {
   readonly token: string | undefined;
   readonly model: string;
   readonly runsAtOnce: number;
+  readonly sandboxes: number;
   readonly pool: number;
   readonly acceptUnenforced: readonly string[];
   readonly modelIdleMs: number;
@@ -38,6 +39,7 @@ export async function readConfig(env: Environment): Promise<Config> {
     token: env.CAISSON_TOKEN || undefined,
     model: settings.model.value,
     runsAtOnce: settings["daemon.runsAtOnce"].value,
+    sandboxes: settings["daemon.sandboxes"].value,
     pool: settings["daemon.pool"].value,
     acceptUnenforced: settings["daemon.acceptUnenforced"].value,
     modelIdleMs: settings["daemon.modelIdleMs"].value,

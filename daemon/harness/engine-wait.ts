@@ -59,7 +59,9 @@ export class EngineWait {
     deps.notices.clear(run);
     deps.log.info({ run, ms }, "the engine is waited for no more");
     if (ms >= NOTABLE_MS)
-      await this.#run.commit("written", ({ interrupted, ended }) => (interrupted || ended ? [] : pause(ms)));
+      await this.#run.commit("written", ({ interrupted, ended, waitingSince }) =>
+        interrupted || ended ? [] : pause(ms, waitingSince === undefined),
+      );
   }
 
   #tell(error: Error): number {
@@ -71,12 +73,13 @@ export class EngineWait {
   }
 }
 
-function pause(ms: number): NewEvent[] {
+/** @param counted the run's clock went on meanwhile, so that the wait is to be taken off it */
+function pause(ms: number, counted: boolean): NewEvent[] {
   const reason = `The Docker engine could not be reached for ${(ms / 1000).toFixed(1)} s.`;
-  const waitedMs = Math.round(ms);
+  const waitedMs = counted ? { waitedMs: Math.round(ms) } : {};
   return [
     { type: "run.interrupted", data: { by: "daemon", reason } },
-    { type: "run.resumed", data: { by: "daemon", reason: "The engine answers again.", waitedMs } },
+    { type: "run.resumed", data: { by: "daemon", reason: "The engine answers again.", ...waitedMs } },
   ];
 }
 

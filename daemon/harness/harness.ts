@@ -5,7 +5,6 @@ import { explainPolicy } from "../policy/explain.ts";
 import type { DecideApproval, RunShell, SignalShell } from "../protocol/commands.ts";
 import { CaissonError } from "../protocol/errors.ts";
 import type { RunId } from "../protocol/ids.ts";
-import type { Notice } from "../protocol/notices.ts";
 import type { ApprovalView } from "../protocol/views.ts";
 import { decide, noSandbox, type RunCommand } from "../run/decide.ts";
 import { evolve } from "../run/evolve.ts";
@@ -13,6 +12,7 @@ import { initialState, type RunState } from "../run/state.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { LiveRun } from "./live-run.ts";
 import { live, mayGoOn, type Standing } from "./loop.ts";
+import { heldUp } from "./notices.ts";
 import { startForPerson, takeUpPersons } from "./persons-shell.ts";
 import type { Harness } from "./port.ts";
 import { recover } from "./recovery.ts";
@@ -125,7 +125,6 @@ export class RunHarness implements Harness {
     this.#loops.delete(run.run);
     if (standing === "waits") return standing;
     this.#runs.delete(run.run);
-    this.#slots.leave(run.run);
     await this.#closed(run);
     return standing;
   }
@@ -234,6 +233,7 @@ export class RunHarness implements Harness {
       throw new CaissonError("run_ended", "The run has ended already; nothing was changed.");
     this.#refuseNoticed(id);
     run.stopStep("cancel");
+    this.#slots.leave(id);
     void this.#begin(run);
     await run.ended();
     if (!run.state.ended) this.#refuseNoticed(id);
@@ -302,11 +302,6 @@ export class RunHarness implements Harness {
   explainPolicy(body: Parameters<Harness["explainPolicy"]>[0]) {
     return explainPolicy(body.text, body);
   }
-}
-
-function heldUp(sandboxes: number): Notice {
-  const detail = `As many runs have a sandbox as may at a time (daemon.sandboxes: ${sandboxes}), those that wait for a person included. This one begins when one of them ends: answer them (\`caisson approvals\`) or cancel some.`;
-  return { kind: "waiting", waitingFor: "sandbox", detail };
 }
 
 function runOf(approval: string): RunId {

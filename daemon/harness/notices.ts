@@ -28,3 +28,9 @@ export class Notices implements NoticeBoard {
     for (const listener of this.#listeners) listener(run, notice);
   }
 }
+
+/** Of a queued run, when as many have a sandbox as may. */
+export function heldUp(sandboxes: number): Notice {
+  const detail = `As many runs have a sandbox as may at a time (daemon.sandboxes: ${sandboxes}), those that wait for a person included. This one begins when one of them ends: answer them (\`caisson approvals\`) or cancel some.`;
+  return { kind: "waiting", waitingFor: "sandbox", detail };
+}

@@ -9,11 +9,12 @@ import type { LiveRun } from "./live-run.ts";
 import { type Performing, performing } from "./performing.ts";
 import { unknown } from "./persons-ending.ts";
 import { sandboxOf } from "./steps/end.ts";
-import { type Collected, resultOf } from "./tools/tool.ts";
+import { type Collected, shellResultOf } from "./tools/tool.ts";
 
 /** Milliseconds a person's command may take when they don't say. */
 const TIMEOUT_MS = 3_600_000;
 const KILL_GRACE_MS = 2_000;
+const NEVER_BEGUN = "The sandbox could not be reached before it began; it was not run.";
 /** People's shells and the agent's keep their directory and variables apart. */
 const STATE_PREFIX = "/home/agent/.caisson-person";
 
@@ -33,7 +34,7 @@ export async function startForPerson(run: LiveRun, body: RunShell): Promise<Shel
   const proposed = run.state.persons.get(action);
   if (proposed) {
     const statePath = session === undefined ? STATE_PREFIX : `${STATE_PREFIX}-${session}`;
-    carry(run, action, async (context) => {
+    const begin = async (context: Performing) => {
       const { command: journalled } = (await hydrateInput(run, proposed)) as { command: string };
       const spec = shellProcess({
         id: action,
@@ -43,33 +44,29 @@ export async function startForPerson(run: LiveRun, body: RunShell): Promise<Shel
         deadlineMs: timeoutMs ?? TIMEOUT_MS,
         killGraceMs: KILL_GRACE_MS,
       });
-      const began = run.deps.now();
-      const collected = await context.run(spec);
-      const durationMs = Math.max(0, run.deps.now() - began);
-      return [finished(action, collected, durationMs, await directoryAfter(run, statePath))];
-    });
+      return context.run(spec);
+    };
+    carry(run, action, { begin, statePath });
   }
   return { action, seq: started.seq };
 }
 
 /** After a daemon's restart: the runner tells what came of people's commands; none is run again (A3). */
 export function takeUpPersons(run: LiveRun): void {
-  const began = run.deps.now();
   for (const { action } of run.state.persons.values())
-    carry(run, action, async (context) => {
-      const kept = await context.takeUp();
-      const reason = "The daemon stopped before it began; it was not run.";
-      return [kept ? finished(action, kept, Math.max(0, run.deps.now() - began)) : unknown(action, reason)];
-    });
+    carry(run, action, { begin: (context) => context.takeUp() });
 }
 
-function carry(
-  run: LiveRun,
-  action: string,
-  perform: (context: Performing) => Promise<readonly NewEvent[]>,
-): void {
+interface Carried {
+  /** Starts it, or takes it up; undefined: the runner has never heard of it. */
+  readonly begin: (context: Performing) => Promise<Collected | undefined>;
+  /** Where its shell keeps its directory, if that is known. */
+  readonly statePath?: string;
+}
+
+function carry(run: LiveRun, action: string, carried: Carried): void {
   const signals = new Signals();
-  const done = outcomeOf(run, action, signals, perform)
+  const done = outcomeOf(run, action, signals, carried)
     .catch((error: unknown) => {
       run.deps.log.error(
         { run: run.run, action, error: String(error) },
@@ -80,27 +77,47 @@ function carry(
   run.persons.set(action, { signal: (signal) => signals.send(signal), done });
 }
 
-async function outcomeOf(
-  run: LiveRun,
-  action: string,
-  signals: Signals,
-  perform: (context: Performing) => Promise<readonly NewEvent[]>,
-): Promise<void> {
+async function outcomeOf(run: LiveRun, action: string, signals: Signals, carried: Carried): Promise<void> {
+  const began = run.deps.now();
   let context: Performing | undefined;
-  const events = await (async () => {
+  const perform = async (begin: Carried["begin"]): Promise<NewEvent> => {
     context = performing(run, action, Permit.grant(action, "allow", undefined), (process) =>
       signals.hold(process),
     );
-    return perform(context);
-  })().catch((error: unknown) => [failure(action, error)]);
+    const collected = await begin(context);
+    if (!collected) return unknown(action, NEVER_BEGUN);
+    const durationMs = Math.max(0, run.deps.now() - began);
+    return finished(action, collected, durationMs, await directoryAfter(run, carried.statePath));
+  };
+  const event = await throughBreaks(run, perform, carried.begin).catch((error: unknown) =>
+    failure(action, error),
+  );
   if (run.stopping) return;
-  await run.commit("written", (state) => (state.persons.has(action) && !state.ended ? events : []));
+  await run.commit("written", (state) => (state.persons.has(action) && !state.ended ? [event] : []));
   await context?.settled();
+}
+
+/** When the sandbox's stream breaks and is attached again, the runner tells what came of it; it is not run again (A3). */
+async function throughBreaks(
+  run: LiveRun,
+  perform: (begin: Carried["begin"]) => Promise<NewEvent>,
+  first: Carried["begin"],
+): Promise<NewEvent> {
+  for (let begin = first; ; begin = (context) => context.takeUp()) {
+    const { sandbox, fate } = run;
+    try {
+      return await perform(begin);
+    } catch (error) {
+      if (!(error instanceof SandboxLost)) throw error;
+      await fate;
+      if (run.stopping || !run.sandbox || run.sandbox === sandbox) throw error;
+    }
+  }
 }
 
 function finished(action: string, collected: Collected, durationMs: number, directory?: string): NewEvent {
   const where = directory === undefined ? {} : { directory };
-  return { type: "action.finished", data: { action, ...resultOf(collected), ...where, durationMs } };
+  return { type: "action.finished", data: { action, ...shellResultOf(collected), ...where, durationMs } };
 }
 
 function failure(action: string, error: unknown): NewEvent {
@@ -111,8 +128,13 @@ function failure(action: string, error: unknown): NewEvent {
 }
 
 /** The prompt shows it; a shell whose state can't be read has none to show. */
-function directoryAfter(run: LiveRun, statePath: string): Promise<string | undefined> {
-  return shellDirectory(sandboxOf(run), statePath).catch(() => undefined);
+async function directoryAfter(run: LiveRun, statePath: string | undefined): Promise<string | undefined> {
+  if (statePath === undefined) return undefined;
+  try {
+    return await shellDirectory(sandboxOf(run), statePath);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Signals for a process that may not have started yet. */

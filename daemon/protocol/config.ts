@@ -11,6 +11,8 @@ const BUILT_IN = {
   policy: "coding",
   colours: "auto",
   runsAtOnce: 50,
+  /** For each run that may work at the same time. */
+  sandboxes: 4,
   pool: 2,
   modelIdleMs: 120_000,
   log: "info",
@@ -37,6 +39,7 @@ const Address = z
   );
 const Colours = oneOf(["auto", "never"]);
 const RunsAtOnce = whole(1, 1_000);
+const Sandboxes = whole(1, 10_000);
 const Pool = whole(0, 50);
 const ModelIdleMs = whole(1_000, 86_400_000);
 const LogLevel = oneOf(LOG_LEVELS);
@@ -56,6 +59,9 @@ export const ConfigFile = z.strictObject(
         {
           runsAtOnce: RunsAtOnce.optional().describe(
             "Runs that work at the same time; others queue. One that waits for a person makes room.",
+          ),
+          sandboxes: Sandboxes.optional().describe(
+            "Runs that have a sandbox at the same time, those that wait for a person included; new ones queue.",
           ),
           pool: Pool.optional().describe("Warm sandboxes kept for each image."),
           acceptUnenforced: z
@@ -110,6 +116,7 @@ export interface Settings {
   readonly limits: Setting<ConfigFile["limits"]>;
   readonly colours: Setting<z.infer<typeof Colours>>;
   readonly "daemon.runsAtOnce": Setting<number>;
+  readonly "daemon.sandboxes": Setting<number>;
   readonly "daemon.pool": Setting<number>;
   readonly "daemon.acceptUnenforced": Setting<readonly string[]>;
   readonly "daemon.modelIdleMs": Setting<number>;
@@ -135,6 +142,7 @@ export function settingsIn(env: Environment, file: ReadConfig | undefined, userH
     builtIn: T,
   ) => inForce(env, file, { name, key, written, builtIn }, (text) => parsed(schema, name, text));
   const { daemon = {} } = given;
+  const runsAtOnce = from(undefined, ["daemon", "runsAtOnce"], daemon.runsAtOnce, BUILT_IN.runsAtOnce);
   return {
     home: homeIn(env, userHome),
     address: checked(Address, "CAISSON_ADDRESS", ["address"], given.address, BUILT_IN.address),
@@ -143,7 +151,13 @@ export function settingsIn(env: Environment, file: ReadConfig | undefined, userH
     image: from<string | undefined>("CAISSON_IMAGE", ["image"], given.image, undefined),
     limits: from(undefined, ["limits"], given.limits, undefined),
     colours: coloursIn(env, file),
-    "daemon.runsAtOnce": from(undefined, ["daemon", "runsAtOnce"], daemon.runsAtOnce, BUILT_IN.runsAtOnce),
+    "daemon.runsAtOnce": runsAtOnce,
+    "daemon.sandboxes": from(
+      undefined,
+      ["daemon", "sandboxes"],
+      daemon.sandboxes,
+      BUILT_IN.sandboxes * runsAtOnce.value,
+    ),
     "daemon.pool": checked(Pool, "CAISSON_POOL", ["daemon", "pool"], daemon.pool, BUILT_IN.pool),
     "daemon.acceptUnenforced": from<readonly string[]>(
       undefined,

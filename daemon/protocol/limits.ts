@@ -3,7 +3,9 @@ import { ByteSize, Cost, Count, Duration } from "./quantities.ts";
 
 /** What a run and all its children may use together (L1), as a person writes it. Absent: no limit of that kind. */
 export const LimitsInput = z.strictObject({
-  wall: Duration.optional().describe("Wall time, e.g. 30m; it stands still while a person is asked."),
+  wall: Duration.optional().describe(
+    "Wall time, e.g. 30m; it runs from when the run begins and stands still while a person is asked.",
+  ),
   actions: Count.optional().describe("Actions that were started."),
   tokens: Count.optional().describe("Model tokens, input and output together, e.g. 2M."),
   cost: Cost.optional().describe("Cost of the model in US dollars, e.g. 5USD."),

@@ -33,6 +33,11 @@ function timed(before: RunState, state: RunState): RunState {
   return { ...state, waitingSince: undefined, waitedMs: state.waitedMs + Math.max(0, waited) };
 }
 
+/** The run has its turn: wall time counts from here, so nothing of what was before is taken off it. */
+function begun(state: RunState, at: string): Partial<RunState> {
+  return { begunAt: at, waitedMs: 0, waitingSince: state.waitingSince && at };
+}
+
 const CONVERSATION = [
   "model.responded",
   "action.proposed",
@@ -97,7 +102,10 @@ const FINAL_STOPS: ReadonlySet<string> = new Set(["end_turn", "stop_sequence", "
 
 const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
   "run.submitted": (_, event) => ({ submitted: event }),
-  "policy.bound": (_, event) => ({ policy: event.data }),
+  "policy.bound": (state, event) => ({
+    policy: event.data,
+    ...(state.begunAt ? {} : begun(state, event.at)),
+  }),
   "sandbox.started": (state, event) => ({
     sandbox: event.data,
     ingested: event.data.checkpoint === undefined ? undefined : state.ingested,

@@ -105,11 +105,11 @@ function overLimit(limit: EventData<"limit.reached">): Ending {
   };
 }
 
-/** Milliseconds of wall time that count against the limit. */
+/** Milliseconds of wall time that count against the limit; none while the run is queued. */
 export function wallTime(state: RunState, now: number): number {
-  if (!state.submitted) return 0;
+  if (!state.begunAt) return 0;
   const waiting = state.waitingSince ? now - Date.parse(state.waitingSince) : 0;
-  return Math.max(0, now - Date.parse(state.submitted.at) - state.waitedMs - waiting);
+  return Math.max(0, now - Date.parse(state.begunAt) - state.waitedMs - waiting);
 }
 
 /** The first limit that is reached, if any (L1). A count is reached when it is spent and more is wanted. */

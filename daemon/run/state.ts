@@ -88,7 +88,9 @@ export interface RunState {
     readonly outputTokens: number;
     readonly costUsd: number | undefined;
   };
-  /** Milliseconds between submission and now in which a person was waited for. */
+  /** When the run had its turn and began; before that it was queued. */
+  readonly begunAt: string | undefined;
+  /** Milliseconds since it began in which it waited for a person, or for what lies outside of it. */
   readonly waitedMs: number;
   readonly waitingSince: string | undefined;
   readonly lastAction: number;
@@ -129,6 +131,7 @@ export const initialState: RunState = {
   ended: undefined,
   used: { actions: 0, tokens: 0, cost: 0, bytesOut: 0, denials: 0, asks: 0 },
   usage: { inputTokens: 0, outputTokens: 0, costUsd: undefined },
+  begunAt: undefined,
   waitedMs: 0,
   waitingSince: undefined,
   lastAction: 0,

@@ -190,8 +190,16 @@ export function damagedSummary(run: RunId, read: RunSummary | undefined, reason:
 export function noticed(view: RunView, notice: Notice | undefined): RunView {
   if (notice === undefined || ENDED.has(view.status)) return view;
   const { detail: reason } = notice;
-  if (notice.kind === "waiting")
-    return { ...view, status: "waiting", waitingFor: notice.waitingFor, notice: reason };
+  if (notice.kind === "waiting") {
+    const { waitingFor } = notice;
+    // It has not begun: a queue is all that it stands in.
+    return {
+      ...view,
+      status: waitingFor === "sandbox" ? view.status : "waiting",
+      waitingFor,
+      notice: reason,
+    };
+  }
   const { waitingFor: _, ...rest } = view;
   return { ...rest, status: "failed", failure: { code: "journal_damaged", reason } };
 }

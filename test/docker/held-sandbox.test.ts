@@ -41,6 +41,8 @@ async function exec(id: string, ...argv: string[]): Promise<void> {
   });
 }
 
+const OUTCOMES: ReadonlySet<string> = new Set(["action.finished", "action.unknown"]);
+
 describe("somebody pauses a sandbox", () => {
   test("in the middle of an action: silence is noticed, it is set going again, and the action ran once (A3, S6)", async () => {
     const { run } = await under.harness.submit({
@@ -58,6 +60,29 @@ describe("somebody pauses a sandbox", () => {
     expect(events.at(-1)).toMatchObject({ type: "run.completed" });
     expect(dataOf(events, "sandbox.lost")).toEqual([]);
     expect(dataOf(events, "action.finished").at(-1)?.output).toBe("ran\n");
+  });
+
+  test("under a person's command: its outcome is taken from the runner again, and it ran once (A3)", async () => {
+    const { run } = await under.harness.submit({ task: "Work.", model: bashScript(UNTIL_TOLD) });
+    const { data } = await untilType(run, "sandbox.started");
+    await untilType(run, "action.started");
+    const command = "cd /tmp; echo once >> times; until [ -e on ]; do sleep 0.02; done; cat times";
+    const { action } = await under.harness.shell(run, { command });
+    await tell(data.sandbox, "pause");
+    await expect
+      .poll(async () => (await hosts.inspect(data.sandbox)).State.Paused, { timeout: 20_000 })
+      .toBe(false);
+    await exec(data.sandbox, "/.caisson/busybox", "touch", "/tmp/on");
+    const told = await under.until(
+      run,
+      ({ type, data }) => OUTCOMES.has(type) && "action" in data && data.action === action,
+    );
+    expect(told).toMatchObject({
+      type: "action.finished",
+      data: { ok: true, output: "once\n", directory: "/tmp" },
+    });
+    await exec(data.sandbox, "/.caisson/busybox", "touch", "/tmp/go");
+    expect((await under.ended(run)).at(-1)).toMatchObject({ type: "run.completed" });
   });
 });
 

@@ -5,6 +5,7 @@ import { type HarnessUnderTest, harnessUnderTest } from "./harness-under-test.ts
 
 const SETTINGS = {
   runsAtOnce: 4,
+  sandboxes: 16,
   defaultModel: "claude-sonnet-5-5",
   modelAttempts: 3,
   modelRetryMs: 1,
@@ -104,6 +105,25 @@ test("a stream that breaks again and again is not attached for ever (S6)", async
     { sandbox: "c1", reason: "the runner broke the protocol" },
   ]);
   expect(attached).toBe(3);
+});
+
+test("a daemon that stops while a run's end waits for its sandbox leaves the end to the next one", async () => {
+  const { sandbox } = breakable("c1");
+  let asked = (): void => undefined;
+  const ending = new Promise<void>((resolve) => {
+    asked = resolve;
+  });
+  const processes = () => {
+    asked();
+    return Promise.reject(new SandboxLost("its stream broke"));
+  };
+  const { under } = await withHost({ acquire: async () => ({ ...sandbox, processes }), reattach: away });
+  const { run } = await under.harness.submit({ task: "Think.", model: THINKING });
+  await under.until(run, ({ type }) => type === "model.requested");
+  void under.harness.cancel(run).catch(() => undefined);
+  await ending;
+  await under.harness.stop();
+  expect((await under.events(run)).at(-1)).toMatchObject({ type: "model.requested" });
 });
 
 function quiet(): void {}

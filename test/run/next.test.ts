@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import type { NewEvent } from "../../daemon/protocol/events.ts";
+import { evolve } from "../../daemon/run/evolve.ts";
 import { next, wallTime } from "../../daemon/run/next.ts";
-import { statusOf } from "../../daemon/run/state.ts";
+import { initialState, statusOf } from "../../daemon/run/state.ts";
 import {
   asked,
   begun,
@@ -16,6 +17,7 @@ import {
   ready,
   responded,
   START,
+  sealed,
   started,
   submitted,
   submittedData,
@@ -131,7 +133,35 @@ test("L1: counts and wall time stop the run only when it wants more", () => {
     reached: { limit: "actions", value: 1, used: 1 },
   });
   expect(step(...limited({ tokens: 110 }), ...one)).toMatchObject({ do: "note-limit" });
-  expect(next(given(...limited({ wall: 60_000 })), START + 61_000)).toMatchObject({ do: "note-limit" });
+  expect(next(given(...limited({ wall: 60_000 })), START + 62_000)).toMatchObject({ do: "note-limit" });
+});
+
+test("L1: wall time runs from when the run begins: what it was queued for, interrupted there or not, does not count", () => {
+  const HOUR = 3_600_000;
+  expect(wallTime(given(submitted), START + HOUR)).toBe(0);
+  // `given` puts its events a second apart: here the policy is bound an hour after the submission.
+  const begun = (...queued: readonly NewEvent[]) => {
+    const events = sealed([submitted, ...queued, bound({ wall: 60_000 }), started, ingested]);
+    const late = events.map((one) =>
+      one.seq <= queued.length + 1 ? one : { ...one, at: new Date(Date.parse(one.at) + HOUR).toISOString() },
+    );
+    const boundAt = Date.parse(late[queued.length + 1]?.at ?? "");
+    return { state: late.reduce(evolve, initialState), boundAt };
+  };
+  const pausedBefore = [
+    event("run.interrupted", { by: "person" }),
+    event("run.resumed", { by: "person" }),
+    event("run.interrupted", { by: "daemon" }),
+    event("run.resumed", { by: "daemon", waitedMs: 50_000 }),
+  ];
+  for (const queued of [[], pausedBefore]) {
+    const { state, boundAt } = begun(...queued);
+    expect(wallTime(state, boundAt + 30_000)).toBe(30_000);
+    expect(next(state, boundAt + 59_000)).toMatchObject({ do: "start-turn" });
+    expect(next(state, boundAt + 61_000)).toMatchObject({ do: "note-limit", reached: { limit: "wall" } });
+  }
+  const { state, boundAt } = begun(event("run.interrupted", { by: "person" }));
+  expect(wallTime(state, boundAt + HOUR)).toBe(0);
 });
 
 test("wall time stands still while a person is asked", () => {
@@ -144,9 +174,9 @@ test("wall time stands still while a person is asked", () => {
     asked("a1"),
   ];
   const before = given(...asking);
-  expect(wallTime(before, START + 600_000)).toBe((asking.length - 1) * 1_000);
+  expect(wallTime(before, START + 600_000)).toBe((asking.length - 2) * 1_000);
   const after = given(...asking, decided("a1", "allow"));
-  expect(wallTime(after, START + asking.length * 1_000)).toBe((asking.length - 1) * 1_000);
+  expect(wallTime(after, START + asking.length * 1_000)).toBe((asking.length - 2) * 1_000);
 });
 
 function request() {

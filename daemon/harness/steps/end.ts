@@ -55,6 +55,7 @@ function endEvent(ending: Ending) {
 
 /** Undefined when the sandbox is gone. One whose stream has just broken is waited for. */
 async function outcomeOf(run: LiveRun): Promise<Partial<EventData<"sandbox.stopped">> | undefined> {
+  const { sandbox } = run;
   try {
     // What still runs could take all room for processes, or change files while they are read.
     await sandboxOf(run).killLeft();
@@ -66,9 +67,12 @@ async function outcomeOf(run: LiveRun): Promise<Partial<EventData<"sandbox.stopp
       ...(omitted.length > 0 ? { omitted: omitted.slice(0, OMITTED_SHOWN) } : {}),
     };
   } catch (error) {
+    // Only let go of: the next daemon takes the changes.
+    if (run.stopping) throw error;
     if (error instanceof SandboxLost) {
       await Promise.race([run.fate, stopped(run)]);
-      return run.sandbox ? outcomeOf(run) : undefined;
+      // The same one can't be asked again: a cancelled run does not wait to hear what became of its stream.
+      return run.sandbox && run.sandbox !== sandbox ? outcomeOf(run) : undefined;
     }
     return { diffError: error instanceof Error ? error.message : String(error) };
   }
