@@ -1,13 +1,25 @@
-/** The ingested workspace as an export compares with it: read again from its archive, never held as a whole. */
-import { createHash } from "node:crypto";
-import type { ArchiveEntry } from "../protocol/archive.ts";
+/** The ingested workspace as an export compares with it: from its index, never held as a whole. */
 import { pathBytes } from "../protocol/path-text.ts";
+import { type BaseEntry, digestOf } from "./base-index.ts";
 import type { FileState } from "./change.ts";
 import { type IgnoreFile, ignoreFilesAmong } from "./gitignore.ts";
 import { WorkspaceUnreadable } from "./sandbox-listing.ts";
-import { gather, type TarPart } from "./tar.ts";
 
 const MAX_IGNORE_FILE = 64 * 1024;
+
+/** Bytes of an archive. */
+export interface Place {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** What was put into the sandbox, after the ingest filter. */
+export interface Base {
+  /** In the archive's order; read once. */
+  entries(): AsyncIterable<BaseEntry>;
+  /** What stands at these places of the archive, each in one piece, in the order given. */
+  contents(places: readonly Place[]): AsyncIterable<Uint8Array>;
+}
 
 export interface BaseFile {
   readonly type: FileState["type"];
@@ -17,6 +29,9 @@ export interface BaseFile {
   /** Where the content stands in the base: another path for a hard link. */
   readonly at: string;
   readonly text?: string;
+  /** Of a file, as its entry in the base has them. */
+  readonly offset?: number;
+  readonly digest?: string;
 }
 
 export interface BaseIndex {
@@ -29,20 +44,16 @@ export interface BaseIndex {
 export const inGit = (path: string): boolean => /(^|\/)\.git(\/|$)/.test(path);
 export const isIgnoreFile = (path: string): boolean => /(^|\/)\.gitignore$/.test(path);
 
-/** What was put into the sandbox, in order: headers and contents. */
-export type BaseParts = AsyncIterable<TarPart>;
-
-async function* flowing(content: TarPart["content"]): AsyncGenerator<Uint8Array> {
-  yield* content;
-}
-
-function baseFile(item: ArchiveEntry, files: ReadonlyMap<string, BaseFile>): BaseFile | undefined {
-  if (item.type === "link") return files.get(item.target ?? "");
-  if (item.type === "directory") return undefined;
-  const { type, mtime, target } = item;
-  const executable = type === "file" && (item.mode & 0o100) !== 0;
-  const size = target === undefined ? item.size : pathBytes(target).length;
-  return { type, executable, size, mtime, at: item.path, ...(target === undefined ? {} : { text: target }) };
+function baseFile(item: BaseEntry, files: ReadonlyMap<string, BaseFile>): BaseFile | undefined {
+  const { path: at, type, mtime, size, target, offset, digest } = item;
+  if (type === "link") return files.get(target ?? "");
+  if (type === "directory") return undefined;
+  if (type === "symlink") {
+    const text = target ?? "";
+    return { type, executable: false, size: pathBytes(text).length, mtime, at, text };
+  }
+  const executable = (item.mode & 0o100) !== 0;
+  return { type, executable, size, mtime, at, offset: offset ?? 0, digest: digest ?? "" };
 }
 
 /** Adds every folder above a path. */
@@ -54,57 +65,49 @@ function addFolders(folders: Set<string>, path: string): void {
   }
 }
 
-export async function indexBase(base: BaseParts): Promise<BaseIndex> {
+export async function indexBase(base: Base): Promise<BaseIndex> {
   const files = new Map<string, BaseFile>();
   const folders = new Set<string>();
-  const texts = new Map<string, string>();
-  for await (const { entry: item, content } of base) {
+  const ignoring = new Map<string, BaseFile>();
+  for await (const item of base.entries()) {
     if (inGit(item.path) || item.path === "") continue;
     addFolders(folders, item.type === "directory" ? `${item.path}/` : item.path);
     const file = baseFile(item, files);
     if (!file) continue;
     files.set(item.path, file);
-    if (isIgnoreFile(item.path) && item.type === "file") {
-      const bytes = await gather(flowing(content), MAX_IGNORE_FILE);
-      if (bytes) texts.set(item.path, bytes.toString());
-    }
+    if (isIgnoreFile(item.path) && item.type === "file" && item.size <= MAX_IGNORE_FILE)
+      ignoring.set(item.path, file);
+  }
+  const texts = new Map<string, string>();
+  for (const [path, content] of await baseContents(base, ignoring.values())) {
+    texts.set(path, Buffer.from(content).toString());
   }
   return { files, folders, ignoreFiles: ignoreFilesAmong(texts) };
 }
 
-export const digestOf = (content: Uint8Array): string => createHash("sha256").update(content).digest("hex");
-
-/** SHA-256 of the contents that stand at these paths. */
-export async function baseDigests(
-  base: BaseParts,
-  wanted: ReadonlySet<string>,
-): Promise<Map<string, string>> {
-  const digests = new Map<string, string>();
-  if (wanted.size === 0) return digests;
-  for await (const { entry: item, content } of base) {
-    if (!wanted.has(item.path) || item.type !== "file") continue;
-    const hash = createHash("sha256");
-    for await (const chunk of content) hash.update(chunk);
-    digests.set(item.path, hash.digest("hex"));
-  }
-  return digests;
-}
-
-/** The contents that stand at these paths. Throws WorkspaceUnreadable above `maximum` bytes together. */
+/**
+ * The contents of files, by where they stand in the base.
+ * @throws WorkspaceUnreadable above `maximum` bytes together, and when one is not what was ingested
+ */
 export async function baseContents(
-  base: BaseParts,
-  wanted: ReadonlySet<string>,
-  maximum: number,
+  base: Base,
+  wanted: Iterable<BaseFile>,
+  maximum = Number.POSITIVE_INFINITY,
 ): Promise<Map<string, Uint8Array>> {
+  const files = [...new Map([...wanted].map((file) => [file.at, file])).values()].filter(
+    ({ type }) => type === "file",
+  );
+  if (files.reduce((sum, { size }) => sum + size, 0) > maximum)
+    throw new WorkspaceUnreadable(`the changed files were over ${maximum} bytes together`);
+  files.sort((one, two) => (one.offset ?? 0) - (two.offset ?? 0));
   const contents = new Map<string, Uint8Array>();
-  if (wanted.size === 0) return contents;
-  let left = maximum;
-  for await (const { entry: item, content: flow } of base) {
-    if (!wanted.has(item.path) || item.type !== "file") continue;
-    const content = await gather(flowing(flow), left);
-    if (!content) throw new WorkspaceUnreadable(`the changed files were over ${maximum} bytes together`);
-    left -= content.length;
-    contents.set(item.path, content);
+  if (files.length === 0) return contents;
+  const places = files.map(({ offset = 0, size }) => ({ offset, length: size }));
+  for await (const content of base.contents(places)) {
+    const file = files[contents.size];
+    if (!file || digestOf(content) !== file.digest)
+      throw new WorkspaceUnreadable("the uploaded workspace is not what was ingested: its file was changed");
+    contents.set(file.at, content);
   }
   return contents;
 }

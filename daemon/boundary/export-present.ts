@@ -11,6 +11,8 @@ export interface Present {
   readonly executable: boolean;
   readonly content?: Uint8Array;
   readonly at?: string;
+  /** The file of the base that has it. */
+  readonly base?: BaseFile;
 }
 
 /** Whether size, kind, mode and times say that a file is as it was; `before` in seconds since 1970. */

@@ -1,14 +1,13 @@
 /** The way back: what a run changed in its workspace, as a patch. */
 import { Buffer } from "node:buffer";
 import { pathBytes } from "../protocol/path-text.ts";
+import { digestOf } from "./base-index.ts";
 import type { Change, FolderChanges } from "./change.ts";
 import {
+  type Base,
   type BaseFile,
   type BaseIndex,
-  type BaseParts,
   baseContents,
-  baseDigests,
-  digestOf,
   indexBase,
   inGit,
   isIgnoreFile,
@@ -31,8 +30,7 @@ import {
 import { gather, readTar, type TarItem } from "./tar.ts";
 
 export interface WorkspacePatchInput {
-  /** What was put into the sandbox, after the ingest filter; read up to three times. */
-  readonly base: () => BaseParts;
+  readonly base: Base;
   readonly run: RunInSandbox;
   /** `/workspace` by default. */
   readonly root?: string;
@@ -71,15 +69,9 @@ export interface LeftFile {
 }
 
 const LIMITS: ExportLimits = { fileBytes: 32 * 2 ** 20, totalBytes: 128 * 2 ** 20 };
-/** Bytes of the base's contents that are held while the changes are found out. */
-const HELD_BYTES = 32 * 2 ** 20;
 type Candidate = { readonly path: string; readonly base?: BaseFile; readonly listed?: ListedPath };
 
 const hostile = (detail: string): Error => new WorkspaceUnreadable(`the sandbox's workspace: ${detail}`);
-
-function bytesOf(candidates: readonly Candidate[]): number {
-  return candidates.reduce((sum, { base }) => sum + (base?.size ?? 0), 0);
-}
 
 /** Collects what one export finds out; the steps are methods in the order in which they run. */
 class Export {
@@ -88,8 +80,6 @@ class Export {
   readonly #limits: ExportLimits;
   readonly #omitted: { path: string; reason: string }[] = [];
   readonly #ignored: { count: number; readonly left: LeftFile[] } = { count: 0, left: [] };
-  /** Contents of the base that were read early. */
-  #held: Map<string, Uint8Array> = new Map();
   #ignores: (path: string) => boolean = () => false;
 
   constructor(input: WorkspacePatchInput) {
@@ -100,7 +90,7 @@ class Export {
 
   async run(): Promise<WorkspacePatch> {
     const listing = await listWorkspace(this.#input.run, this.#root);
-    const base = await indexBase(this.#input.base());
+    const base = await indexBase(this.#input.base);
     const candidates = await this.#withoutIgnored(this.#candidates(base, listing), base);
     const fetched = await this.#fetch(candidates);
     const changes = await this.#changes(candidates, fetched);
@@ -201,13 +191,12 @@ class Export {
     }
     const fetched = new Map<string, Present>();
     if (wanted.size === 0) return fetched;
-    const digests = await this.#digests([...wanted.values()]);
     const archive = this.#input.run(fetchCommand(this.#root), fetchInput(wanted.keys()));
     let left = this.#limits.totalBytes;
     for await (const item of readTar(archive, hostile)) {
       const candidate = wanted.get(item.path);
       if (!candidate) continue;
-      const present = await this.#present(item, candidate, digests, fetched);
+      const present = await this.#present(item, candidate, fetched);
       if (!present) continue;
       left -= present.content?.length ?? 0;
       if (left < 0) {
@@ -222,24 +211,9 @@ class Export {
     this.#omit(path, `it is over ${this.#limits.fileBytes} bytes`);
   }
 
-  /** Of the contents that may turn out to be the same, so that these needn't be held. */
-  async #digests(candidates: readonly Candidate[]): Promise<Map<string, string>> {
-    const wanted = new Set<string>();
-    for (const { base, listed } of candidates) {
-      if (base?.type === "file" && listed?.type === "file" && base.size === listed.size) wanted.add(base.at);
-    }
-    if (wanted.size === 0) return new Map();
-    // One reading of the base serves both, where holding it costs little.
-    if (bytesOf(candidates) > HELD_BYTES) return baseDigests(this.#input.base(), wanted);
-    const all = new Set(candidates.flatMap(({ base }) => (base?.type === "file" ? [base.at] : [])));
-    this.#held = await baseContents(this.#input.base(), all, this.#limits.totalBytes);
-    return new Map([...this.#held].map(([path, content]) => [path, digestOf(content)]));
-  }
-
   async #present(
     item: TarItem,
     { path, base }: Candidate,
-    digests: ReadonlyMap<string, string>,
     earlier: ReadonlyMap<string, Present>,
   ): Promise<Present | undefined> {
     const executable = (item.mode & 0o100) !== 0;
@@ -253,14 +227,14 @@ class Export {
       this.#omitLarge(path);
       return undefined;
     }
-    const same = base?.type === "file" && digests.get(base.at) === digestOf(content);
-    return same ? { type: "file", executable, at: base.at } : { type: "file", executable, content };
+    const same = base?.type === "file" && base.size === content.length && base.digest === digestOf(content);
+    return same ? { type: "file", executable, at: base.at, base } : { type: "file", executable, content };
   }
 
   async #changes(candidates: readonly Candidate[], fetched: ReadonlyMap<string, Present>): Promise<Change[]> {
     const omitted = new Set(this.#omitted.map(({ path }) => path));
     const changed: { path: string; base: BaseFile | undefined; present: Present | undefined }[] = [];
-    const wanted = new Set<string>();
+    const wanted: BaseFile[] = [];
     for (const { path, base, listed } of candidates) {
       const present = fetched.get(path);
       if (omitted.has(path) || sameAs(base, present)) continue;
@@ -268,11 +242,11 @@ class Export {
       else if (base && base.size > this.#limits.fileBytes) this.#omitLarge(path);
       else {
         changed.push({ path, base, present });
-        if (base) wanted.add(base.at);
-        if (present?.at !== undefined) wanted.add(present.at);
+        if (base) wanted.push(base);
+        if (present?.base) wanted.push(present.base);
       }
     }
-    const contents = await this.#contents(wanted);
+    const contents = await baseContents(this.#input.base, wanted, this.#limits.totalBytes);
     const changes = changed.map(({ path, base, present }) => ({
       path,
       ...(base ? { before: stateOf(base, contents) } : {}),
@@ -280,12 +254,6 @@ class Export {
     }));
     // A file that became a hard link to one of the same content.
     return changes.filter(({ before, after }) => !(before && after && equalStates(before, after)));
-  }
-
-  async #contents(wanted: ReadonlySet<string>): Promise<ReadonlyMap<string, Uint8Array>> {
-    const held = this.#held;
-    if ([...wanted].every((path) => held.has(path))) return held;
-    return baseContents(this.#input.base(), wanted, this.#limits.totalBytes);
   }
 }
 

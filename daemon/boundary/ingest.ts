@@ -1,5 +1,6 @@
 /** The ingest filter: what of a person's workspace may enter a sandbox. What is not there can't leak. */
 import { ARCHIVE_BYTES, ARCHIVE_ENTRIES, ARCHIVE_NAMES } from "../protocol/archive.ts";
+import { type EntryNotes, indexing } from "./base-index.ts";
 import { pathRules } from "./globs.ts";
 import {
   type Refusal,
@@ -161,7 +162,7 @@ class Filter {
     if (!seen.add(item.path, kind)) return undefined;
     if (item.type !== "directory") this.#files += 1;
     this.#bytes += item.size;
-    return { entry: entryOf(item), content: item.content };
+    return { entry: entryOf(item), content: item.content, offset: item.offset };
   }
 
   #ruleOfLink(item: TarItem, seen: SeenPaths, refuse: Refusal): string | undefined {
@@ -186,8 +187,16 @@ export function workspaceParts(tar: AsyncIterable<Uint8Array>, rules: IngestRule
   return new Filter(rules).parts(tar);
 }
 
-/** Validates and filters an archive as it flows: memory grows with the number of names only. */
-export function filterWorkspace(tar: AsyncIterable<Uint8Array>, rules: IngestRules): FilteredWorkspace {
+/**
+ * Validates and filters an archive as it flows: memory grows with the number of names only. `notes` is told of
+ * each entry that is let in.
+ */
+export function filterWorkspace(
+  tar: AsyncIterable<Uint8Array>,
+  rules: IngestRules,
+  notes?: EntryNotes,
+): FilteredWorkspace {
   const filter = new Filter(rules);
-  return { tar: writeTar(filter.parts(tar)), summary: () => filter.summary() };
+  const parts = filter.parts(tar);
+  return { tar: writeTar(notes ? indexing(parts, notes) : parts), summary: () => filter.summary() };
 }

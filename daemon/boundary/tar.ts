@@ -17,6 +17,8 @@ import { pathBytes, pathText } from "../protocol/path-text.ts";
 
 /** One entry of an archive; `content` must be read to its end, or left alone, before the next entry is asked for. */
 export interface TarItem extends ArchiveEntry {
+  /** Where its content begins in the archive, in bytes. */
+  readonly offset: number;
   readonly content: AsyncIterable<Uint8Array>;
 }
 
@@ -33,6 +35,8 @@ const READING: Parameters<typeof extract>[0] & { readonly filenameEncoding: "lat
   filenameEncoding: "latin1",
 };
 
+/** The library tells it; its types don't. */
+type Placed = { readonly byteOffset: number };
 type PaxRecords = Readonly<Record<string, string>>;
 type Entry = Extract extends AsyncIterable<infer Source> ? Source : never;
 
@@ -145,6 +149,7 @@ function itemOf(entry: Entry, refuse: Refusal): TarItem {
     mtime: Math.max(0, Math.floor((header.mtime?.getTime() ?? 0) / 1000) || 0),
     ...(type === "symlink" ? { target: symlinkText(name, target, refuse) } : {}),
     ...(type === "link" ? { target: relativePath(target, refuse) } : {}),
+    offset: (header as typeof header & Placed).byteOffset,
     content: contentOf(entry, name, refuse),
   };
 }
@@ -204,6 +209,8 @@ export async function* readTar(source: AsyncIterable<Uint8Array>, refuse: Refusa
 /** An entry to write; the content's bytes must add up to the header's size. */
 export interface TarPart {
   readonly entry: ArchiveEntry;
+  /** Where the content began in the archive that it is from. */
+  readonly offset?: number;
   readonly content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 }
 

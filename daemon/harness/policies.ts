@@ -22,3 +22,15 @@ async function loadPolicies(run: LiveRun): Promise<readonly Policy[]> {
   const own = deps.policyCache.parsed(text, "run");
   return deps.organisationPolicy ? [deps.organisationPolicy, own] : [own];
 }
+
+/** What every layer withholds; the least that any layer lets in of the repository. */
+export async function ingestRules(run: LiveRun): Promise<{ deny: string[]; git: "fresh" | "full" | "none" }> {
+  const policies = await policiesOf(run);
+  return { deny: policies.flatMap((policy) => policy.ingest.deny), git: gitModeOf(policies) };
+}
+
+/** The least that any layer lets in of the repository. */
+export function gitModeOf(policies: readonly Policy[]): "fresh" | "full" | "none" {
+  const modes = policies.map((policy) => policy.ingest.git);
+  return modes.includes("none") ? "none" : modes.includes("fresh") ? "fresh" : "full";
+}

@@ -2,7 +2,8 @@ import { ARCHIVE_ENTRIES } from "../protocol/archive.ts";
 import type { SubmitRun } from "../protocol/commands.ts";
 import type { SubmissionCheck } from "../protocol/submission-check.ts";
 import type { Dependencies } from "./dependencies.ts";
-import { gitModeOf, imageOf } from "./steps/set-up.ts";
+import { gitModeOf } from "./policies.ts";
+import { imageOf } from "./steps/set-up.ts";
 import { submission } from "./submission.ts";
 
 /**

@@ -1,5 +1,4 @@
-import { type WorkspacePatch, type WorkspacePatchInput, workspacePatch } from "../boundary/export.ts";
-import { workspaceParts } from "../boundary/ingest.ts";
+import { type WorkspacePatch, workspacePatch } from "../boundary/export.ts";
 import { type RunInSandbox, WorkspaceUnreadable } from "../boundary/sandbox-listing.ts";
 import { hydrate } from "../journal/hydrate.ts";
 import { CaissonError } from "../protocol/errors.ts";
@@ -9,8 +8,8 @@ import type { Dependencies } from "./dependencies.ts";
 import type { LiveRun } from "./live-run.ts";
 import { policiesOf } from "./policies.ts";
 import type { WorkspaceDiff } from "./port.ts";
-import { ingestRules } from "./steps/set-up.ts";
 import { WORKSPACE } from "./tools/tool.ts";
+import { baseOf } from "./workspace-base.ts";
 
 /** Milliseconds one listing or archive of a workspace may take. */
 const DEADLINE_MS = 300_000;
@@ -35,20 +34,6 @@ export async function exportDenials(run: LiveRun): Promise<string[]> {
 /** Runs programs of the kit in a sandbox, for the readers of its workspace. */
 export function inSandbox(sandbox: GatedSandbox): RunInSandbox {
   return (argv, stdin) => running(sandbox, argv, stdin);
-}
-
-/** What went into the sandbox, made anew from what was uploaded by the same rules. */
-async function baseOf(run: LiveRun): Promise<WorkspacePatchInput["base"]> {
-  const workspace = run.state.submitted?.data.workspace;
-  const { deny, git } = await ingestRules(run);
-  const uploaded = () => (workspace === undefined ? nothing() : run.deps.blobs.read(workspace));
-  const maxBytes = run.deps.settings.maximumWorkspaceBytes;
-  return () => workspaceParts(uploaded(), { deny, git, maxBytes });
-}
-
-/** An archive of nothing: two blocks of zeros. */
-async function* nothing(): AsyncIterable<Uint8Array> {
-  yield new Uint8Array(1024);
 }
 
 async function* running(

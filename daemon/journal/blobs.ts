@@ -140,6 +140,25 @@ class FileBlobs implements BlobStore {
     if (digest.digest("hex") !== hash) throw damaged(hash);
   }
 
+  async *readParts(
+    hash: Sha256,
+    parts: Iterable<{ readonly offset: number; readonly length: number }>,
+  ): AsyncGenerator<Uint8Array> {
+    if (!(await this.has(hash))) throw missing(hash);
+    const file = await open(this.#path(hash)).catch((error: unknown) => {
+      throw hasCode(error, "ENOENT") ? missing(hash) : error;
+    });
+    try {
+      for (const { offset, length } of parts) {
+        const part = Buffer.alloc(length);
+        if ((await filledFrom(file, part, offset)) < length) throw damaged(hash);
+        yield part;
+      }
+    } finally {
+      await file.close();
+    }
+  }
+
   async text(hash: Sha256): Promise<string> {
     const parts: Uint8Array[] = [];
     for await (const chunk of this.read(hash)) parts.push(chunk);
@@ -172,6 +191,17 @@ class FileBlobs implements BlobStore {
       throw error;
     }
   }
+}
+
+/** Bytes read, fewer than there is room for only at the file's end. */
+async function filledFrom(file: FileHandle, part: Uint8Array, offset: number): Promise<number> {
+  let had = 0;
+  while (had < part.length) {
+    const { bytesRead } = await file.read(part, had, part.length - had, offset + had);
+    if (bytesRead === 0) break;
+    had += bytesRead;
+  }
+  return had;
 }
 
 async function filled(path: string, write: (file: FileHandle) => Promise<Sha256>): Promise<Sha256> {

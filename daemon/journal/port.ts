@@ -144,6 +144,14 @@ export interface Blobs {
   has(hash: Sha256): Promise<boolean>;
   /** @throws BlobMissing */
   read(hash: Sha256): AsyncIterable<Uint8Array>;
+  /**
+   * Parts of a blob, in the order asked for, each in one piece; whether they are what was stored is the caller's to
+   * check. @throws BlobMissing, BlobDamaged for one that is shorter
+   */
+  readParts(
+    hash: Sha256,
+    parts: Iterable<{ readonly offset: number; readonly length: number }>,
+  ): AsyncIterable<Uint8Array>;
   /** @throws BlobMissing */
   text(hash: Sha256): Promise<string>;
   size(hash: Sha256): Promise<number | undefined>;

@@ -119,6 +119,9 @@ export const EVENT_DATA = {
     withheld: z.array(z.object({ path: z.string(), rule: z.string() })).describe("The first hundred."),
     withheldCount: count,
     git: z.enum(["fresh", "full", "none"]),
+    index: BlobReference.optional().describe(
+      "What went in, one entry a line: for the diff, which without it reads the uploaded archive again.",
+    ),
     durationMs: milliseconds,
   }),
   "sandbox.started": z.object({
@@ -311,6 +314,7 @@ export const EVENT_DATA = {
         exitCode: z.int().optional(),
         signal: z.string().optional(),
         timedOut: z.boolean().optional(),
+        outOfMemory: count.optional().describe("As in action.finished."),
         output: Text,
         durationMs: milliseconds,
       }),

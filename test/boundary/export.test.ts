@@ -15,12 +15,14 @@ import { dirname, join } from "node:path";
 import { test as property } from "@fast-check/vitest";
 import { describe, expect, it } from "vitest";
 import { packWorkspace } from "../../client/workspace/pack.ts";
+import { type BaseEntry, indexLine, readIndex } from "../../daemon/boundary/base-index.ts";
 import {
   type WorkspacePatch,
   type WorkspacePatchInput,
   workspacePatch,
 } from "../../daemon/boundary/export.ts";
-import { workspaceParts } from "../../daemon/boundary/ingest.ts";
+import type { Base } from "../../daemon/boundary/export-base.ts";
+import { filterWorkspace } from "../../daemon/boundary/ingest.ts";
 import { listWorkspace, type RunInSandbox } from "../../daemon/boundary/sandbox-listing.ts";
 import { pathBytes } from "../../daemon/protocol/path-text.ts";
 import { bytesOf, inPieces, temporaryFolder, treeOf, untar } from "./support.ts";
@@ -42,13 +44,33 @@ const runHere: RunInSandbox = async function* (argv, stdin) {
   yield* child.stdout;
 };
 
+const RULES = { deny: [], git: "full" } as const;
+
+/** By an index, as the daemon keeps one of what it puts into a sandbox. */
+function baseOf(archive: Uint8Array): Base {
+  return {
+    async *entries() {
+      let index = "";
+      const note = (entry: BaseEntry) => {
+        index += indexLine(entry);
+        return undefined;
+      };
+      await bytesOf(filterWorkspace(inPieces(archive, 65_536), RULES, { note }).tar);
+      yield* readIndex(inPieces(Buffer.from(index), 1_000));
+    },
+    async *contents(places) {
+      for (const { offset, length } of places) yield archive.subarray(offset, offset + length);
+    },
+  };
+}
+
 async function exported(
   root: string,
   base: Uint8Array,
   more: Partial<WorkspacePatchInput> = {},
 ): Promise<WorkspacePatch> {
   return workspacePatch({
-    base: () => workspaceParts(inPieces(base, 65_536), { deny: [], git: "full" }),
+    base: baseOf(base),
     run: runHere,
     root,
     ...more,

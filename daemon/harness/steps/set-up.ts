@@ -4,13 +4,15 @@ import { narrowLimits } from "../../policy/limits.ts";
 import type { Policy } from "../../policy/port.ts";
 import { CaissonError } from "../../protocol/errors.ts";
 import type { EventData } from "../../protocol/events.ts";
+import type { BlobReference } from "../../protocol/text.ts";
 import type { GatedSandbox, SandboxSpec } from "../../sandbox/gate.ts";
 import { digestOf } from "../digest.ts";
 import { EngineWait, isEngineAway, stopped } from "../engine-wait.ts";
 import { hold } from "../hold.ts";
 import type { LiveRun } from "../live-run.ts";
-import { policiesOf } from "../policies.ts";
+import { ingestRules, policiesOf } from "../policies.ts";
 import { WORKSPACE } from "../tools/tool.ts";
+import { IndexWriter } from "../workspace-base.ts";
 
 /** Milliseconds the one commit of a `git: fresh` workspace may take. */
 const FRESH_REPOSITORY_MS = 300_000;
@@ -39,7 +41,7 @@ export function imageOf(policy: Policy, asked: string | undefined): string {
   if (images === undefined || images.includes(asked)) return asked;
   throw new CaissonError(
     "invalid_request",
-    `The policy ${policy.name} does not allow the image ${asked}; it allows ${[image, ...images].join(", ")}.`,
+    `The policy ${policy.name} does not allow the image ${asked}; it allows ${[...new Set([image, ...images])].join(", ")}.`,
   );
 }
 
@@ -116,14 +118,18 @@ export async function ingestWorkspace(run: LiveRun): Promise<void> {
     withheld: [],
     withheldCount: 0,
   };
+  let index: BlobReference | undefined;
   if (workspace !== undefined) {
-    const filtered = filterWorkspace(deps.blobs.read(workspace), {
-      deny,
-      git,
-      maxBytes: deps.settings.maximumWorkspaceBytes,
-    });
-    await sandbox.putTar(WORKSPACE, filtered.tar);
-    summary = filtered.summary();
+    const rules = { deny, git, maxBytes: deps.settings.maximumWorkspaceBytes };
+    const writer = new IndexWriter(deps.blobs);
+    try {
+      const filtered = filterWorkspace(deps.blobs.read(workspace), rules, writer);
+      await sandbox.putTar(WORKSPACE, filtered.tar);
+      summary = filtered.summary();
+      index = await writer.end();
+    } finally {
+      await writer.close();
+    }
     if (git === "fresh") await makeFreshRepository(run, summary.bytes);
   }
   await run.commit("written", () => [
@@ -135,22 +141,11 @@ export async function ingestWorkspace(run: LiveRun): Promise<void> {
         ...summary,
         withheld: [...summary.withheld],
         git,
+        ...(index ? { index } : {}),
         durationMs: deps.now() - began,
       },
     },
   ]);
-}
-
-/** What every layer withholds; the least that any layer lets in of the repository. */
-export async function ingestRules(run: LiveRun): Promise<{ deny: string[]; git: "fresh" | "full" | "none" }> {
-  const policies = await policiesOf(run);
-  return { deny: policies.flatMap((policy) => policy.ingest.deny), git: gitModeOf(policies) };
-}
-
-/** The least that any layer lets in of the repository. */
-export function gitModeOf(policies: readonly Policy[]): "fresh" | "full" | "none" {
-  const modes = policies.map((policy) => policy.ingest.git);
-  return modes.includes("none") ? "none" : modes.includes("fresh") ? "fresh" : "full";
 }
 
 async function makeFreshRepository(run: LiveRun, bytes: number): Promise<void> {
