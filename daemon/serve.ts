@@ -31,6 +31,7 @@ import { openModel } from "./model/open-model.ts";
 import { loadPrices } from "./model/prices.ts";
 import { packageRoot } from "./package-root.ts";
 import { createPolicyLibrary } from "./policy-library.ts";
+import { ARCHIVE_BYTES } from "./protocol/archive.ts";
 import { ENDED, RunStatus } from "./protocol/views.ts";
 import { createDockerHost } from "./sandbox/docker-host.ts";
 import { Engine } from "./sandbox/engine.ts";
@@ -43,7 +44,6 @@ import { version } from "./version.ts";
 import type { Views } from "./views/port.ts";
 import { createViews } from "./views/views.ts";
 
-const MAXIMUM_WORKSPACE_BYTES = 4 * 2 ** 30;
 const MODEL_ATTEMPTS = 8;
 const MODEL_RETRY_MS = 500;
 /** Milliseconds that requests under way have when the daemon stops. */
@@ -131,7 +131,7 @@ async function start(parts: Parts): Promise<RunningDaemon> {
       defaultModel: config.model,
       modelAttempts: MODEL_ATTEMPTS,
       modelRetryMs: MODEL_RETRY_MS,
-      maximumWorkspaceBytes: MAXIMUM_WORKSPACE_BYTES,
+      maximumWorkspaceBytes: ARCHIVE_BYTES,
     },
   });
   await harness.recover();
@@ -147,7 +147,7 @@ async function start(parts: Parts): Promise<RunningDaemon> {
     version,
     access,
     log,
-    maximumWorkspaceBytes: MAXIMUM_WORKSPACE_BYTES,
+    maximumWorkspaceBytes: ARCHIVE_BYTES,
   });
   const server = createHttpServer(app, admission);
   const stream = createStream({

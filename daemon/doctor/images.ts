@@ -28,7 +28,7 @@ function imageFinding({ name, tag, bytes }: ImageStatus, tags: readonly string[]
 
 async function ourTags(engine: Engine): Promise<string[]> {
   const listed = await engine.call(
-    "inspect image",
+    "list images",
     LOOKUP_MS,
     (docker) => docker.listImages({ filters: { reference: ["caisson/*"] } }),
     "caisson/*",

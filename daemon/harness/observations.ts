@@ -106,7 +106,10 @@ function rejection(data: EventData<"acceptance.checked">): string {
   const failed = data.checks.filter((check) => !check.ok);
   const shown = failed.map((check) => {
     const how = check.timedOut ? "took too long" : `exit status ${check.exitCode ?? check.signal ?? "none"}`;
-    return `$ ${String(check.command)}\n${shortened(check, "")}\n[${how}]`;
+    const memory = check.outOfMemory
+      ? `out of memory: the sandbox may use ${mebibytes(check.outOfMemory)}; `
+      : "";
+    return `$ ${String(check.command)}\n${shortened(check, "")}\n[${memory}${how}]`;
   });
   return `The task is not done: ${failed.length} of ${data.checks.length} acceptance checks failed.\n${shown.join("\n")}`;
 }

@@ -1,8 +1,9 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
+import { CaissonError } from "../protocol/errors.ts";
 import type { Admission } from "./admission.ts";
-import { answerBroken } from "./broken-request.ts";
+import { answerBroken, refuseRaw } from "./broken-request.ts";
 
 /** Bounds of the listener; durations in milliseconds. */
 const LIMITS = {
@@ -49,6 +50,8 @@ export function createHttpServer(app: Listener, admission: Admission): HttpServe
   const answers = new WeakMap<Duplex, ServerResponse>();
   server.on("connection", (socket) => admission.connected(socket));
   server.on("request", (request, response) => answers.set(request.socket, response));
+  // Node would close it without a word.
+  server.on("connect", (_request, socket) => refuseRaw(socket, noTunnels()));
   // What a request expects of a server it need not get (RFC 9110, 10.1.1).
   server.on("checkExpectation", app);
   const refused = new WeakSet<Duplex>();
@@ -63,6 +66,13 @@ export function createHttpServer(app: Listener, admission: Admission): HttpServe
     listen: (host, port) => listen(server, host, port),
     close: (graceMs) => close(server, graceMs),
   };
+}
+
+function noTunnels(): CaissonError {
+  return new CaissonError(
+    "method_not_allowed",
+    "The daemon is no proxy; nothing was connected. Take its address out of HTTPS_PROXY.",
+  );
 }
 
 function listen(server: Server, host: string, port: number) {

@@ -16,6 +16,7 @@ export const ENGINE_CALLS = [
   "measure container",
   "remove container",
   "inspect image",
+  "list images",
   "build image",
   "pull image",
   "import image",

@@ -248,6 +248,11 @@ function refusalOf(
 ): CaissonError | undefined {
   const foreign = access.foreign(request);
   if (foreign !== undefined) return new CaissonError(foreign.code, foreign.detail);
+  if (request.headers.upgrade?.toLowerCase() !== "websocket")
+    return new CaissonError(
+      "invalid_request",
+      "A connection can be upgraded to a WebSocket and to nothing else. Send the request again without Upgrade; nothing was done.",
+    );
   if ((request.url ?? "").split("?")[0] !== PATH)
     return new CaissonError("not_found", `There is no such WebSocket. The stream is ${PATH}.`);
   if (sockets === undefined)

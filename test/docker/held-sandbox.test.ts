@@ -6,7 +6,7 @@ import type { EventOf, EventType } from "../../daemon/protocol/events.ts";
 import { createDockerHost, type ImageSource } from "../../daemon/sandbox/docker-host.ts";
 import type { SandboxHost } from "../../daemon/sandbox/host.ts";
 import { LIMITS } from "../contracts/sandbox-host.ts";
-import { bashScript, dataOf, UNTIL_TOLD } from "../e2e/runs.ts";
+import { bashScript, dataOf, scripted, UNTIL_TOLD } from "../e2e/runs.ts";
 import { type HarnessUnderTest, harnessUnderTest } from "../harness/harness-under-test.ts";
 import { type DockerHosts, dockerHosts } from "./docker-hosts.ts";
 
@@ -106,6 +106,28 @@ describe("a sandbox that runs out of memory", () => {
     ]);
     expect(dataOf(events, "action.finished")[2]).not.toHaveProperty("outOfMemory");
   });
+});
+
+test("an acceptance check that runs out of memory is told so, in the journal and to the model", async () => {
+  const coding = await readFile(join(packageRoot, "policies", "coding.yaml"), "utf8");
+  const { run } = await under.harness.submit({
+    task: "Eat.",
+    policy: coding.replace(/memory: \w+/, "memory: 64MiB"),
+    accept: ["[ -e /tmp/done ] || tail /dev/zero"],
+    model: scripted([
+      { say: "Done." },
+      {
+        expect: { output: "/out of memory: the sandbox may use 64 MiB; exit status/" },
+        use: [{ tool: "bash", input: { command: "touch /tmp/done" } }],
+      },
+      { say: "Done." },
+    ]),
+  });
+  const events = await under.ended(run);
+  expect(events.at(-1)).toMatchObject({ type: "run.completed" });
+  const [failed, passed] = dataOf(events, "acceptance.checked");
+  expect(failed?.checks).toMatchObject([{ ok: false, outOfMemory: 64 * 2 ** 20 }]);
+  expect(passed?.checks[0]).not.toHaveProperty("outOfMemory");
 });
 
 describe("somebody removes an image", () => {

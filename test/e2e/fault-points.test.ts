@@ -37,6 +37,8 @@ describe("the registry of fault points", () => {
         "engine.list-build-stages.before",
         "engine.list-containers.after",
         "engine.list-containers.before",
+        "engine.list-images.after",
+        "engine.list-images.before",
         "engine.measure-container.after",
         "engine.measure-container.before",
         "engine.probe.after",

@@ -197,6 +197,18 @@ describe("what is counted (attack 34)", () => {
     for (const one of [broken, large, expecting, upgrade]) one.socket.destroy();
   });
 
+  it("who takes the daemon for a proxy, or asks for another protocol, is told", async () => {
+    const tunnel = await open("CONNECT example.org:443 HTTP/1.1\r\nhost: example.org:443\r\n\r\n");
+    const refused = await tunnel.answer();
+    expect([refused?.status, JSON.parse(refused?.body ?? "{}").code]).toEqual([405, "method_not_allowed"]);
+    const other = await open(head("GET /healthz", "upgrade: h2c", "connection: upgrade, http2-settings"));
+    expect(JSON.parse((await other.answer())?.body ?? "{}")).toMatchObject({
+      status: 400,
+      detail: expect.stringContaining("without Upgrade"),
+    });
+    await Promise.all([tunnel.closed(), other.closed()]);
+  });
+
   it("who sends megabytes behind a broken head, and reads only then, still finds the answer", async () => {
     const connection = await open("");
     connection.socket.pause();

@@ -62,18 +62,22 @@ describe("a disk that refuses", () => {
     await dispose();
   });
 
-  test.each(["before-write", "after-write"])(
-    "J3: an error %s rejects all that is queued, keeps the file whole, and later appends work",
-    async (point) => {
+  test.each([
+    ["before-write", "ENOSPC"],
+    ["after-write", "ENOSPC"],
+    ["before-write", "EDQUOT"],
+  ])(
+    "J3: an error %s (%s) rejects all that is queued, keeps the file whole, and later appends work",
+    async (point, code) => {
       const { head } = writer;
       const heard: number[] = [];
       journal.onAppended((_, events) => heard.push(...events.map((event) => event.seq)));
-      faults.on(`journal.append.${point}`, refuse("ENOSPC"));
+      faults.on(`journal.append.${point}`, refuse(code));
       const appends = [1, 2, 3].map((seq) => writer.append(seq, [message("x")], "synced"));
       for (const outcome of await Promise.allSettled(appends)) {
         expect(outcome.status === "rejected" && outcome.reason).toBeInstanceOf(JournalUnwritable);
         expect(outcome).toMatchObject({
-          reason: { appended: false, message: expect.stringContaining("free some space") },
+          reason: { appended: false, why: "full", message: expect.stringContaining("free some space") },
         });
       }
       expect([writer.seq, writer.head]).toEqual([1, head]);

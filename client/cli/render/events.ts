@@ -112,11 +112,12 @@ function acceptance({ passed, checks }: EventData<"acceptance.checked">): Line[]
           : check.timedOut
             ? "timed out"
             : `exit ${check.exitCode ?? check.signal ?? "?"}`;
+      const memory = check.outOfMemory ? ` · out of memory, limit ${bytes(check.outOfMemory)}` : "";
       const one = line(
         2,
         span(check.ok ? "✓ " : "✗ ", check.ok ? "good" : "bad"),
         previewOf(check.command),
-        span(` · ${why} · ${duration(check.durationMs)}`, "dim"),
+        span(` · ${why}${memory} · ${duration(check.durationMs)}`, "dim"),
       );
       return check.ok ? [one] : [one, ...outputLines("bash", check.output)];
     }),

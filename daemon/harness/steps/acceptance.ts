@@ -3,6 +3,7 @@ import { parseCommand } from "../../policy/parse-command.ts";
 import type { EventData } from "../../protocol/events.ts";
 import { KIT, Permit } from "../../sandbox/gate.ts";
 import type { LiveRun } from "../live-run.ts";
+import { withMemoryKills } from "../memory.ts";
 import { performing } from "../performing.ts";
 import { policiesOf } from "../policies.ts";
 import { resultOf, WORKSPACE } from "../tools/tool.ts";
@@ -53,7 +54,10 @@ async function checkOne(run: LiveRun, command: string, index: number): Promise<C
     { quiet: true },
   );
   await context.settled();
-  const { ok, output, exitCode, signal, timedOut } = resultOf(collected);
+  const { ok, output, exitCode, signal, timedOut, outOfMemory } = await withMemoryKills(
+    run,
+    resultOf(collected),
+  );
   return {
     command,
     verdict,
@@ -63,5 +67,6 @@ async function checkOne(run: LiveRun, command: string, index: number): Promise<C
     ...(exitCode === undefined ? {} : { exitCode }),
     ...(signal === undefined ? {} : { signal }),
     ...(timedOut === undefined ? {} : { timedOut }),
+    ...(outOfMemory === undefined ? {} : { outOfMemory }),
   };
 }
