@@ -52,8 +52,8 @@ export class LiveRun {
   givenUp = false;
   /** Why the sandbox of the journal is lost; to be journalled before anything else. */
   unattached: string | undefined;
-  /** Bytes on disk, once they are more than the sandbox may have. */
-  overDisk: number | undefined;
+  /** Bytes on disk, once they are more than the sandbox may have, or that nobody can tell how many they are. */
+  overDisk: number | "unmeasurable" | undefined;
 
   constructor(deps: Dependencies, journal: RunJournal, state: RunState) {
     this.deps = deps;

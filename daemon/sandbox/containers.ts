@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { type ContainerRequest, containerOptions, limitSettings, OWNER_LABEL } from "./container-options.ts";
 import { type Engine, statusOf } from "./engine.ts";
-import { EngineError, EngineUnreachable, type SandboxLimits } from "./host.ts";
+import { EngineError, EngineUnreachable, type SandboxLimits, Unmeasurable } from "./host.ts";
 
 /** Milliseconds. A slow disk or a busy engine needs seconds for what usually takes a tenth of one. */
 const CALL_MS = {
@@ -165,7 +165,7 @@ export class Containers {
     );
   }
 
-  /** Bytes that the container's own layer takes on the engine's disk. */
+  /** Bytes that the container's own layer takes on the engine's disk. @throws {Unmeasurable} */
   async writtenBytes(id: string): Promise<number> {
     const found = await this.#engine.call("measure container", CALL_MS.size, (docker, abortSignal) => {
       const options = { size: true, abortSignal };
@@ -173,6 +173,8 @@ export class Containers {
     });
     const bytes: unknown = Reflect.get(found, "SizeRw");
     if (typeof bytes !== "number") throw new EngineError("measure container", "the engine gave no size");
+    // That is how it says that it could not walk the files: a path that is too long for it is enough.
+    if (bytes < 0) throw new Unmeasurable("the engine can't measure what the sandbox has written");
     return bytes;
   }
 

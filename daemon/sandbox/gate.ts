@@ -71,7 +71,7 @@ export interface GatedSandbox {
     spec: HousekeepingSpec,
   ): Promise<{ output: AsyncIterable<Uint8Array>; outcome: Promise<ProcessOutcome>; errors: () => string }>;
   putTar(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void>;
-  /** Bytes the sandbox has written to disk; undefined where that can't be measured. */
+  /** Bytes the sandbox has written to disk; undefined for a host that measures none. @throws {Unmeasurable} */
   usedDiskBytes(): Promise<number | undefined>;
   detach(): void;
   destroy(): Promise<void>;
@@ -85,7 +85,7 @@ export interface GatedSandboxHost {
   remove(id: string): Promise<void>;
 }
 
-export { EngineError, EngineUnreachable, NoRoom, SandboxLost } from "./host.ts";
+export { EngineError, EngineUnreachable, NoRoom, SandboxLost, Unmeasurable } from "./host.ts";
 export type { ProcessSpec, SandboxProcess, SandboxSpec };
 
 const ERROR_BYTES = 4096;

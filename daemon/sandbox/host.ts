@@ -141,7 +141,7 @@ export interface Sandbox {
   forget(id: string): void;
   /** Extracts a tar stream below an absolute folder, as the sandbox's user. */
   putTar(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void>;
-  /** Bytes that the sandbox's own layer takes on the engine's disk, what its image holds not counted. */
+  /** Bytes that the sandbox's own layer takes on the engine's disk, what its image holds not counted. Rejects with {@link Unmeasurable}. */
   usedDiskBytes?(): Promise<number>;
   /** Room on the engine's disk; costs no more than an action, so it may be asked often. */
   engineDisk?(): Promise<EngineDisk>;
@@ -219,6 +219,10 @@ export interface SandboxHost {
 
 export class SandboxLost extends Error {
   override readonly name = "SandboxLost";
+}
+/** The engine answers, and can't tell how much a sandbox has written: something in its files is in the way. */
+export class Unmeasurable extends Error {
+  override readonly name = "Unmeasurable";
 }
 /** The sandbox has no room for another process; it did not run. */
 export class NoRoom extends Error {

@@ -39,5 +39,20 @@ describe.skipIf(!FULL)(
       });
       expect(dataOf(events, "sandbox.stopped")[0]?.diff).toContain("kept");
     });
+
+    test("S2: a path too long for the engine to measure ends the run too, and the changes are kept (threat 18)", async () => {
+      const deep =
+        'mkdir /tmp/deep; cd /tmp/deep; perl -e \'for (1..10000) { mkdir "d" x 60; chdir "d" x 60 }\'';
+      const { run } = await (await daemon.client()).submit({
+        task: "Hide.",
+        model: bashScript(`echo kept > kept; ${deep}; ${UNTIL_TOLD}`),
+      });
+      const events = await daemon.untilEnded(run, 120_000);
+      expect(events.at(-1)).toMatchObject({
+        type: "run.failed",
+        data: { code: "limit", reason: expect.stringContaining("can't be measured") },
+      });
+      expect(dataOf(events, "sandbox.stopped")[0]?.diff).toContain("kept");
+    }, 180_000);
   },
 );
