@@ -66,6 +66,7 @@ describe.skipIf(!MAY_MOUNT)("the disk of the daemon's home is full (needs root f
         message: expect.stringMatching(/Free 1 MB\. Nothing was submitted; then try again\./),
       });
       await expect(client.message(run, "hello")).rejects.toMatchObject({ code: "disk_full" });
+      await expect(client.shell(run, { command: "true" })).rejects.toMatchObject({ code: "disk_full" });
       await expect(client.cancel(run)).rejects.toMatchObject({ code: "disk_full" });
       const upload = await fetch(`http://${daemon.address}/v1/workspaces`, {
         method: "PUT",
