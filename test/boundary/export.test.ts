@@ -15,14 +15,20 @@ import { dirname, join } from "node:path";
 import { test as property } from "@fast-check/vitest";
 import { describe, expect, it } from "vitest";
 import { packWorkspace } from "../../client/workspace/pack.ts";
-import { type BaseEntry, indexLine, readIndex } from "../../daemon/boundary/base-index.ts";
+import {
+  type BaseEntry,
+  digestOf,
+  entriesOf,
+  indexLine,
+  readIndex,
+} from "../../daemon/boundary/base-index.ts";
 import {
   type WorkspacePatch,
   type WorkspacePatchInput,
   workspacePatch,
 } from "../../daemon/boundary/export.ts";
 import type { Base } from "../../daemon/boundary/export-base.ts";
-import { filterWorkspace } from "../../daemon/boundary/ingest.ts";
+import { filterWorkspace, workspaceParts } from "../../daemon/boundary/ingest.ts";
 import { listWorkspace, type RunInSandbox } from "../../daemon/boundary/sandbox-listing.ts";
 import { pathBytes } from "../../daemon/protocol/path-text.ts";
 import { bytesOf, inPieces, temporaryFolder, treeOf, untar } from "./support.ts";
@@ -121,6 +127,26 @@ describe("workspacePatch", () => {
       expect(omitted).toEqual([]);
     },
     60_000,
+  );
+
+  property.prop([pair], { numRuns: 20 })(
+    "an index says the same as the archive that it is of, and finds its contents",
+    async ([tree]) => {
+      using folder = temporaryFolder();
+      writeTree(folder.path, tree);
+      const archive = await bytesOf(packWorkspace(folder.path));
+      const base = baseOf(archive);
+      const indexed: BaseEntry[] = [];
+      for await (const entry of base.entries()) indexed.push(entry);
+      const read: BaseEntry[] = [];
+      for await (const entry of entriesOf(workspaceParts(inPieces(archive, 777), RULES))) read.push(entry);
+      expect(indexed).toEqual(read);
+      const files = indexed.filter(({ type }) => type === "file");
+      const places = files.map(({ offset = -1, size }) => ({ offset, length: size }));
+      const digests: string[] = [];
+      for await (const content of base.contents(places)) digests.push(digestOf(content));
+      expect(digests).toEqual(files.map(({ digest }) => digest));
+    },
   );
 
   it("is empty when nothing changed, with and without the help of times", async () => {

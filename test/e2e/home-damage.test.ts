@@ -1,8 +1,10 @@
 import { execFile } from "node:child_process";
-import { mkdir, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { packWorkspace } from "../../client/workspace/pack.ts";
 import { verifyJournal } from "../../daemon/journal/verify.ts";
 import { DaemonUnderTest } from "./daemon-under-test.ts";
 import { eventually } from "./eventually.ts";
@@ -30,6 +32,21 @@ async function letGo(run: string, sandbox: string): Promise<void> {
     const view = await (await daemon.client()).run(run);
     return view.status === "failed" || view.status === "completed";
   });
+}
+
+/** As {@link begun}, with a workspace that the action changes. */
+async function begunOver(tree: Record<string, string>, change: string): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "caisson-base-"));
+  try {
+    for (const [name, text] of Object.entries(tree)) await writeFile(join(folder, name), text);
+    const client = await daemon.client();
+    const workspace = await client.uploadWorkspace(packWorkspace(folder));
+    const { run } = await client.submit({ task: "Go.", workspace, model: bashScript(UNTIL_TOLD, change) });
+    await daemon.begun(run);
+    return run;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 }
 
 async function sandboxOf(run: string): Promise<string> {
@@ -116,6 +133,17 @@ test(
   },
   PATIENCE_MS,
 );
+
+test("the index of a run's workspace removed: the diff is taken from the uploaded archive", async () => {
+  const run = await begunOver({ a: "one\n", b: "two\n", c: "three\n" }, "echo 2 > b; rm c");
+  const { data } = await daemon.untilType(run, "workspace.ingested");
+  const hash = data.index?.blob ?? "";
+  await rm(join(daemon.state, "blobs", hash.slice(0, 2), hash));
+  await daemon.tell(run);
+  expect((await daemon.untilEnded(run)).at(-1)).toMatchObject({ type: "run.completed" });
+  const { patch } = await (await daemon.client()).diff(run);
+  expect(patch.split("\n").filter((line) => /^[+-](?![+-])/.test(line))).toEqual(["-two", "+2", "-three"]);
+});
 
 test(
   "a blob removed under a run ends it with the part that is missing named; its place in the API says so too",

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fc, test } from "@fast-check/vitest";
 import { afterEach, beforeEach, describe, expect } from "vitest";
@@ -174,6 +174,20 @@ describe("blobs on disk", () => {
     const { blob } = await blobs.putText("the truth");
     await writeFile(pathOf(blob), "the other");
     await expect(blobs.text(blob)).rejects.toThrow(BlobDamaged);
+  });
+
+  test("parts are read in the order asked for; beyond the end the blob is damaged, without a file missing", async () => {
+    const { hash } = await blobs.put(pieces("0123456789"), 100);
+    const read = async (...parts: [number, number][]) => {
+      const texts: string[] = [];
+      const places = parts.map(([offset, length]) => ({ offset, length }));
+      for await (const part of blobs.readParts(hash, places)) texts.push(Buffer.from(part).toString());
+      return texts;
+    };
+    expect(await read([7, 3], [0, 2], [4, 0])).toEqual(["789", "01", ""]);
+    await expect(read([0, 1], [8, 3])).rejects.toThrow(BlobDamaged);
+    await rm(pathOf(hash));
+    await expect(read([0, 1])).rejects.toThrow(BlobMissing);
   });
 
   test("hydrate gives back the full texts, at any depth", async () => {
