@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
@@ -61,6 +61,25 @@ describe("what the README shows", () => {
       const helps = options.length === 0 ? [] : await Promise.all(names.map((name) => helpOf(name)));
       for (const option of options) expect(helps.join("\n")).toContain(option);
     }
+  });
+
+  test("every variable of the environment that the programs read is named, in it or beside the faults", async () => {
+    const sources = (
+      await Promise.all(
+        ["client", "daemon"].map((room) =>
+          readdir(join(packageRoot, room), { recursive: true, withFileTypes: true }),
+        ),
+      )
+    )
+      .flat()
+      .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"));
+    const texts = await Promise.all(
+      sources.map((entry) => readFile(join(entry.parentPath, entry.name), "utf8")),
+    );
+    const read = new Set(texts.flatMap((text) => text.match(/\bCAISSON_[A-Z]+(?:_[A-Z]+)*\b/g) ?? []));
+    const pages = `${await page("README.md")}${await page("docs/architecture.md")}`;
+    expect(read.size).toBeGreaterThan(8);
+    for (const name of read) expect(pages).toMatch(new RegExp(`\\b${name}\\b`));
   });
 
   test("the files it points to are there", async () => {

@@ -1,10 +1,12 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import type { z } from "zod";
 import { routesOf } from "../../daemon/http/app.ts";
 import { openApiOf } from "../../daemon/http/openapi.ts";
 import type { Services } from "../../daemon/http/route.ts";
 import { ERROR_STATUS, type ErrorCode } from "../../daemon/protocol/errors.ts";
+import { EVENT_DATA, type EventType } from "../../daemon/protocol/events.ts";
 import { CLOSE } from "../../daemon/protocol/frames.ts";
 import { type OpenApi, operationsOf, parserOf } from "../servers/openapi.ts";
 
@@ -30,6 +32,25 @@ describe("docs/protocol.md", () => {
       ({ method, path }) => `${method} ${path.replace(/:(approval|question)$/, ":id")}`,
     );
     expect(named.sort()).toEqual(actual.sort());
+  });
+
+  it("names every event type, with each key of its data and whether it may be missing", () => {
+    const section = /\n## Journal\n([\s\S]*?)\n## /.exec(page)?.[1] ?? "";
+    const rows = new Map(
+      [...section.matchAll(/^\| `([a-z]+\.[a-z]+)` \| (.*?) \|/gm)].map(([, type = "", keys = ""]) => [
+        type,
+        [...keys.matchAll(/`(\w+\??)`/g)].map(([, key]) => key),
+      ]),
+    );
+    const later = /Fixed, and not written yet: ([\s\S]*)/.exec(section)?.[1]?.match(/[a-z]+\.[a-z]+/g) ?? [];
+    expect([...rows.keys(), ...later].sort()).toEqual(Object.keys(EVENT_DATA).sort());
+    for (const [type, keys] of rows) {
+      const { shape } = EVENT_DATA[type as EventType];
+      const inTheSchema = Object.entries(shape as Record<string, z.ZodType>).map(([key, value]) =>
+        value.isOptional() && key !== "input" ? `${key}?` : key,
+      );
+      expect(keys, type).toEqual(inTheSchema);
+    }
   });
 
   it("names every close code", () => {
