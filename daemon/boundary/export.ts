@@ -12,6 +12,7 @@ import {
   inGit,
   isIgnoreFile,
 } from "./export-base.ts";
+import { listedMost, tooDeep, withinReach } from "./export-bounds.ts";
 import { closedFolder, emptyFolders } from "./export-folders.ts";
 import { equalStates, type Present, sameAs, stateOf, untouched } from "./export-present.ts";
 import { judgeExport } from "./export-rules.ts";
@@ -89,9 +90,10 @@ class Export {
   }
 
   async run(): Promise<WorkspacePatch> {
-    const listing = await listWorkspace(this.#input.run, this.#root);
     const base = await indexBase(this.#input.base);
-    const candidates = await this.#withoutIgnored(this.#candidates(base, listing), base);
+    const listing = await listWorkspace(this.#input.run, this.#root, listedMost(base));
+    const changed = await this.#withoutIgnored(this.#candidates(base, listing), base);
+    const candidates = withinReach(changed, (path, reason) => this.#omit(path, reason));
     const fetched = await this.#fetch(candidates);
     const changes = await this.#changes(candidates, fetched);
     changes.sort((one, two) => Buffer.compare(pathBytes(one.path), pathBytes(two.path)));
@@ -111,7 +113,10 @@ class Export {
 
   #folders(base: BaseIndex, listing: Listing, ruleOf: (path: string) => string | undefined): FolderChanges {
     const { created, removed } = emptyFolders(base, listing);
-    const free = (path: string) => !this.#ignores(`${path}/`) && ruleOf(path) === undefined;
+    const deep = tooDeep(listing);
+    for (const path of deep) this.#omit(path, "what is in it can't be read: its path is too long");
+    const free = (path: string) =>
+      !this.#ignores(`${path}/`) && ruleOf(path) === undefined && !deep.has(path);
     return { created: created.filter(free), removed: removed.filter(free) };
   }
 

@@ -108,12 +108,14 @@ function recordOf(record: Buffer): ListedPath {
 /** Cuts a listing at its marks as it comes. */
 class ListingReader {
   readonly #mark: Buffer;
+  readonly #most: number;
   readonly #paths = new Map<string, ListedPath>();
   #held: Buffer = Buffer.alloc(0);
   #ended = false;
 
-  constructor(mark: string) {
+  constructor(mark: string, most: number) {
     this.#mark = Buffer.from(`${mark} `);
+    this.#most = most;
   }
 
   add(chunk: Uint8Array): void {
@@ -136,8 +138,8 @@ class ListingReader {
     }
     const listed = recordOf(bytes.subarray(this.#mark.length));
     this.#paths.set(listed.path, listed);
-    if (this.#paths.size > ARCHIVE_ENTRIES) {
-      throw new WorkspaceUnreadable(`the workspace has more than ${ARCHIVE_ENTRIES} files`);
+    if (this.#paths.size > this.#most) {
+      throw new WorkspaceUnreadable(`the workspace has more than ${this.#most} files and folders`);
     }
   }
 
@@ -153,10 +155,14 @@ class ListingReader {
   }
 }
 
-/** Everything in the workspace but `.git`. Throws WorkspaceUnreadable when the listing isn't whole. */
-export async function listWorkspace(run: RunInSandbox, root: string): Promise<Listing> {
+/** Everything in the workspace but `.git`. Throws WorkspaceUnreadable when the listing isn't whole, or over `most`. */
+export async function listWorkspace(
+  run: RunInSandbox,
+  root: string,
+  most = ARCHIVE_ENTRIES,
+): Promise<Listing> {
   const mark = newMark();
-  const reader = new ListingReader(mark);
+  const reader = new ListingReader(mark, most);
   let bytes = 0;
   for await (const chunk of run(listingCommand(root, mark))) {
     bytes += chunk.length;

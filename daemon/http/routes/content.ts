@@ -9,8 +9,11 @@ import { hasBody, pacedBytesOf, requireLength, requireType } from "../body.ts";
 import { eventPage } from "../event-page.ts";
 import { json, type Reply, type Route, route, type Services } from "../route.ts";
 
-/** Omitted paths that a header names; longer ones than a header holds stand in the journal. */
+/** Omitted paths that a header names; all of them stand in the journal. */
 const OMITTED_SHOWN = 10;
+/** Characters of each that it names, and bytes of all: clients take 16 KiB of headers together. */
+const OMITTED_CHARACTERS = 300;
+const OMITTED_BYTES = 8 * 1024;
 const TAR = "application/x-tar";
 
 const EventList = listOf(JournalEvent);
@@ -70,7 +73,7 @@ export function contentRoutes(services: Services): readonly Route[] {
         const headers = {
           "x-caisson-ignored": String(ignored),
           "x-caisson-omitted": String(omitted.length),
-          "x-caisson-omitted-paths": encodeURIComponent(JSON.stringify(omitted.slice(0, OMITTED_SHOWN))),
+          "x-caisson-omitted-paths": namedInHeader(omitted),
         };
         return { type: "raw", contentType: "text/x-diff; charset=utf-8", body: patch, headers };
       },
@@ -119,4 +122,17 @@ export function contentRoutes(services: Services): readonly Route[] {
       },
     }),
   ];
+}
+
+function namedInHeader(omitted: readonly { readonly path: string; readonly reason: string }[]): string {
+  const short = (text: string) =>
+    text.length > OMITTED_CHARACTERS ? `${text.slice(0, OMITTED_CHARACTERS)}…` : text;
+  const named = omitted
+    .slice(0, OMITTED_SHOWN)
+    .map(({ path, reason }) => ({ path: short(path), reason: short(reason) }));
+  for (;;) {
+    const encoded = encodeURIComponent(JSON.stringify(named));
+    if (encoded.length <= OMITTED_BYTES) return encoded;
+    named.pop();
+  }
 }
