@@ -3,7 +3,9 @@ import { mkdtempSync } from "node:fs";
 import { realpath, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { refusalOf } from "./apply-errors.ts";
+import { cutOffApply, STAGE_PREFIX } from "./cut-off.ts";
 import { Ground } from "./ground.ts";
+import { PatchRefused } from "./patch-names.ts";
 import { patchPaths, readPatch } from "./read-patch.ts";
 import { stagePatch } from "./stage.ts";
 import { NotPutBack, Swap } from "./swap.ts";
@@ -39,8 +41,10 @@ export async function prepareApply(folder: string, patch: string): Promise<Prepa
   const paths = patchPaths(patch);
   if (paths.length === 0) return { paths, commit: () => {}, drop: async () => {} };
   const root = await realpath(folder);
+  const cutOff = cutOffApply(root);
+  if (cutOff !== undefined) throw new PatchRefused(cutOff);
   const ground = new Ground(root);
-  // Within the folder, so that a rename can put it in place. git status shows it, should we die half way.
+  // Within the folder, so that a rename can put it in place. Should we die half way, the next apply says so.
   const stage = staged(root, folder);
   let keep = false;
   const drop = () => (keep ? Promise.resolve() : rm(stage, { recursive: true, force: true }));
@@ -64,7 +68,7 @@ export async function prepareApply(folder: string, patch: string): Promise<Prepa
 
 function staged(root: string, folder: string): string {
   try {
-    return mkdtempSync(join(root, ".caisson-apply-"));
+    return mkdtempSync(join(root, STAGE_PREFIX));
   } catch (error) {
     throw refusalOf(error, folder);
   }

@@ -16,6 +16,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { ApplyConflict, type Conflict } from "./apply-errors.ts";
+import { TREE } from "./cut-off.ts";
 import { gitApply } from "./git-apply.ts";
 import { type Ground, isMissing, NotBelow, type Place, parentOf, placeIn } from "./ground.ts";
 import { PatchRefused } from "./patch-names.ts";
@@ -196,7 +197,7 @@ function setMode(tree: string, { path, mode }: PatchSide, original: Original | u
  * PatchRefused for a symlink on the way, and when the result is not what the patch says
  */
 export async function stagePatch(ground: Ground, stage: string, patch: Patch): Promise<Staged> {
-  const tree = join(stage, "tree");
+  const tree = join(stage, TREE);
   mkdirSync(tree);
   const survey = new Survey(ground, tree, patch);
   if (survey.conflicts.length > 0) throw new ApplyConflict(survey.conflicts);

@@ -2,6 +2,7 @@
 import { chmodSync, lstatSync, mkdirSync, renameSync, rmdirSync, type Stats } from "node:fs";
 import { join } from "node:path";
 import { ApplyConflict } from "./apply-errors.ts";
+import { noteMoves, ORIGINALS } from "./cut-off.ts";
 import { type Ground, isMissing, NotBelow, parentOf, placeIn } from "./ground.ts";
 import type { PatchFolder } from "./read-patch.ts";
 import type { Original, Staged } from "./stage.ts";
@@ -20,6 +21,7 @@ function isSame(one: Stats, two: Stats): boolean {
 
 export class Swap {
   readonly #ground: Ground;
+  readonly #stage: string;
   readonly #originals: string;
   readonly #undo: (() => void)[] = [];
   #moved = 0;
@@ -27,13 +29,18 @@ export class Swap {
   /** What is displaced is kept below `stage` until the caller removes it. */
   constructor(ground: Ground, stage: string) {
     this.#ground = ground;
-    this.#originals = join(stage, "originals");
+    this.#stage = stage;
+    this.#originals = join(stage, ORIGINALS);
   }
 
   /** All of it or nothing. @throws what stopped it, when everything is back; else NotPutBack */
   run(staged: Staged, folders: readonly PatchFolder[]): void {
     try {
       mkdirSync(this.#originals);
+      noteMoves(this.#stage, {
+        originals: staged.originals.map(({ path }) => path),
+        results: staged.results,
+      });
       this.#steps(staged, folders);
     } catch (error) {
       this.#takeBack(error);
@@ -132,7 +139,7 @@ export class Swap {
     }
     if (failures.length === 0) return;
     throw new NotPutBack(
-      `Applying failed (${String(cause)}), and ${failures.length} steps could not be taken back (${String(failures[0])}). Your own files that are missing are kept in ${this.#originals}: move them back by hand.`,
+      `Applying failed (${String(cause)}), and ${failures.length} steps could not be taken back (${String(failures[0])}). Your own files that are missing are kept in ${this.#originals}; the next \`caisson apply\` there says how to put them back.`,
       { cause },
     );
   }

@@ -27,6 +27,9 @@ export async function diff(command: Command, name: string): Promise<ExitStatus> 
   else if (patch === "") terminal.say([line(0, "The run changed nothing in its workspace.")]);
   else terminal.say(diffLines(patch));
   terminal.remark([...omittedLines(omitted), ...ignoredLines(ignored)]);
+  const { cutOffApply } = await import("../../workspace/cut-off.ts");
+  const cutOff = cutOffApply(command.settings.folder);
+  if (cutOff !== undefined) terminal.remark(cutOff.split("\n").map((one) => line(0, span(one, "warn"))));
   return EXIT.done;
 }
 
