@@ -26,14 +26,14 @@ type Signal = SignalShell["signal"];
  * @throws CaissonError `no_sandbox`, `run_ended`, `too_many_requests`
  */
 export async function startForPerson(run: LiveRun, body: RunShell): Promise<ShellStarted> {
-  const { command, timeoutMs, session } = body;
+  const { command, timeoutMs, shell } = body;
   const events = await run.command((state) => decide(state, { type: "shell", command }, run.deps.now()));
   const started = events.find((event) => event.type === "action.started");
   if (started?.type !== "action.started") throw new Error("a person's command was not journalled");
   const { action } = started.data;
   const proposed = run.state.persons.get(action);
   if (proposed) {
-    const statePath = session === undefined ? STATE_PREFIX : `${STATE_PREFIX}-${session}`;
+    const statePath = shell === undefined ? STATE_PREFIX : `${STATE_PREFIX}-${shell}`;
     const begin = async (context: Performing) => {
       const { command: journalled } = (await hydrateInput(run, proposed)) as { command: string };
       const spec = shellProcess({

@@ -49,11 +49,11 @@ export const SendMessage = z.strictObject({ text: text(LONG) });
 export const RunShell = z.strictObject({
   command: text(LONG).refine((given) => !given.includes("\0"), "a command can't hold a zero byte"),
   timeoutMs: z.int().min(1).max(86_400_000).optional().describe("Milliseconds; default: an hour."),
-  session: z
+  shell: z
     .string()
     .regex(/^[A-Za-z0-9-]{1,64}$/, "1 to 64 letters, digits and hyphens")
     .optional()
-    .describe("Commands of one session share directory and exported variables. Default: one for all."),
+    .describe("Commands of one shell share directory and exported variables. Default: one for all."),
 });
 export type RunShell = z.infer<typeof RunShell>;
 export const ShellStarted = z.object({ action: ActionId, seq: Seq });

@@ -32,8 +32,8 @@ async function outcome(run: string, action: string): Promise<EventData<"action.f
 }
 
 /** A command of a person's, to its end. */
-async function ran(run: string, command: string, session?: string): Promise<EventData<"action.finished">> {
-  const { action } = await under.harness.shell(run, { command, ...(session ? { session } : {}) });
+async function ran(run: string, command: string, shell?: string): Promise<EventData<"action.finished">> {
+  const { action } = await under.harness.shell(run, { command, ...(shell ? { shell } : {}) });
   return outcome(run, action);
 }
 
@@ -82,7 +82,7 @@ test("a person's command is allowed by the person, on disk before it starts, and
   await under.ended(run);
 });
 
-test("directory and variables last from line to line, apart from the agent's and from another session's", async () => {
+test("directory and variables last from line to line, apart from the agent's and from another shell's", async () => {
   const run = await busy([bash('echo "agent in $PWD, $MINE"')]);
   await ran(run, "mkdir -p /tmp/there; cd /tmp/there; export MINE=yes", "one");
   expect(await ran(run, 'echo "$PWD $MINE"', "one")).toMatchObject({

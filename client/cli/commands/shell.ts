@@ -8,8 +8,8 @@ import { harmless } from "../harmless.ts";
 import { runNamed } from "../names.ts";
 import { line, span } from "../render/line.ts";
 import { shortRun } from "../render/quantities.ts";
+import { type Outcome, PersonsShell, type Stream } from "../shell/persons-shell.ts";
 import { converse } from "../shell/prompt.ts";
-import { type Outcome, ShellSession, type Stream } from "../shell/session.ts";
 
 /** Longest script from standard input, in characters: the longest command. */
 const SCRIPT = 1_000_000;
@@ -33,21 +33,21 @@ export async function shell(command: Command, name: string, options: ShellOption
   requireSandbox(view);
   if (script?.trim() === "") return EXIT.done;
   const printer = new Printer(command);
-  const session = new ShellSession({
+  const persons = new PersonsShell({
     client,
     run: view.run,
     after: view.seq,
-    session: randomUUID(),
+    shell: randomUUID(),
     print: (stream, text) => printer.print(stream, text),
     remark: (text) => command.terminal.remark([line(0, span(text, "warn"))]),
   });
-  await session.open();
+  await persons.open();
   try {
     return script === undefined
-      ? await prompt(command, view, session, printer)
-      : await once(command, session, script);
+      ? await prompt(command, view, persons, printer)
+      : await once(command, persons, script);
   } finally {
-    await session.close();
+    await persons.close();
   }
 }
 
@@ -77,11 +77,11 @@ async function scriptFrom(stream: NodeJS.ReadStream): Promise<string> {
 }
 
 /** One command, or a whole script as one; Ctrl-C is its own. */
-async function once(command: Command, session: ShellSession, script: string): Promise<number> {
-  const interrupted = () => session.interrupt();
+async function once(command: Command, persons: PersonsShell, script: string): Promise<number> {
+  const interrupted = () => persons.interrupt();
   process.on("SIGINT", interrupted);
   try {
-    const outcome = await session.run(script);
+    const outcome = await persons.run(script);
     if (command.json) await writeJson(command, outcome);
     else tellEnding(command, outcome, "once");
     return statusOf(outcome);
@@ -90,7 +90,7 @@ async function once(command: Command, session: ShellSession, script: string): Pr
   }
 }
 
-function prompt(command: Command, view: RunView, session: ShellSession, printer: Printer): Promise<number> {
+function prompt(command: Command, view: RunView, persons: PersonsShell, printer: Printer): Promise<number> {
   const remark = (text: string) => command.terminal.remark([line(0, span(text, "dim"))]);
   remark("Your own shell in the run's sandbox, beside the agent. Everything you run is journalled as yours.");
   remark(
@@ -101,25 +101,25 @@ function prompt(command: Command, view: RunView, session: ShellSession, printer:
     {
       name: shortRun(view.run),
       get directory() {
-        return session.directory;
+        return persons.directory;
       },
-      over: session.over.then(() => {
+      over: persons.over.then(() => {
         command.terminal.remark([line(0, span("The run has ended; its sandbox is gone.", "warn"))]);
       }),
-      interrupt: () => session.interrupt(),
-      run: (text) => ranAtPrompt(command, session, printer, text),
+      interrupt: () => persons.interrupt(),
+      run: (text) => ranAtPrompt(command, persons, printer, text),
     },
   );
 }
 
 async function ranAtPrompt(
   command: Command,
-  session: ShellSession,
+  persons: PersonsShell,
   printer: Printer,
   text: string,
 ): Promise<number | undefined> {
   try {
-    const outcome = await session.run(text);
+    const outcome = await persons.run(text);
     await printer.endLine();
     tellEnding(command, outcome, "prompt");
     return statusOf(outcome);

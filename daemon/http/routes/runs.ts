@@ -19,6 +19,19 @@ import { json, type Reply, type Route, requireRun, route, type Services } from "
 export const Acknowledged = z.object({ run: RunId, seq: Seq });
 const RunList = listOf(RunView);
 
+/** What a submission is refused for, kept or only checked. */
+const REFUSALS = [
+  "policy_invalid",
+  "script_invalid",
+  "limit_above_policy",
+  "model_unconfigured",
+  "model_unpriced",
+  "unknown_run",
+  "run_active",
+  "unknown_workspace",
+  "unknown_policy",
+] as const;
+
 /** Submission, lists, and what a person may say to a run. */
 export function runRoutes({ harness, views }: Services): readonly Route[] {
   return [
@@ -29,16 +42,8 @@ export function runRoutes({ harness, views }: Services): readonly Route[] {
       body: SubmitRun,
       answer: { status: 202, description: "The run's submission is on disk.", schema: Submitted },
       errors: [
-        "policy_invalid",
-        "script_invalid",
-        "limit_above_policy",
-        "model_unconfigured",
-        "model_unpriced",
+        ...REFUSALS,
         "workspace_refused",
-        "unknown_run",
-        "run_active",
-        "unknown_workspace",
-        "unknown_policy",
         "unknown_image",
         "request_id_conflict",
         "engine_unreachable",
@@ -53,15 +58,7 @@ export function runRoutes({ harness, views }: Services): readonly Route[] {
       summary: "Whether a submission would be taken, before its workspace is uploaded. Keeps nothing.",
       body: SubmitRun,
       answer: { status: 200, description: "It would be taken.", schema: SubmissionCheck },
-      errors: [
-        "policy_invalid",
-        "script_invalid",
-        "limit_above_policy",
-        "model_unconfigured",
-        "model_unpriced",
-        "unknown_workspace",
-        "unknown_policy",
-      ],
+      errors: REFUSALS,
       handle: async ({ body }) => json(200, await harness.checkSubmission(body)),
     }),
     route({

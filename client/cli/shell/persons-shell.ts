@@ -13,13 +13,13 @@ const HELD = 1024 * 1024;
 export type Stream = "stdout" | "stderr";
 export type Outcome = EventOf<"action.finished" | "action.unknown">;
 
-export interface SessionSettings {
+export interface ShellSettings {
   readonly client: CaissonClient;
   readonly run: RunId;
   /** The newest event that is known already. */
   readonly after: number;
   /** Names the shell whose directory and variables the commands share. */
-  readonly session: string;
+  readonly shell: string;
   readonly print: (stream: Stream, text: string) => Promise<void>;
   /** Something beside the output that the person should know. */
   readonly remark: (text: string) => void;
@@ -33,8 +33,8 @@ interface Current {
 }
 
 /** A person's shell in a run's sandbox: one command after the other, their output as it comes. */
-export class ShellSession {
-  readonly #settings: SessionSettings;
+export class PersonsShell {
+  readonly #settings: ShellSettings;
   readonly #leaving = new AbortController();
   #held: Watched[] | undefined;
   #heldCharacters = 0;
@@ -51,7 +51,7 @@ export class ShellSession {
   /** Where the shell is, as bash quotes it. */
   directory = "/workspace";
 
-  constructor(settings: SessionSettings) {
+  constructor(settings: ShellSettings) {
     this.#settings = settings;
     this.over = new Promise((resolve) => {
       this.#overNow = resolve;
@@ -72,11 +72,11 @@ export class ShellSession {
 
   /** Runs one command to its end. @throws CaissonError (`run_ended`, `no_sandbox`, …), DaemonUnreachable */
   async run(command: string): Promise<Outcome> {
-    const { client, run, session } = this.#settings;
+    const { client, run, shell } = this.#settings;
     this.#held = [];
     this.#heldCharacters = 0;
     this.#interrupts = 0;
-    const { action } = await client.shell(run, { command, session });
+    const { action } = await client.shell(run, { command, shell });
     const outcome = new Promise<Outcome>((resolve) => {
       this.#current = { action, seen: "", seenBytes: 0, ended: resolve };
     });
