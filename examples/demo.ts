@@ -79,7 +79,7 @@ async function show(caisson: Caisson, folder: string): Promise<void> {
   say("The sandbox is gone.");
   say("The same with your own key and folder, one line:");
   process.stdout.write(
-    `\n  ANTHROPIC_API_KEY=… npx caisson run "Make the failing test pass" --workspace . --accept "npm test" --image node\n\n`,
+    `\n  ANTHROPIC_API_KEY=… npx caisson run "Make the failing test pass" --image node\n\n`,
   );
 }
 

@@ -230,7 +230,7 @@ export class RunHarness implements Harness {
   async cancel(id: RunId) {
     const run = await this.#known(id);
     if (!run || run.state.ended)
-      throw new CaissonError("run_ended", "The run has ended already; nothing was changed.");
+      throw new CaissonError("run_ended", "The run has ended; nothing was changed.");
     this.#refuseNoticed(id);
     run.stopStep("cancel");
     this.#slots.leave(id);

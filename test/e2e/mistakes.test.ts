@@ -213,6 +213,15 @@ describe("with a daemon", () => {
   });
 });
 
+test("a message to a run that has ended: 1, and how its words are taken up", async () => {
+  await cli.run(task("quick"));
+  expectSaid(
+    await cli.run(["message", "last", "And then?"]),
+    1,
+    /ended; .*run TASK --continue [0-9a-f]{8}\n$/,
+  );
+});
+
 /** A command on a pseudo terminal of a width, where keys can be pressed. */
 function onTerminal(words: readonly string[], columns: number, env: NodeJS.ProcessEnv = {}): RunningCommand {
   const quoted = [...clientProgram(), ...words].map((word) => `'${word}'`).join(" ");

@@ -1,8 +1,10 @@
+import { CaissonError } from "../../../daemon/protocol/errors.ts";
+import type { RunId } from "../../../daemon/protocol/ids.ts";
 import { previewOf } from "../../../daemon/protocol/text.ts";
 import { RunStatus, type RunView } from "../../../daemon/protocol/views.ts";
 import type { CaissonClient } from "../../api/client.ts";
 import { type Command, connect, writeJson } from "../command.ts";
-import { badInput, EXIT, type ExitStatus } from "../exit.ts";
+import { badInput, CliError, EXIT, type ExitStatus } from "../exit.ts";
 import { follow } from "../follow.ts";
 import { runNamed } from "../names.ts";
 import { usageText } from "../render/closing.ts";
@@ -182,14 +184,22 @@ export async function tell(command: Command, verb: Verb, name: string): Promise<
 export async function message(command: Command, name: string, text: string): Promise<ExitStatus> {
   if (text.trim() === "") throw badInput("The message is empty. Nothing was sent.");
   const done = (run: string) => `The run reads it before its next turn: caisson watch ${run}`;
-  return acknowledged(command, name, done, (client, run) => client.message(run, text));
+  return acknowledged(command, name, done, (client, run) =>
+    client.message(run, text).catch((error: unknown) => {
+      if (!(error instanceof CaissonError) || error.code !== "run_ended") throw error;
+      throw new CliError(
+        EXIT.failed,
+        `The run has ended; nothing was sent. A new run takes up its words: caisson run TASK --continue ${shortRun(run)}`,
+      );
+    }),
+  );
 }
 
 async function acknowledged(
   command: Command,
   name: string,
   done: (run: string) => string,
-  call: (client: CaissonClient, run: string) => Promise<{ run: string; seq: number }>,
+  call: (client: CaissonClient, run: RunId) => Promise<{ run: string; seq: number }>,
 ): Promise<ExitStatus> {
   const client = await connect(command);
   const answer = await call(client, await runNamed(client, name));
