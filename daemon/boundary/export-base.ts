@@ -35,7 +35,7 @@ export interface BaseFile {
 }
 
 export interface BaseIndex {
-  readonly files: ReadonlyMap<string, BaseFile>;
+  readonly files: Map<string, BaseFile>;
   /** Folders with an entry of their own, and those above every entry. */
   readonly folders: ReadonlySet<string>;
   readonly ignoreFiles: readonly IgnoreFile[];

@@ -109,11 +109,14 @@ function recordOf(record: Buffer): ListedPath {
 class ListingReader {
   readonly #mark: Buffer;
   readonly #most: number;
+  readonly #settled: (listed: ListedPath) => boolean;
   readonly #paths = new Map<string, ListedPath>();
+  #entries = 0;
   #held: Buffer = Buffer.alloc(0);
   #ended = false;
 
-  constructor(mark: string, most: number) {
+  constructor(mark: string, most: number, settled: (listed: ListedPath) => boolean) {
+    this.#settled = settled;
     this.#mark = Buffer.from(`${mark} `);
     this.#most = most;
   }
@@ -137,8 +140,9 @@ class ListingReader {
       throw new WorkspaceUnreadable("the listing of the workspace does not begin as it must");
     }
     const listed = recordOf(bytes.subarray(this.#mark.length));
-    this.#paths.set(listed.path, listed);
-    if (this.#paths.size > this.#most) {
+    if (listed.path === "" || !this.#settled(listed)) this.#paths.set(listed.path, listed);
+    this.#entries += 1;
+    if (this.#entries > this.#most) {
       throw new WorkspaceUnreadable(`the workspace has more than ${this.#most} files and folders`);
     }
   }
@@ -155,14 +159,18 @@ class ListingReader {
   }
 }
 
-/** Everything in the workspace but `.git`. Throws WorkspaceUnreadable when the listing isn't whole, or over `most`. */
+/**
+ * Everything in the workspace but `.git`, without what `settled` says needn't be kept. Throws WorkspaceUnreadable when
+ * the listing isn't whole, or over `most`.
+ */
 export async function listWorkspace(
   run: RunInSandbox,
   root: string,
   most = ARCHIVE_ENTRIES,
+  settled: (listed: ListedPath) => boolean = () => false,
 ): Promise<Listing> {
   const mark = newMark();
-  const reader = new ListingReader(mark, most);
+  const reader = new ListingReader(mark, most, settled);
   let bytes = 0;
   for await (const chunk of run(listingCommand(root, mark))) {
     bytes += chunk.length;
