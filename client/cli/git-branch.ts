@@ -61,9 +61,13 @@ function said(folder: string, words: readonly string[]): Promise<Said> {
     child.stderr.on("data", (chunk: Buffer) => {
       if (heard.message.length < MAX_TEXT) heard.message += chunk.toString();
     });
-    child.once("error", (error) =>
-      reject(new CliError(EXIT.failed, `git can't be started: ${error.message}. Nothing was changed.`)),
-    );
+    child.once("error", (error: NodeJS.ErrnoException) => {
+      const what =
+        error.code === "ENOENT"
+          ? "--branch needs git, which was not found. Nothing was changed. Install git, or leave --branch out."
+          : `git can't be started: ${error.message}. Nothing was changed.`;
+      reject(new CliError(EXIT.failed, what, { cause: error }));
+    });
     child.once("close", (status) =>
       resolve({ status: status ?? -1, text: heard.text.trim(), message: heard.message.trim() }),
     );
