@@ -71,7 +71,7 @@ describe("processes (threats 18, 19, 20): the run goes on", () => {
       ALIVE,
       "cat kept; (perl -e 'while (1) { fork }' &) ; sleep 0.2",
     ]);
-  });
+  }, 300_000);
 
   test("a fork bomb that outlives its action is killed when the next one finds no room, and the model is told (threat 18)", () => {
     expect(abuse.heard[0]).toMatch(/\[\d+ process\(es\) still run in the background\]$/);
@@ -131,7 +131,7 @@ describe("output (threats 18, 20): bounded, and its end is kept", () => {
       "(while :; do echo later; sleep 0.01; done) & echo now",
       ALIVE,
     ]);
-  });
+  }, 600_000);
 
   test(`of ${bytes} bytes the model reads beginning and end, and how many were not kept`, () => {
     const [read = ""] = abuse.heard;
