@@ -13,7 +13,7 @@ interface Growing {
 }
 
 /** Pieces in order of arrival, in memory that is bounded by {@link cost} whatever their size. */
-export class Pieces {
+class Pieces {
   /** Bytes of memory, roughly. */
   cost = 0;
   readonly #list: Growing[] = [];
