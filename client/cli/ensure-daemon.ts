@@ -1,4 +1,5 @@
 import type { CaissonClient } from "../api/client.ts";
+import { DaemonUnreachable } from "../api/errors.ts";
 import { type Command, clientOf } from "./command.ts";
 import { type Health, health, startDaemon, stopDaemon } from "./daemon.ts";
 import { CliError, EXIT } from "./exit.ts";
@@ -27,6 +28,7 @@ export async function ensureDaemon(command: Command): Promise<CaissonClient> {
     }
     if (answering.version === clientVersion()) return clientOf(command);
     const busy = await busyWith(command);
+    if (busy === "gone") continue;
     if (busy !== undefined) return kept(command, answering, busy);
     const differs = otherVersion(settings.address, answering);
     if (await stopDaemon(settings, answering.pid)) {
@@ -41,7 +43,7 @@ export async function ensureDaemon(command: Command): Promise<CaissonClient> {
   );
 }
 
-/** What keeps the daemon from being replaced; undefined: nothing. */
+/** What keeps the daemon from being replaced; undefined: nothing. `gone`: another client replaces it just now. */
 async function busyWith(command: Command): Promise<string | undefined> {
   const client = await clientOf(command);
   try {
@@ -49,6 +51,7 @@ async function busyWith(command: Command): Promise<string | undefined> {
     if (items.length === 0) return undefined;
     return `it has ${next === undefined ? "" : "over "}${counted(items.length, "run")} under way`;
   } catch (error) {
+    if (error instanceof DaemonUnreachable) return "gone";
     // A list in a form of its own time is no reason to stop what may be under way.
     if (error instanceof Error && error.name === "UnexpectedAnswer")
       return "what it has under way can't be told";
