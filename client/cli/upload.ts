@@ -3,6 +3,7 @@ import type { SubmissionCheck } from "../../daemon/protocol/submission-check.ts"
 import type { CaissonClient } from "../api/client.ts";
 import { type PackProgress, packWorkspace } from "../workspace/pack.ts";
 import { BOUNDS, refuseTooLarge, type Survey, surveyWorkspace } from "../workspace/survey.ts";
+import type { WalkOptions } from "../workspace/walk.ts";
 import type { Command } from "./command.ts";
 import type { Progress } from "./progress.ts";
 import { type Line, line, span } from "./render/line.ts";
@@ -25,13 +26,16 @@ export async function uploadFolder(
   allowed: SubmissionCheck["workspace"] | undefined,
   progress: Progress,
 ): Promise<Uploaded> {
+  const { git = "full" } = allowed ?? {};
+  const repositories = git === "full" ? "sent" : "kept";
   try {
     const survey = await surveyWorkspace(folder, {
+      repositories,
       onProgress: (seen) =>
         progress.show(`Looking through ${folder}: ${counted(seen.files, "file")}, ${bytes(seen.bytes)}`),
     });
     refuseTooLarge(folder, survey, { ...BOUNDS, ...allowed });
-    const { workspace, packed } = await send(client, folder, survey, progress);
+    const { workspace, packed } = await send(client, folder, { survey, repositories }, progress);
     progress.clear();
     command.terminal.remark(packedLines(packed, survey));
     return { workspace, files: packed.files };
@@ -43,7 +47,7 @@ export async function uploadFolder(
 async function send(
   client: CaissonClient,
   folder: string,
-  survey: Survey,
+  { survey, repositories }: { survey: Survey } & Required<WalkOptions>,
   progress: Progress,
 ): Promise<{ workspace: string; packed: PackProgress }> {
   let packed: PackProgress = { files: 0, bytes: 0, skipped: 0, leftOut: 0 };
@@ -55,7 +59,7 @@ async function send(
   // What goes wrong in reading the folder would else look like a fault of the connection.
   const archive = async function* () {
     try {
-      yield* packWorkspace(folder, { onProgress });
+      yield* packWorkspace(folder, { onProgress, repositories });
     } catch (error) {
       failure = error;
       throw error;

@@ -11,7 +11,15 @@ import {
 } from "../../daemon/protocol/archive.ts";
 import { pathText } from "../../daemon/protocol/path-text.ts";
 import { PackError } from "./pack-error.ts";
-import { attempt, attemptPresent, type DiskPath, type Found, unreadable, walk } from "./walk.ts";
+import {
+  attempt,
+  attemptPresent,
+  type DiskPath,
+  type Found,
+  unreadable,
+  type WalkOptions,
+  walk,
+} from "./walk.ts";
 
 /** How far packing has come. */
 export interface PackProgress {
@@ -23,7 +31,7 @@ export interface PackProgress {
   readonly leftOut: number;
 }
 
-export interface PackOptions {
+export interface PackOptions extends WalkOptions {
   /** Called about every 1 MiB, and once at the end with the totals. */
   readonly onProgress?: (progress: PackProgress) => void;
   /** Ends the iteration with the signal's reason. */
@@ -100,7 +108,7 @@ class Packer {
   }
 
   async *folder(root: string): AsyncGenerator<Uint8Array> {
-    for (const found of walk(root)) {
+    for (const found of walk(root, this.#options)) {
       if (found.leftOut) this.#leftOut += 1;
       else yield* this.#entry(found);
       yield* this.#pause();

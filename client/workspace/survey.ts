@@ -9,7 +9,7 @@ import {
 } from "../../daemon/protocol/archive.ts";
 import { CAISSONIGNORE } from "./caissonignore.ts";
 import { PackError } from "./pack-error.ts";
-import { type Found, walk } from "./walk.ts";
+import { type Found, type WalkOptions, walk } from "./walk.ts";
 
 /** A folder below the workspace, with all that is in it. */
 export interface FolderSize {
@@ -36,7 +36,7 @@ export interface Survey {
   readonly folders: readonly FolderSize[];
 }
 
-export interface SurveyOptions {
+export interface SurveyOptions extends WalkOptions {
   readonly onProgress?: (seen: { readonly files: number; readonly bytes: number }) => void;
   readonly signal?: AbortSignal;
 }
@@ -153,7 +153,7 @@ function headerBytes(path: string, base: Omit<Parameters<typeof archiveHeader>[0
 export async function surveyWorkspace(folder: string, options: SurveyOptions = {}): Promise<Survey> {
   const surveying = new Surveying();
   let seen = 0;
-  for (const found of walk(folder)) {
+  for (const found of walk(folder, options)) {
     surveying.add(found);
     seen += 1;
     if (surveying.entries > MAX_ENTRIES) break;

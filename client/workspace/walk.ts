@@ -67,15 +67,21 @@ interface Waiting {
   readonly rules: IgnoreRules;
 }
 
+export interface WalkOptions {
+  /** `kept`: every `.git` is passed over, for the daemon would leave it out anyway. Default `sent`. */
+  readonly repositories?: "sent" | "kept";
+}
+
 /**
  * Everything below a folder, depth first, folders before what is in them, symlinks never followed.
  * @throws PackError for what can't be read
  */
-export function* walk(root: string): Generator<Found, void> {
+export function* walk(root: string, { repositories = "sent" }: WalkOptions = {}): Generator<Found, void> {
   // Not by recursion of generators, which would cost at every level.
   const waiting: Waiting[] = [];
   const queue = (folder: string, onDisk: DiskPath, above: IgnoreRules) => {
-    const names = namesIn(onDisk);
+    const all = namesIn(onDisk);
+    const names = repositories === "sent" ? all : all.filter((name) => name !== ".git");
     const within = folder === "" ? "" : `${folder}/`;
     const own = names.includes(CAISSONIGNORE);
     const rules = own ? withIgnoreFile(above, folder, diskPath(root, `${within}${CAISSONIGNORE}`)) : above;

@@ -17,11 +17,13 @@ export async function checkSubmission(deps: Dependencies, body: SubmitRun): Prom
   const own = policies.at(-1);
   if (!own) throw new Error("a submission has a policy of its own");
   // A fresh repository holds the files a second time.
-  const copies = gitModeOf(policies) === "fresh" ? 2 : 1;
+  const git = gitModeOf(policies);
+  const copies = git === "fresh" ? 2 : 1;
   return {
     policy: own.name,
     image: imageOf(own, data.image),
     workspace: {
+      git,
       entries: ARCHIVE_ENTRIES,
       archiveBytes: deps.settings.maximumWorkspaceBytes,
       contentBytes: Math.floor(Math.min(...policies.map(({ sandbox }) => sandbox.diskBytes)) / copies),

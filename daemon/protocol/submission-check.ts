@@ -6,6 +6,10 @@ export const SubmissionCheck = z.object({
   image: z.string().describe("The image it would run in."),
   workspace: z
     .object({
+      git: z
+        .enum(["fresh", "full", "none"])
+        .optional()
+        .describe("What the policy does with repositories: unless it is `full`, no `.git` need be sent."),
       entries: z.int().min(0),
       archiveBytes: z.int().min(0).describe("Of the tar archive."),
       contentBytes: z

@@ -37,6 +37,23 @@ async function refusal(folder: string, bounds: Partial<WorkspaceBounds>): Promis
 }
 
 describe("surveyWorkspace", () => {
+  it("neither counts nor packs repositories that the policy leaves at home, at any depth", async () => {
+    using folder = project();
+    const without = await bytesOf(packWorkspace(folder.path));
+    for (const repository of [".git", "data/.git"]) {
+      mkdirSync(join(folder.path, repository));
+      writeFileSync(join(folder.path, repository, "history"), "long ago");
+    }
+    const kept = { repositories: "kept" } as const;
+    expect(await surveyWorkspace(folder.path, kept)).toMatchObject({
+      files: 36,
+      archiveBytes: without.length,
+    });
+    expect((await bytesOf(packWorkspace(folder.path, kept))).includes("history")).toBe(false);
+    expect(await surveyWorkspace(folder.path)).toMatchObject({ files: 38 });
+    expect((await bytesOf(packWorkspace(folder.path))).includes("long ago")).toBe(true);
+  });
+
   it("counts what packing sends, to the byte, a hard link's content once", async () => {
     using folder = project();
     const survey = await surveyWorkspace(folder.path);
