@@ -85,8 +85,9 @@ describe("processes (threats 18, 19, 20): the run goes on", () => {
   });
 
   test("killing everything kills the action alone; the model reads what was lost with it (threat 20)", () => {
-    expect(abuse.heard[3]).toBe(
-      "[it was ended by SIGKILL; what it changed of the shell's directory and exported variables was not kept]",
+    // The kernel spares the one that sends the signal: what else there was of the action decides how it ends.
+    expect(abuse.heard[3]).toMatch(
+      /^(survived\n)?\[(it was ended by SIGKILL; )?what it changed of the shell's directory and exported variables was not kept\]$/,
     );
     expect(abuse.heard[4]).toBe("alive\n");
   });
