@@ -62,7 +62,7 @@ describe("mistakes are said and have their status", () => {
       "missing script",
       ["run", "x", "--model", "script:none.yaml"],
       2,
-      /script .*none\.yaml can't be read: there is no such file\. Nothing was submitted/,
+      /script .*none\.yaml can't be read: there is no such file\. Nothing was done/,
     ],
     ["missing policy", ["run", "x", "--policy", "./none.yaml"], 2, /policy .*none\.yaml can't be read/],
     [
