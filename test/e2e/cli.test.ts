@@ -17,9 +17,10 @@ const ASKS = `turns:
   - use: [{ tool: bash, input: { command: git push origin main } }]
   - say: Done.
 `;
+/** It says so again and again, for what was said before somebody watched is not shown live. */
 const SLOW = `turns:
   - say: I wait.
-    use: [{ tool: bash, input: { command: "echo begun; sleep 60" } }]
+    use: [{ tool: bash, input: { command: "while :; do echo begun; sleep 0.2; done" } }]
   - say: Done.
 `;
 

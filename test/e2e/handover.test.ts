@@ -15,7 +15,7 @@ const FULL = process.env.CAISSON_TEST_FULL === "1";
 const OLD = "0.0.1-old";
 const QUICK = `turns: [{ say: Done. }]\n`;
 const TOLD = `turns:
-  - use: [{ tool: bash, input: { command: "echo begun; until [ -e /tmp/go ]; do sleep 0.05; done" } }]
+  - use: [{ tool: bash, input: { command: "until [ -e /tmp/go ]; do echo begun; sleep 0.05; done" } }]
   - say: Done.
 `;
 const ASKS = `turns:

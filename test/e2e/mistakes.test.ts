@@ -17,8 +17,9 @@ const QUICK = `turns:
     use: [{ tool: bash, input: { command: "echo a-line-of-output-without-a-single-space-in-it-that-is-long" } }]
   - say: Done.
 `;
+/** It says so again and again, for what was said before somebody watched is not shown live. */
 const SLOW = `turns:
-  - use: [{ tool: bash, input: { command: "echo begun; sleep 60" } }]
+  - use: [{ tool: bash, input: { command: "while :; do echo begun; sleep 0.2; done" } }]
   - say: Done.
 `;
 

@@ -93,7 +93,7 @@ function pathValue({ name, schema }: Parameter, { document, known }: RequestSett
     const ids = known()[name] ?? [];
     return ids[at % Math.max(1, ids.length)] ?? "none";
   });
-  const made = fitting(document, schema).map((value) => encodeURIComponent(String(value)));
+  const made = fitting(document, schema).map((value) => encodeURIComponent(textOf(value)));
   const strange = fc.oneof(
     fc.constantFrom("%00", "%", "%zz", "%ff", "..", "%2e%2e", "%2f", "a%00b", "~", ";", "%F0%9F%90%8B"),
     fc.string({ maxLength: 40 }).map((text) => encodeURIComponent(text) || "-"),
@@ -102,8 +102,13 @@ function pathValue({ name, schema }: Parameter, { document, known }: RequestSett
   return fc.oneof({ weight: 4, arbitrary: ours }, made, strange);
 }
 
+/** Some objects can't be made a string, such as one whose `toString` is a number. */
+function textOf(value: unknown): string {
+  return typeof value === "object" ? String(JSON.stringify(value)) : String(value);
+}
+
 function queryOf(document: OpenApi, parameters: readonly Parameter[]): fc.Arbitrary<string> {
-  const value = (schema: Schema) => fc.oneof(fitting(document, schema), odd).map((one) => String(one));
+  const value = (schema: Schema) => fc.oneof(fitting(document, schema), odd).map(textOf);
   const named = parameters.map(({ name, schema }) =>
     fc.option(
       value(schema).map((text) => `${name}=${encodeURIComponent(Buffer.from(text).toString())}`),
