@@ -38,7 +38,10 @@ export class AnswerCheck {
     if (declared === undefined) return `status ${answer.status} is not declared`;
     const schema = declared.content?.["application/json"]?.schema;
     if (schema === undefined || head) return undefined;
-    const parsed = this.#parser(schema).safeParse(JSON.parse(answer.body));
+    const json = jsonOf(answer.body);
+    if (json === undefined)
+      return `no JSON, ${answer.body.length} characters: ${JSON.stringify([...answer.headers])}`;
+    const parsed = this.#parser(schema).safeParse(json);
     return parsed.success ? undefined : `the body is not as declared: ${parsed.error.message.slice(0, 500)}`;
   }
 
@@ -61,5 +64,13 @@ export class AnswerCheck {
     const made = this.#parsers.get(schema) ?? parserOf(this.#document, schema);
     this.#parsers.set(schema, made);
     return made;
+  }
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
   }
 }
