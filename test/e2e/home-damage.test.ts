@@ -69,8 +69,10 @@ test(
     const client = await daemon.client();
     const [run, other] = [await begun(), await begun()];
     const sandbox = await sandboxOf(run);
+    const watched = client.watch(run, 0, { signal: AbortSignal.timeout(40_000) })[Symbol.asyncIterator]();
+    await watched.next();
     const told = (async () => {
-      for await (const _ of client.watch(run, 0, { signal: AbortSignal.timeout(40_000) }));
+      while (!(await watched.next()).done);
     })().catch((error: unknown) => error);
     await rm(join(daemon.state, "runs", run), { recursive: true });
     await letGo(run, sandbox);
