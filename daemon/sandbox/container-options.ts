@@ -3,7 +3,11 @@ import type { SandboxLimits } from "./host.ts";
 
 /** Whom a container belongs to. Labels can't be changed once set, so the run stands in the name. */
 export const OWNER_LABEL = "caisson.owner";
-const KIND_LABEL = "caisson.kind";
+/** What it is: {@link SANDBOX_KIND} or {@link CHECKPOINT_KIND}. */
+export const KIND_LABEL = "caisson.kind";
+export const SANDBOX_KIND = "sandbox";
+/** An image's; a container with it was made from a checkpoint by somebody's hand. */
+export const CHECKPOINT_KIND = "checkpoint";
 /** Which kit a container, and an image committed from it, has under `/.caisson`. */
 export const KIT_LABEL = "caisson.kit";
 
@@ -71,7 +75,7 @@ export function containerOptions(request: ContainerRequest) {
     User: `${SANDBOX_UID}:${SANDBOX_UID}`,
     WorkingDir: WORKSPACE,
     Hostname: "sandbox",
-    Labels: { [OWNER_LABEL]: request.owner, [KIND_LABEL]: "sandbox", [KIT_LABEL]: request.kit },
+    Labels: { [OWNER_LABEL]: request.owner, [KIND_LABEL]: SANDBOX_KIND, [KIT_LABEL]: request.kit },
     Tty: false,
     OpenStdin: true,
     StdinOnce: false,

@@ -1,7 +1,14 @@
 /** What the sandbox room asks the engine about containers, each call within its deadline (S6). */
 import type { Duplex } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
-import { type ContainerRequest, containerOptions, limitSettings, OWNER_LABEL } from "./container-options.ts";
+import {
+  type ContainerRequest,
+  containerOptions,
+  KIND_LABEL,
+  limitSettings,
+  OWNER_LABEL,
+  SANDBOX_KIND,
+} from "./container-options.ts";
 import { type Engine, statusOf } from "./engine.ts";
 import { EngineError, EngineUnreachable, type SandboxLimits, Unmeasurable } from "./host.ts";
 
@@ -151,16 +158,19 @@ export class Containers {
     );
   }
 
-  /** Every container that carries this owner's label, in any state. */
+  /**
+   * Every container that carries this owner's label, in any state. One that somebody made from a checkpoint image
+   * has the image's kind, and is none of ours.
+   */
   async list(owner: string): Promise<ListedContainer[]> {
-    const label = `${OWNER_LABEL}=${owner}`;
+    const label = [`${OWNER_LABEL}=${owner}`, `${KIND_LABEL}=${SANDBOX_KIND}`];
     const found = await this.#engine.call("list containers", CALL_MS.list, (docker, abortSignal) =>
-      docker.listContainers({ all: true, filters: { label: [label] }, abortSignal }),
+      docker.listContainers({ all: true, filters: { label }, abortSignal }),
     );
     return (
       found
         // The engine's filter is trusted with speed, not with somebody else's container.
-        .filter((one) => one.Labels?.[OWNER_LABEL] === owner)
+        .filter(({ Labels }) => Labels?.[OWNER_LABEL] === owner && Labels[KIND_LABEL] === SANDBOX_KIND)
         .map((one) => ({ id: one.Id, name: one.Names?.[0] ?? "", running: one.State === "running" }))
     );
   }

@@ -1,11 +1,14 @@
 /** The SandboxHost of a Docker engine: containers made, found again and removed, a few kept warm. */
 import { randomBytes } from "node:crypto";
 import pLimit from "p-limit";
-import { containerName, OWNER_LABEL, runOfName } from "./container-options.ts";
+import { CheckpointImages } from "./checkpoint-images.ts";
+import { containerName, KIND_LABEL, OWNER_LABEL, runOfName, SANDBOX_KIND } from "./container-options.ts";
 import { Containers } from "./containers.ts";
 import { attachment, environmentOf, openSandbox } from "./docker-sandbox.ts";
 import type { Engine } from "./engine.ts";
 import {
+  CheckpointGone,
+  type CheckpointImage,
   EngineError,
   type HostFacts,
   type Sandbox,
@@ -85,6 +88,7 @@ export function createDockerHost(options: DockerHostOptions): SandboxHost & Pool
 class DockerHost implements SandboxHost, PoolView {
   readonly #options: DockerHostOptions;
   readonly #containers: Containers;
+  readonly #checkpoints: CheckpointImages;
   readonly #leftovers: Leftovers;
   readonly #maker: MakerOptions;
   /** By what a {@link Make} is made of, as JSON text. */
@@ -101,12 +105,14 @@ class DockerHost implements SandboxHost, PoolView {
     this.#options = options;
     const { engine, kitPath, log, owner } = options;
     this.#containers = new Containers(engine, (id) => this.#leftovers.add(id));
+    this.#checkpoints = new CheckpointImages(engine, owner);
     this.#leftovers = new Leftovers({ remove: (id) => this.#containers.remove(id), log });
     const config = { ...DEFAULTS, ...options.config };
     this.#maker = {
       owner,
       architecture: engine.info.architecture,
       containers: this.#containers,
+      checkpoints: this.#checkpoints,
       facts: () => this.#knownFacts(),
       kit: untilItFails(async () => readKitArchive(typeof kitPath === "string" ? kitPath : await kitPath())),
       log,
@@ -137,6 +143,7 @@ class DockerHost implements SandboxHost, PoolView {
   }
 
   async acquire(spec: SandboxSpec): Promise<Sandbox> {
+    if (spec.checkpoint !== undefined) return this.#restore(spec, spec.checkpoint);
     const image = await this.#ensureImage(spec.image);
     const wanted = makeOf(image, spec.limits, spec.runtime);
     for (;;) {
@@ -165,9 +172,9 @@ class DockerHost implements SandboxHost, PoolView {
       this.#options.log.warn(fields, "the sandbox was paused; it was set going again");
     }
     const attached = attachment(await this.#containers.attach(state.id));
-    const { containers, heartbeatMs, answerMs } = this.#maker;
+    const { containers, checkpoints, heartbeatMs, answerMs } = this.#maker;
     const env = environmentOf(state.env);
-    return openSandbox({ id: state.id, env, containers, heartbeatMs, answerMs }, attached);
+    return openSandbox({ id: state.id, env, containers, checkpoints, heartbeatMs, answerMs }, attached);
   }
 
   async leases(): Promise<readonly SandboxLease[]> {
@@ -184,6 +191,18 @@ class DockerHost implements SandboxHost, PoolView {
     if (state === undefined) return;
     this.#refuseForeign(id, state.labels);
     await this.#containers.remove(state.id);
+  }
+
+  checkpoints(): Promise<readonly CheckpointImage[]> {
+    return this.#checkpoints.list();
+  }
+
+  copyCheckpoint(from: string, to: string): Promise<void> {
+    return this.#checkpoints.copy(from, to);
+  }
+
+  removeCheckpoint(reference: string): Promise<void> {
+    return this.#checkpoints.remove(reference);
   }
 
   async warm(image: string, limits: SandboxLimits): Promise<void> {
@@ -206,8 +225,21 @@ class DockerHost implements SandboxHost, PoolView {
     return image;
   }
 
+  /** Its image is not made again when it is gone: nothing else holds what is in it. */
+  async #restore(spec: SandboxSpec, checkpoint: string): Promise<Sandbox> {
+    await this.#checkpoints.check(checkpoint);
+    const wanted = makeOf(checkpoint, spec.limits, spec.runtime);
+    const made = makeSandbox(this.#maker, () => containerName(spec.run, distinction()), wanted);
+    const sandbox = await made.catch((error: unknown) => {
+      if (!lacksImage(error)) throw error;
+      throw new CheckpointGone(`the engine has no image ${checkpoint} any more`, { cause: error });
+    });
+    this.#landlock = sandbox.facts.landlock;
+    return sandbox;
+  }
+
   #refuseForeign(id: string, labels: Readonly<Record<string, string>>): void {
-    if (labels[OWNER_LABEL] === this.#options.owner) return;
+    if (labels[OWNER_LABEL] === this.#options.owner && labels[KIND_LABEL] === SANDBOX_KIND) return;
     throw new EngineError("check owner", `container ${id.slice(0, 12)} is not this daemon's; left alone`);
   }
 

@@ -3,19 +3,24 @@ import { randomBytes } from "node:crypto";
 import type { Duplex } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { demultiplex } from "./attached-stream.ts";
+import type { CheckpointImages, Committable } from "./checkpoint-images.ts";
 import { HOME } from "./container-options.ts";
 import type { ContainerState, Containers } from "./containers.ts";
 import { engineDisk } from "./engine-disk.ts";
+import { fingerprint, volatileFiles } from "./fingerprint.ts";
 import {
+  type CommittedImage,
   type EngineDisk,
   EngineUnreachable,
   type ProcessSpec,
   type ProcessStatus,
   type Sandbox,
+  SandboxLost,
   type SandboxProcess,
 } from "./host.ts";
 import { putTar } from "./put-tar.ts";
 import { openRunnerChannel, type RunnerChannel } from "./runner-channel.ts";
+import { untilItFails } from "./until-it-fails.ts";
 
 /** After the stream has ended the engine needs a moment to note how PID 1 ended. */
 const ENDING_TRIES = 20;
@@ -65,6 +70,7 @@ export interface SandboxParts {
   readonly id: string;
   readonly env: Readonly<Record<string, string>>;
   readonly containers: Containers;
+  readonly checkpoints: CheckpointImages;
   /** Milliseconds between two questions to the runner whether it is alive. */
   readonly heartbeatMs: number;
   /** Milliseconds the runner has for each answer. */
@@ -94,9 +100,12 @@ class DockerSandbox implements Sandbox {
   readonly env: Readonly<Record<string, string>>;
   readonly lost: Promise<string>;
   readonly #containers: Containers;
+  readonly #checkpoints: CheckpointImages;
   readonly #attached: Attachment;
   readonly #channel: RunnerChannel;
   readonly #heartbeat: NodeJS.Timeout;
+  /** Settled for a container's life, so the engine is asked once. */
+  readonly #committable: () => Promise<Committable>;
   #detached = false;
   #destroyed = false;
 
@@ -104,6 +113,8 @@ class DockerSandbox implements Sandbox {
     this.id = parts.id;
     this.env = parts.env;
     this.#containers = parts.containers;
+    this.#checkpoints = parts.checkpoints;
+    this.#committable = untilItFails(() => this.#askCommittable());
     this.#attached = attached;
     this.#channel = channel;
     this.lost = this.#whenLost();
@@ -147,6 +158,18 @@ class DockerSandbox implements Sandbox {
     return engineDisk(this.#channel, `disk.${randomBytes(8).toString("hex")}`);
   }
 
+  async commit(reference: string, options: { readonly pause: boolean }): Promise<CommittedImage> {
+    return this.#checkpoints.commit(await this.#committable(), reference, options);
+  }
+
+  fingerprint(): Promise<string> {
+    return fingerprint(this.#channel, `tree.${randomBytes(8).toString("hex")}`);
+  }
+
+  volatileFiles(): Promise<readonly string[]> {
+    return volatileFiles(this.#channel, `tree.${randomBytes(8).toString("hex")}`);
+  }
+
   detach(): void {
     this.#detached = true;
     this.#letGo();
@@ -160,6 +183,12 @@ class DockerSandbox implements Sandbox {
     } finally {
       this.#letGo();
     }
+  }
+
+  async #askCommittable(): Promise<Committable> {
+    const state = await this.#containers.inspect(this.id);
+    if (state === undefined) throw new SandboxLost("its container was removed");
+    return { container: this.id, labels: state.labels, image: state.image };
   }
 
   #letGo(): void {

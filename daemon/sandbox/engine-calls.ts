@@ -12,6 +12,7 @@ export const ENGINE_CALLS = [
   "unpause container",
   "rename container",
   "update container",
+  "commit container",
   "list containers",
   "measure container",
   "remove container",

@@ -1,4 +1,5 @@
 /** Room on the engine's disk, asked from inside a sandbox: overlay file systems tell that of the one below. */
+import { ask } from "./ask.ts";
 import { BUSYBOX } from "./container-options.ts";
 import type { EngineDisk } from "./host.ts";
 import type { Starter } from "./put-tar.ts";
@@ -11,23 +12,9 @@ const ANSWER_BYTES = 1_024;
  * @throws {Error} when the answer is none; a command may have killed or stopped the one who asks (S4)
  */
 export async function engineDisk(sandbox: Starter, id: string): Promise<EngineDisk> {
-  const asking = await sandbox.start({
-    id,
-    argv: [BUSYBOX, "stat", "-f", "-c", "%S %a %b %d %c", "/"],
-    cwd: "/",
-    env: {},
-    stdin: "none",
-    deadlineMs: ASK_MS,
-    killGraceMs: 0,
-  });
-  let answer = "";
-  for await (const chunk of asking.output) {
-    if (chunk.stream === "stdout" && answer.length < ANSWER_BYTES) answer += chunk.bytes.toString("latin1");
-    asking.acknowledge(chunk.stream, chunk.offset + chunk.bytes.length);
-  }
-  const outcome = await asking.outcome;
-  sandbox.forget(id);
-  const disk = outcome.exitCode === 0 ? parseDisk(answer) : undefined;
+  const argv = [BUSYBOX, "stat", "-f", "-c", "%S %a %b %d %c", "/"];
+  const { answer } = await ask(sandbox, { id, argv, deadlineMs: ASK_MS, answerBytes: ANSWER_BYTES });
+  const disk = answer === undefined ? undefined : parseDisk(answer);
   if (disk === undefined) throw new Error("the room on the engine's disk could not be measured");
   return disk;
 }

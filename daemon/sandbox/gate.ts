@@ -1,5 +1,7 @@
 import type { Decision } from "../protocol/verdicts.ts";
 import type {
+  CheckpointImage,
+  CommittedImage,
   ProcessOutcome,
   ProcessSpec,
   Sandbox,
@@ -73,6 +75,12 @@ export interface GatedSandbox {
   putTar(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void>;
   /** Bytes the sandbox has written to disk; undefined for a host that measures none. @throws {Unmeasurable} */
   usedDiskBytes(): Promise<number | undefined>;
+  /** As in {@link Sandbox}. */
+  commit(reference: string, options: { readonly pause: boolean }): Promise<CommittedImage>;
+  fingerprint(): Promise<string>;
+  volatileFiles(): Promise<readonly string[]>;
+  /** How many processes that actions started are alive now, those of people too. */
+  alive(): Promise<number>;
   detach(): void;
   destroy(): Promise<void>;
 }
@@ -83,9 +91,21 @@ export interface GatedSandboxHost {
   /** Which of this owner's sandboxes no live run needs (S5). */
   reconcile(liveRuns: ReadonlySet<string>): Promise<Reconciled>;
   remove(id: string): Promise<void>;
+  /** As in {@link SandboxHost}. */
+  checkpoints(): Promise<readonly CheckpointImage[]>;
+  copyCheckpoint(from: string, to: string): Promise<void>;
+  removeCheckpoint(reference: string): Promise<void>;
 }
 
-export { EngineError, EngineUnreachable, NoRoom, SandboxLost, Unmeasurable } from "./host.ts";
+export {
+  CheckpointGone,
+  checkpointImage,
+  EngineError,
+  EngineUnreachable,
+  NoRoom,
+  SandboxLost,
+  Unmeasurable,
+} from "./host.ts";
 export type { ProcessSpec, SandboxProcess, SandboxSpec };
 
 const ERROR_BYTES = 4096;
@@ -124,6 +144,19 @@ class Gate implements GatedSandbox {
   }
   putTar(folder: string, tar: AsyncIterable<Uint8Array>) {
     return this.#sandbox.putTar(folder, tar);
+  }
+  commit(reference: string, options: { readonly pause: boolean }) {
+    return this.#sandbox.commit(reference, options);
+  }
+  fingerprint() {
+    return this.#sandbox.fingerprint();
+  }
+  volatileFiles() {
+    return this.#sandbox.volatileFiles();
+  }
+  async alive() {
+    const all = await this.#sandbox.processes();
+    return all.reduce((sum, one) => sum + (one.state === "running" ? 1 : one.alive), 0);
   }
   async usedDiskBytes() {
     return this.#sandbox.usedDiskBytes?.();
@@ -197,5 +230,8 @@ export function gateSandboxes(host: SandboxHost, newId: () => string): GatedSand
     },
     reconcile: (liveRuns) => reconcile(host, liveRuns),
     remove: (id) => host.remove(id),
+    checkpoints: () => host.checkpoints(),
+    copyCheckpoint: (from, to) => host.copyCheckpoint(from, to),
+    removeCheckpoint: (reference) => host.removeCheckpoint(reference),
   };
 }

@@ -145,6 +145,18 @@ export interface Sandbox {
   usedDiskBytes?(): Promise<number>;
   /** Room on the engine's disk; costs no more than an action, so it may be asked often. */
   engineDisk?(): Promise<EngineDisk>;
+  /**
+   * Commits the sandbox's files as an image of this name (a checkpoint's), labelled afresh; what runs in it runs on.
+   * `pause`: processes stand still meanwhile. Resolves with what the image adds on disk to the one it was made from.
+   */
+  commit(reference: string, options: { readonly pause: boolean }): Promise<CommittedImage>;
+  /**
+   * A digest of everything a process of the sandbox can have changed on disk: names, types, modes, owners, sizes,
+   * inode numbers and change times, no contents. Equal digests of one sandbox: no file changed in between.
+   */
+  fingerprint(): Promise<string>;
+  /** Files outside of the container's layers, which no image holds: in /dev/shm, message queues. */
+  volatileFiles(): Promise<readonly string[]>;
   /** Resolves when the sandbox is gone, with the reason in words (`"its container was removed"`, ...). */
   readonly lost: Promise<string>;
   /** Leaves the sandbox running and lets go of the stream. */
@@ -165,6 +177,11 @@ export interface SandboxSpec {
   readonly run: string;
   /** An image name: one of `sandbox-images/`, or any Linux image the engine has. */
   readonly image: string;
+  /**
+   * The checkpoint image to restore, as {@link checkpointImage} names it; `image` is then what it was made from.
+   * Absent: a fresh sandbox, from the pool if one fits.
+   */
+  readonly checkpoint?: string;
   readonly limits: SandboxLimits;
   /** An OCI runtime that the engine knows, e.g. `"runc"`; absent: the engine's default. */
   readonly runtime?: string;
@@ -200,6 +217,24 @@ export interface EngineDisk {
   readonly totalFiles: number;
 }
 
+/** What a commit came to. */
+export interface CommittedImage {
+  /** Bytes of the image's own layer on the engine's disk. */
+  readonly bytes: number;
+  /** Layers the image has in all; an engine takes about 125. */
+  readonly layers: number;
+}
+
+/** One checkpoint image of this owner. */
+export interface CheckpointImage {
+  /** As {@link checkpointImage} names it; the engine's id for one that lost its name, or never got it. */
+  readonly reference: string;
+  /** The engine's id of the image: two references may name the same. */
+  readonly id: string;
+  /** Bytes of the whole image, layers it shares with others included. */
+  readonly bytes: number;
+}
+
 export interface SandboxHost {
   /** Rejects with {@link EngineUnreachable} when no engine answers within the deadline. */
   probe(): Promise<HostFacts>;
@@ -211,6 +246,12 @@ export interface SandboxHost {
   leases(): Promise<readonly SandboxLease[]>;
   /** Removes one container of this owner by id; already gone is success. */
   remove(id: string): Promise<void>;
+  /** Every checkpoint image with this owner's label, and no other. */
+  checkpoints(): Promise<readonly CheckpointImage[]>;
+  /** Gives a checkpoint image a second name, for a fork. Rejects with {@link CheckpointGone}. */
+  copyCheckpoint(from: string, to: string): Promise<void>;
+  /** Takes a checkpoint image's name away; its layers go with the last name that needs them. Already gone is success. */
+  removeCheckpoint(reference: string): Promise<void>;
   /** Fills the pool in the background for an image; resolves when it is warm. */
   warm(image: string, limits: SandboxLimits): Promise<void>;
   /** Empties the pool and closes connections; running sandboxes of runs are left alone. */
@@ -219,6 +260,10 @@ export interface SandboxHost {
 
 export class SandboxLost extends Error {
   override readonly name = "SandboxLost";
+}
+/** The engine has no image of a checkpoint any more. */
+export class CheckpointGone extends Error {
+  override readonly name = "CheckpointGone";
 }
 /** The engine answers, and can't tell how much a sandbox has written: something in its files is in the way. */
 export class Unmeasurable extends Error {
@@ -242,4 +287,11 @@ export class EngineError extends Error {
     this.call = call;
     this.late = options?.late ?? false;
   }
+}
+
+export const CHECKPOINT_REPOSITORY = "caisson-checkpoint";
+
+/** What a checkpoint's image is called: a run's id and the checkpoint's, such as `caisson-checkpoint:<run>.c3`. */
+export function checkpointImage(run: string, checkpoint: string): string {
+  return `${CHECKPOINT_REPOSITORY}:${run}.${checkpoint}`;
 }

@@ -1,6 +1,7 @@
 /** Makes sandboxes: container, kit, attached stream, start, greeting. What fails half-way is removed again. */
 import { setTimeout as delay } from "node:timers/promises";
 import type { LimitFunction } from "p-limit";
+import type { CheckpointImages } from "./checkpoint-images.ts";
 import { checkLimits, KIT_LABEL, runOfName } from "./container-options.ts";
 import type { Containers } from "./containers.ts";
 import { attachment, environmentOf, openSandbox } from "./docker-sandbox.ts";
@@ -27,6 +28,7 @@ export interface MakerOptions {
   readonly owner: string;
   readonly architecture: string;
   readonly containers: Containers;
+  readonly checkpoints: CheckpointImages;
   facts(): Promise<HostFacts>;
   kit(): Promise<KitArchive>;
   readonly log: { warn(fields: Readonly<Record<string, unknown>>, message: string): void };
@@ -79,7 +81,7 @@ export function lacksImage(error: unknown): boolean {
 }
 
 async function makeOnce(options: MakerOptions, name: string, wanted: Make): Promise<Sandbox> {
-  const { containers, owner, architecture, heartbeatMs, answerMs } = options;
+  const { containers, checkpoints, owner, architecture, heartbeatMs, answerMs } = options;
   const [{ unenforced }, kit, image] = await Promise.all([
     options.facts(),
     options.kit(),
@@ -99,7 +101,7 @@ async function makeOnce(options: MakerOptions, name: string, wanted: Make): Prom
       attached.stream.destroy();
       throw error;
     }
-    const parts = { id, env: environmentOf(image.env), containers, heartbeatMs, answerMs };
+    const parts = { id, env: environmentOf(image.env), containers, checkpoints, heartbeatMs, answerMs };
     return await openSandbox(parts, attached);
   } catch (error) {
     // A name that is taken is not ours to remove.

@@ -91,13 +91,15 @@ describe("removing a container", () => {
 
 describe("listing containers", () => {
   it("S5: believes labels, not the engine's filter", async () => {
-    const one = (id: string, owner: string) => ({
+    const one = (id: string, owner: string, kind = "sandbox") => ({
       Id: id,
       Names: [`/${id}`],
       State: "running",
-      Labels: { "caisson.owner": owner },
+      Labels: { "caisson.owner": owner, "caisson.kind": kind },
     });
-    const fake = await fakeEngine(() => ({ status: 200, body: [one("mine", "me"), one("theirs", "they")] }));
+    // A container that somebody made from a checkpoint image inherits its owner.
+    const body = [one("mine", "me"), one("theirs", "they"), one("by-hand", "me", "checkpoint")];
+    const fake = await fakeEngine(() => ({ status: 200, body }));
     try {
       const listed = await new Containers(fake.engine).list("me");
       expect(listed).toEqual([{ id: "mine", name: "/mine", running: true }]);
