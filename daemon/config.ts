@@ -5,6 +5,7 @@ import {
   ConfigError,
   configFolder,
   type Environment,
+  type CheckpointsTaken,
   type LogLevel,
   type ReadConfig,
   settingsIn,
@@ -23,6 +24,7 @@ export interface Config {
   readonly pool: number;
   readonly acceptUnenforced: readonly string[];
   readonly modelIdleMs: number;
+  readonly checkpoints: CheckpointsTaken;
   readonly logLevel: LogLevel;
   /** A person's additions to the price list: a JSON file, which may not exist. */
   readonly pricesFile: string | undefined;
@@ -43,6 +45,7 @@ export async function readConfig(env: Environment): Promise<Config> {
     pool: settings["daemon.pool"].value,
     acceptUnenforced: settings["daemon.acceptUnenforced"].value,
     modelIdleMs: settings["daemon.modelIdleMs"].value,
+    checkpoints: settings["daemon.checkpoints"].value,
     logLevel: settings["daemon.log"].value,
     pricesFile: folder === undefined ? undefined : `${folder}/prices.json`,
   };

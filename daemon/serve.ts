@@ -124,6 +124,7 @@ async function start(parts: Parts): Promise<RunningDaemon> {
     notices,
     log,
     judged: metrics.judged,
+    waitedForCheckpoint: metrics.waitedForCheckpoint,
     live,
     settings: {
       runsAtOnce: config.runsAtOnce,
@@ -132,6 +133,7 @@ async function start(parts: Parts): Promise<RunningDaemon> {
       modelAttempts: MODEL_ATTEMPTS,
       modelRetryMs: MODEL_RETRY_MS,
       maximumWorkspaceBytes: ARCHIVE_BYTES,
+      checkpoints: config.checkpoints,
     },
   });
   await harness.recover();

@@ -4,11 +4,12 @@ import type { ContentBlock } from "../protocol/content.ts";
 import type { EventData } from "../protocol/events.ts";
 import type { Decision } from "../protocol/verdicts.ts";
 import { type ConversationEvent, toArray } from "../run/state.ts";
+import type { Dependencies } from "./dependencies.ts";
 import { digestOf } from "./digest.ts";
-import type { LiveRun } from "./live-run.ts";
+import type { Excerpts } from "./excerpts.ts";
 import { observationOf } from "./observations.ts";
 import { personsObservations } from "./persons-observations.ts";
-import { policiesOf } from "./policies.ts";
+import { type Governed, policiesOf } from "./policies.ts";
 import { systemPrompt } from "./system-prompt.ts";
 
 /** Tokens the assembled context may take when the task does not say. */
@@ -24,13 +25,22 @@ export interface AssembledContext {
   readonly digest: string;
 }
 
+/** What a context is made of: of a run that is carried, or one that is replayed. */
+export interface Told extends Governed {
+  readonly deps: Governed["deps"] & Pick<Dependencies, "toolbox">;
+  readonly excerpts: Pick<Excerpts, "of">;
+}
+
 /** ORIENT: what the model gets to see, from the journal alone. */
-export async function assembleContext(run: LiveRun): Promise<AssembledContext> {
+export async function assembleContext(
+  run: Told,
+  prompt: typeof systemPrompt = systemPrompt,
+): Promise<AssembledContext> {
   const { state, deps } = run;
   const shown = await run.excerpts.of(toArray(state.branch.conversation));
   const events = (await hydrate(shown, deps.blobs)) as ConversationEvent[];
   const submitted = (await hydrate(state.submitted?.data, deps.blobs)) as EventData<"run.submitted">;
-  const system = systemPrompt(submitted, await policiesOf(run));
+  const system = prompt(submitted, await policiesOf(run));
   const budget = submitted.context?.budgetTokens ?? BUDGET_TOKENS;
   const messages = withinBudget(
     conversation(submitted, events),
@@ -50,7 +60,7 @@ export async function assembleContext(run: LiveRun): Promise<AssembledContext> {
 }
 
 /** What happened since the last response: the results as the model reads them, and the verdicts. */
-function observed(run: LiveRun, events: readonly ConversationEvent[]): ModelRequest["observed"] {
+function observed(run: Told, events: readonly ConversationEvent[]): ModelRequest["observed"] {
   const last = events.findLastIndex((event) => event.type === "model.responded");
   const since = events.slice(last + 1);
   const persons = personsObservations(events);

@@ -38,6 +38,8 @@ export interface HarnessSettings {
   /** Milliseconds that a run waits for an engine that is away, until it fails; default ten minutes. */
   readonly enginePatienceMs?: number;
   readonly maximumWorkspaceBytes: number;
+  /** At the end of every turn that changed something, or only when a person asks for one. */
+  readonly checkpoints: "turn" | "off";
 }
 
 /** All that the harness is given. It makes nothing of this itself, and keeps nothing beside it. */
@@ -70,6 +72,8 @@ export interface Dependencies {
   readonly log: Log;
   /** Told how many milliseconds the judging of an action took. Must not throw. */
   readonly judged?: (ms: number) => void;
+  /** Told how many milliseconds an action stood waiting for a checkpoint to be taken. Must not throw. */
+  readonly waitedForCheckpoint?: (ms: number) => void;
   readonly settings: HarnessSettings;
   readonly live: LiveFeed;
 }

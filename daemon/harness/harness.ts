@@ -4,11 +4,12 @@ import { checkPolicy } from "../policy/check-policy.ts";
 import { explainPolicy } from "../policy/explain.ts";
 import type { DecideApproval, RunShell, SignalShell } from "../protocol/commands.ts";
 import { CaissonError } from "../protocol/errors.ts";
-import type { RunId } from "../protocol/ids.ts";
+import type { CheckpointId, RunId, Seq } from "../protocol/ids.ts";
 import type { ApprovalView } from "../protocol/views.ts";
-import { decide, noSandbox, type RunCommand } from "../run/decide.ts";
+import { checkpointAt, decide, noSandbox, type RunCommand } from "../run/decide.ts";
 import { evolve } from "../run/evolve.ts";
 import { initialState, type RunState } from "../run/state.ts";
+import { rewind } from "./checkpoints/rewind.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { LiveRun } from "./live-run.ts";
 import { live, mayGoOn, type Standing } from "./loop.ts";
@@ -240,6 +241,16 @@ export class RunHarness implements Harness {
     return { run: id, seq: run.state.seq };
   }
 
+  async rewind(id: RunId, to: CheckpointId | Seq) {
+    const run = await this.#known(id);
+    if (!run) {
+      checkpointAt(await this.#ended(id), to);
+      const detail = `The run has ended and goes no further; nothing was changed. Go on from there in a new run: \`caisson fork ${id} --at ${to}\`.`;
+      throw new CaissonError("run_ended", detail);
+    }
+    return { run: id, seq: await rewind(run, to) };
+  }
+
   async remove(id: RunId) {
     const stopped = this.#deps.notices.of(id)?.kind === "stopped";
     const run = stopped ? undefined : await this.#known(id);
@@ -276,7 +287,7 @@ export class RunHarness implements Harness {
 
   async diff(id: RunId) {
     const run = await this.#known(id);
-    if (run && !run.state.stopped) return changesOf(run);
+    if (run && !run.state.stopped) return reading(run, () => changesOf(run));
     return patchOfEnded(this.#deps, run?.state ?? (await this.#ended(id)));
   }
 
@@ -304,6 +315,17 @@ export class RunHarness implements Harness {
   }
 }
 
+/** While somebody reads the sandbox's files, it is not exchanged for another one. */
+async function reading<T>(run: LiveRun, read: () => Promise<T>): Promise<T> {
+  await run.checkpoints.settled();
+  run.readers += 1;
+  try {
+    return await read();
+  } finally {
+    run.readers -= 1;
+  }
+}
+
 function runOf(approval: string): RunId {
-  return approval.slice(0, approval.lastIndexOf("."));
+  return approval.slice(0, approval.indexOf("."));
 }

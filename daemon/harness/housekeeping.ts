@@ -31,12 +31,20 @@ async function askOnce(sandbox: GatedSandbox, spec: Omit<HousekeepingSpec, "dead
 }
 
 /**
+ * The absolute path; relative ones are from the workspace.
+ * @throws ToolRefusal when no sandbox could have such a path
+ */
+export function absolutePath(path: string): string {
+  if (path.includes("\0")) throw new ToolRefusal("A path can't hold a NUL character.");
+  return isAbsolute(path) ? path : posix.join(WORKSPACE, path);
+}
+
+/**
  * The absolute path with symlinks resolved inside the sandbox; relative ones are from the workspace.
  * @throws ToolRefusal when it can't be resolved
  */
 export async function resolvePath(sandbox: GatedSandbox, path: string): Promise<string> {
-  if (path.includes("\0")) throw new ToolRefusal("A path can't hold a NUL character.");
-  const absolute = isAbsolute(path) ? path : posix.join(WORKSPACE, path);
+  const absolute = absolutePath(path);
   const { answer, outcome, errors } = await ask(sandbox, {
     program: "runner",
     arguments: ["file", "resolve", absolute],

@@ -5,6 +5,7 @@ import type { SignalShell } from "../protocol/commands.ts";
 import type { RunId } from "../protocol/ids.ts";
 import type { RunState } from "../run/state.ts";
 import type { GatedSandbox } from "../sandbox/gate.ts";
+import { Checkpointer } from "./checkpoints/checkpointer.ts";
 import { Commits } from "./committing.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { Excerpts } from "./excerpts.ts";
@@ -13,7 +14,7 @@ import { Excerpts } from "./excerpts.ts";
  * Why the step under way is to stop. On `disk` the sandbox has written more than it may; on `lost` it is gone; on
  * `stop` the daemon leaves: nothing of the run is touched.
  */
-export type StopReason = "interrupt" | "cancel" | "disk" | "lost" | "stop";
+export type StopReason = "interrupt" | "cancel" | "disk" | "lost" | "rewind" | "stop";
 
 /** A command of a person's on its way: it runs beside the agent's loop, and stops neither it nor with it. */
 export interface PersonsCommand {
@@ -34,10 +35,14 @@ export class LiveRun {
   readonly #leaving = new AbortController();
   #waiters: (() => void)[] = [];
   #step = new AbortController();
+  #alone: Promise<unknown> = Promise.resolve();
 
   /** Commands of people that run in the sandbox now, by action id. */
   readonly persons = new Map<string, PersonsCommand>();
   sandbox: GatedSandbox | undefined;
+  readonly checkpoints: Checkpointer;
+  /** Clients that read files of the sandbox now: it must not be changed for another one meanwhile. */
+  readers = 0;
   /** How often the kernel had killed in a sandbox for lack of memory when that was last asked. */
   readonly memoryKills = new WeakMap<GatedSandbox, number>();
   /** Long outputs of this run as the model is shown them. */
@@ -59,6 +64,7 @@ export class LiveRun {
     this.deps = deps;
     this.run = journal.run;
     this.excerpts = new Excerpts(deps.blobs);
+    this.checkpoints = new Checkpointer(this);
     this.#journal = journal;
     this.#commits = new Commits(deps, journal, state, this.#leaving.signal, () => this.#wake());
   }
@@ -104,6 +110,13 @@ export class LiveRun {
     this.#wake();
   }
 
+  /** Does what must not happen while another such thing, or a step of the loop, is under way. */
+  alone<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#alone.then(work);
+    this.#alone = done.catch(() => undefined);
+    return done;
+  }
+
   freshStep(): void {
     if (this.#step.signal.aborted && !this.stopping) this.#step = new AbortController();
   }
@@ -136,6 +149,7 @@ export class LiveRun {
 
   async close(): Promise<void> {
     this.sandbox?.detach();
+    await this.checkpoints.settled();
     await this.#commits.settled();
     await this.#journal.close();
   }

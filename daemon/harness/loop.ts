@@ -2,6 +2,7 @@ import { BlobDamaged, BlobMissing, JournalUnwritable } from "../journal/port.ts"
 import type { Ending } from "../protocol/events.ts";
 import { next, type Step } from "../run/next.ts";
 import { EngineError, EngineUnreachable, SandboxLost } from "../sandbox/gate.ts";
+import { actAgain, leaveOut, requestAgain } from "./checkpoints/again.ts";
 import { overDisk, watchDisk } from "./disk-watch.ts";
 import { stopped } from "./engine-wait.ts";
 import type { LiveRun } from "./live-run.ts";
@@ -10,7 +11,7 @@ import { act, judgeAction, settle } from "./steps/act.ts";
 import { approvalPatience, requestApproval, settleApproval } from "./steps/approval.ts";
 import { endRun } from "./steps/end.ts";
 import { bindPolicy, ingestWorkspace, startSandbox } from "./steps/set-up.ts";
-import { askModel } from "./steps/turn.ts";
+import { askModel, startTurn } from "./steps/turn.ts";
 
 /** Why a run's loop came back: nothing is left to do, or only a person can bring the run on. */
 export type Standing = "over" | "waits";
@@ -31,19 +32,26 @@ export async function live(run: LiveRun): Promise<Standing> {
 
 async function steps(run: LiveRun): Promise<Standing> {
   while (!run.stopping) {
-    if (run.broken) throw run.broken;
-    run.freshStep();
-    if (run.unattached !== undefined) await noteLoss(run, run.unattached);
-    const step = nextStep(run);
-    if (step.do === "nothing") return "over";
-    if (step.do === "rest" || patience(run, step) !== undefined) return "waits";
-    try {
-      await perform(run, step);
-    } catch (error) {
-      await handle(run, error);
-    }
+    const standing = await run.alone(() => stepOf(run));
+    if (standing) return standing;
   }
   return "over";
+}
+
+/** One step, if the run has one to do by itself; else why it has none. */
+async function stepOf(run: LiveRun): Promise<Standing | undefined> {
+  if (run.broken) throw run.broken;
+  run.freshStep();
+  if (run.unattached !== undefined) await noteLoss(run, run.unattached);
+  const step = nextStep(run);
+  if (step.do === "nothing") return "over";
+  if (step.do === "rest" || patience(run, step) !== undefined) return "waits";
+  try {
+    await perform(run, step);
+  } catch (error) {
+    await handle(run, error);
+  }
+  return undefined;
 }
 
 /**
@@ -85,11 +93,17 @@ function perform(run: LiveRun, step: Exclude<Step, { do: "nothing" | "rest" }>):
     case "bind-policy":
       return bindPolicy(run);
     case "start-sandbox":
-      return startSandbox(run);
+      return startSandbox(run, step.from);
     case "ingest-workspace":
       return ingestWorkspace(run);
+    case "act-again":
+      return actAgain(run, step.action, step.asked);
+    case "request-again":
+      return requestAgain(run, step.action);
+    case "leave-out":
+      return leaveOut(run, step.action);
     case "start-turn":
-      return run.commit("written", () => [{ type: "turn.started", data: { turn: step.turn } }]);
+      return startTurn(run, step.turn);
     case "ask-model":
       return askModel(run);
     case "judge":

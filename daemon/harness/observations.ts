@@ -27,6 +27,10 @@ export function observationOf(
       return event.data.passed ? undefined : rejection(event.data);
     case "sandbox.lost":
       return `The sandbox was lost (${event.data.reason}).`;
+    case "sandbox.started":
+      return restored(event.data);
+    case "run.submitted":
+      return `A person goes on from here with a run of its own. The task is now:\n${String(event.data.task)}`;
     case "question.answered":
       return `Answer: ${String(event.data.answer)}`;
     case "context.compressed":
@@ -41,6 +45,22 @@ export function observationOf(
   }
 }
 
+/** A rebase is no news, but for what it is told that no longer runs. */
+function restored({
+  because,
+  checkpoint,
+  processesLost = [],
+}: EventData<"sandbox.started">): string | undefined {
+  const gone =
+    processesLost.length > 0
+      ? ` What ran in the background is gone with it; start again what is still needed: ${processesLost.join("; ")}.`
+      : "";
+  const from = checkpoint === undefined ? "the workspace as you were given it" : "its newest checkpoint";
+  if (because === "lost")
+    return `It was restored from ${from}, and what you did since then is run again.${gone || " Nothing runs in the background any more."}`;
+  return gone === "" ? undefined : `You are in a new sandbox with the same files.${gone}`;
+}
+
 function decided(
   data: EventData<"approval.decided">,
   around: readonly ConversationEvent[],
@@ -51,7 +71,13 @@ function decided(
   return asked && data.by === "person" && reason ? `Approved${reason}` : undefined;
 }
 
-function finished(data: EventData<"action.finished">): string {
+function finished(data: EventData<"action.finished">): string | undefined {
+  if (data.again === "same") return undefined;
+  const text = outcome(data);
+  return data.again ? `${data.action} was run again and came out differently:\n${text}` : text;
+}
+
+function outcome(data: EventData<"action.finished">): string {
   const output = shortened(data, data.action);
   const ending = endingOf(data);
   if (output === "") return ending || "[no output]";

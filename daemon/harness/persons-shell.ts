@@ -1,7 +1,8 @@
 import type { RunShell, ShellStarted, SignalShell } from "../protocol/commands.ts";
 import type { NewEvent } from "../protocol/events.ts";
 import { decide } from "../run/decide.ts";
-import { Permit, SandboxLost, type SandboxProcess } from "../sandbox/gate.ts";
+import type { ActionState } from "../run/state.ts";
+import { Permit, type ProcessSpec, SandboxLost, type SandboxProcess } from "../sandbox/gate.ts";
 import { shellProcess } from "../sandbox/shell.ts";
 import { shellDirectory } from "./housekeeping.ts";
 import { hydrateInput } from "./inputs.ts";
@@ -26,29 +27,34 @@ type Signal = SignalShell["signal"];
  * @throws CaissonError `no_sandbox`, `run_ended`, `too_many_requests`
  */
 export async function startForPerson(run: LiveRun, body: RunShell): Promise<ShellStarted> {
-  const { command, timeoutMs, shell } = body;
-  const events = await run.command((state) => decide(state, { type: "shell", command }, run.deps.now()));
+  await run.checkpoints.settled();
+  const events = await run.command((state) => decide(state, { type: "shell", input: body }, run.deps.now()));
   const started = events.find((event) => event.type === "action.started");
   if (started?.type !== "action.started") throw new Error("a person's command was not journalled");
   const { action } = started.data;
   const proposed = run.state.persons.get(action);
   if (proposed) {
-    const statePath = shell === undefined ? STATE_PREFIX : `${STATE_PREFIX}-${shell}`;
-    const begin = async (context: Performing) => {
-      const { command: journalled } = (await hydrateInput(run, proposed)) as { command: string };
-      const spec = shellProcess({
-        id: action,
-        command: journalled,
-        statePath,
-        env: sandboxOf(run).env,
-        deadlineMs: timeoutMs ?? TIMEOUT_MS,
-        killGraceMs: KILL_GRACE_MS,
-      });
-      return context.run(spec);
-    };
-    carry(run, action, { begin, statePath });
+    const begin = async (context: Performing) => context.run(await personsProcess(run, proposed));
+    carry(run, action, { begin, statePath: statePathOf(body.shell) });
   }
   return { action, seq: started.seq };
+}
+
+/** The process of a person's command, made of what the journal has of it. */
+export async function personsProcess(run: LiveRun, action: ActionState): Promise<ProcessSpec> {
+  const { command, shell, timeoutMs } = (await hydrateInput(run, action)) as RunShell;
+  return shellProcess({
+    id: action.action,
+    command,
+    statePath: statePathOf(shell),
+    env: sandboxOf(run).env,
+    deadlineMs: timeoutMs ?? TIMEOUT_MS,
+    killGraceMs: KILL_GRACE_MS,
+  });
+}
+
+function statePathOf(shell: string | undefined): string {
+  return shell === undefined ? STATE_PREFIX : `${STATE_PREFIX}-${shell}`;
 }
 
 /** After a daemon's restart: the runner tells what came of people's commands; none is run again (A3). */

@@ -1,17 +1,26 @@
 import { hydrate } from "../journal/hydrate.ts";
 import type { Policy } from "../policy/port.ts";
 import type { Layer } from "../protocol/verdicts.ts";
-import type { LiveRun } from "./live-run.ts";
+import type { RunState } from "../run/state.ts";
+import type { Dependencies } from "./dependencies.ts";
+
+/** What a run's policies are read from: of a run that is carried, or one that is replayed. */
+export interface Governed {
+  readonly state: RunState;
+  readonly deps: Pick<Dependencies, "blobs" | "policyCache" | "organisationPolicy">;
+  /** Those that were read already. */
+  policies: readonly Policy[] | undefined;
+}
 
 /**
  * A run's policies, organisation's first, its own last: those that were bound, whatever the library says by now.
  */
-export async function policiesOf(run: LiveRun): Promise<readonly Policy[]> {
+export async function policiesOf(run: Governed): Promise<readonly Policy[]> {
   run.policies ??= await loadPolicies(run);
   return run.policies;
 }
 
-async function loadPolicies(run: LiveRun): Promise<readonly Policy[]> {
+async function loadPolicies(run: Governed): Promise<readonly Policy[]> {
   const { deps, state } = run;
   const layers = state.policy?.layers;
   if (layers) {
@@ -24,7 +33,9 @@ async function loadPolicies(run: LiveRun): Promise<readonly Policy[]> {
 }
 
 /** What every layer withholds; the least that any layer lets in of the repository. */
-export async function ingestRules(run: LiveRun): Promise<{ deny: string[]; git: "fresh" | "full" | "none" }> {
+export async function ingestRules(
+  run: Governed,
+): Promise<{ deny: string[]; git: "fresh" | "full" | "none" }> {
   const policies = await policiesOf(run);
   return { deny: policies.flatMap((policy) => policy.ingest.deny), git: gitModeOf(policies) };
 }

@@ -9,7 +9,7 @@ import type {
   Submitted,
 } from "../protocol/commands.ts";
 import type { LiveFrame } from "../protocol/frames.ts";
-import type { ApprovalId, RunId, Seq } from "../protocol/ids.ts";
+import type { ApprovalId, CheckpointId, RunId, Seq } from "../protocol/ids.ts";
 import type { SubmissionCheck } from "../protocol/submission-check.ts";
 import type { ApprovalView, PolicyCheck, PolicyExplanation, PolicyView } from "../protocol/views.ts";
 
@@ -60,6 +60,11 @@ export interface Harness {
   cancel(run: RunId): Promise<Acknowledged>;
   /** Deletes an ended run: its journal, its output, its images. */
   remove(run: RunId): Promise<void>;
+  /**
+   * Takes the run back to a checkpoint, or the one at or before a seq: files and conversation together (C1). Rejects
+   * with `unknown_checkpoint`, and with `checkpoint_gone` when its image is not there any more.
+   */
+  rewind(run: RunId, to: CheckpointId | Seq): Promise<Acknowledged>;
   decideApproval(id: ApprovalId, decision: DecideApproval): Promise<ApprovalView>;
   revokeApproval(id: ApprovalId): Promise<ApprovalView>;
   /** What the run changed in its workspace, without what the policy lets nobody bring back. */

@@ -20,6 +20,7 @@ export interface Metrics {
   readonly engineCalled: EngineObserver;
   /** @param ms milliseconds that judging one action took */
   readonly judged: (ms: number) => void;
+  readonly waitedForCheckpoint: (ms: number) => void;
   readonly cutOff: (reason: CutOff) => void;
   /** What is looked at for each scrape. Call once. */
   observe(sources: GaugeSources): void;
@@ -45,6 +46,12 @@ export function createMetrics(tools: readonly string[], version: string): Metric
     name: "caisson_policy_verdict_duration_seconds",
     help: "What judging one action takes.",
     buckets: VERDICT_BUCKETS,
+    registers,
+  });
+  const waits = new Histogram({
+    name: "caisson_checkpoint_wait_duration_seconds",
+    help: "How long what was about to change files stood waiting for a checkpoint.",
+    buckets: ENGINE_BUCKETS,
     registers,
   });
   const calls = new Histogram({
@@ -80,6 +87,7 @@ export function createMetrics(tools: readonly string[], version: string): Metric
     engineCalled: ({ call, durationMs, failure }) =>
       calls.observe({ call: known.has(call) ? call : "other", outcome: failure ?? "ok" }, durationMs / 1000),
     judged: (ms) => verdicts.observe(ms / 1000),
+    waitedForCheckpoint: (ms) => waits.observe(ms / 1000),
     cutOff: (reason) => cutOffs.inc({ reason }),
     observe: (sources) => addGauges(registry, sources),
     contentType: registry.contentType,

@@ -15,6 +15,7 @@ const BUILT_IN = {
   sandboxes: 4,
   pool: 2,
   modelIdleMs: 120_000,
+  checkpoints: "turn",
   log: "info",
 } as const;
 
@@ -43,6 +44,8 @@ const Sandboxes = whole(1, 10_000);
 const Pool = whole(0, 50);
 const ModelIdleMs = whole(1_000, 86_400_000);
 const LogLevel = oneOf(LOG_LEVELS);
+const Checkpoints = oneOf(["turn", "off"]);
+export type CheckpointsTaken = z.infer<typeof Checkpoints>;
 export type LogLevel = z.infer<typeof LogLevel>;
 
 /** `$XDG_CONFIG_HOME/caisson/config.yaml`: a person's defaults, and what they set for their daemon. */
@@ -70,6 +73,9 @@ export const ConfigFile = z.strictObject(
             .describe("Limits this engine can't enforce that you accept."),
           modelIdleMs: ModelIdleMs.optional().describe(
             "Milliseconds without an event until a model's stream is given up.",
+          ),
+          checkpoints: Checkpoints.optional().describe(
+            "turn: at the end of every turn that changed files. off: only when asked for.",
           ),
           log: LogLevel.optional().describe("The least that is logged."),
         },
@@ -120,6 +126,7 @@ export interface Settings {
   readonly "daemon.pool": Setting<number>;
   readonly "daemon.acceptUnenforced": Setting<readonly string[]>;
   readonly "daemon.modelIdleMs": Setting<number>;
+  readonly "daemon.checkpoints": Setting<CheckpointsTaken>;
   readonly "daemon.log": Setting<LogLevel>;
 }
 
@@ -171,6 +178,13 @@ export function settingsIn(env: Environment, file: ReadConfig | undefined, userH
       ["daemon", "modelIdleMs"],
       daemon.modelIdleMs,
       BUILT_IN.modelIdleMs,
+    ),
+    "daemon.checkpoints": checked<CheckpointsTaken>(
+      Checkpoints,
+      "CAISSON_CHECKPOINTS",
+      ["daemon", "checkpoints"],
+      daemon.checkpoints,
+      BUILT_IN.checkpoints,
     ),
     "daemon.log": checked<LogLevel>(LogLevel, "CAISSON_LOG", ["daemon", "log"], daemon.log, BUILT_IN.log),
   };

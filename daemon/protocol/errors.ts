@@ -30,6 +30,7 @@ export const ERROR_STATUS = {
   run_ended: 409,
   run_active: 409,
   no_sandbox: 409,
+  checkpoint_gone: 409,
   already_decided: 409,
   nothing_to_resume: 409,
   journal_damaged: 409,

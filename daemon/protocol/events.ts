@@ -129,6 +129,14 @@ export const EVENT_DATA = {
     image: z.string(),
     warm: z.boolean().optional(),
     checkpoint: CheckpointId.optional().describe("The one it was restored from."),
+    because: z
+      .enum(["lost", "rewound", "rebased", "forked"])
+      .optional()
+      .describe("Why there is another sandbox; absent: it is the run's first."),
+    processesLost: z
+      .array(z.string())
+      .optional()
+      .describe("Background processes that ran when the checkpoint was taken, and don't in this sandbox."),
     memoryBytes: count,
     cpus: z.number(),
     pids: count,
@@ -188,7 +196,14 @@ export const EVENT_DATA = {
     toolUse: z.string().optional().describe("The id of the model's tool_use block."),
     by: z.literal("person").optional().describe("A person's own command; absent: the model's proposal."),
   }),
-  "action.judged": Verdict.extend({ action: ActionId, effect: Effect.optional() }),
+  "action.judged": Verdict.extend({
+    action: ActionId,
+    effect: Effect.optional(),
+    resolved: z
+      .record(z.string(), z.string())
+      .optional()
+      .describe("Paths of the input whose symlinks led elsewhere: as given, and as judged."),
+  }),
   "approval.requested": z.object({
     approval: ApprovalId,
     action: ActionId,
@@ -198,6 +213,12 @@ export const EVENT_DATA = {
     reason: z.string(),
     binding: Sha256.describe("Digest of the exact action, working directory and policy hash (P3)."),
     expiresAt: Timestamp,
+    again: z
+      .string()
+      .optional()
+      .describe(
+        "The restored sandbox in which the action would be run a second time, having sent something before.",
+      ),
     alike: z
       .array(ActionId)
       .optional()
@@ -213,9 +234,17 @@ export const EVENT_DATA = {
     reason: Text.optional(),
   }),
   "approval.revoked": z.object({ approval: ApprovalId }),
-  "action.started": z.object({ action: ActionId, sandbox: z.string().optional() }),
+  "action.started": z.object({
+    action: ActionId,
+    sandbox: z.string().optional(),
+    again: z.literal(true).optional().describe("Its effects went with a lost sandbox; it is had again."),
+  }),
   "action.finished": z.object({
     action: ActionId,
+    again: z
+      .enum(["same", "different"])
+      .optional()
+      .describe("The outcome of running it again, beside the one that the model was told before."),
     ok: z.boolean(),
     exitCode: z.int().optional(),
     signal: z.string().optional(),

@@ -10,15 +10,18 @@ export type RunId = z.infer<typeof RunId>;
 export const ActionId = z.string().regex(/^a[1-9]\d{0,8}$/, "not an action id (a1, a2, …)");
 export type ActionId = z.infer<typeof ActionId>;
 
-/** `c1`, `c2`, … within a run; never used twice. */
-export const CheckpointId = z.string().regex(/^c[1-9]\d{0,8}$/, "not a checkpoint id (c1, c2, …)");
+/** `c1`, `c2`, … within a run; never used twice. `c0` is the workspace as it was ingested, which needs no image. */
+export const CheckpointId = z.string().regex(/^c(0|[1-9]\d{0,8})$/, "not a checkpoint id (c1, c2, …)");
 export type CheckpointId = z.infer<typeof CheckpointId>;
 
-/** An approval or a question is named after its run and action, so that its id alone finds its run. */
+/**
+ * An approval or a question is named after its run and action, so that its id alone finds its run. A number follows
+ * when the same action is asked for another time.
+ */
 const OfAction = z
   .string()
   .regex(
-    /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.a[1-9]\d{0,8}$/,
+    /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.a[1-9]\d{0,8}(\.[1-9]\d{0,3})?$/,
     "not an id of the form <run>.<action>, as `caisson approvals` shows it",
   );
 
@@ -40,6 +43,7 @@ export type Timestamp = z.infer<typeof Timestamp>;
 export const Seq = z.int().min(0);
 export type Seq = z.infer<typeof Seq>;
 
-export function approvalIdOf(run: RunId, action: ActionId): ApprovalId {
-  return `${run}.${action}`;
+/** @param time from 1: how often the action has been asked for with this one */
+export function approvalIdOf(run: RunId, action: ActionId, time = 1): ApprovalId {
+  return time === 1 ? `${run}.${action}` : `${run}.${action}.${time}`;
 }

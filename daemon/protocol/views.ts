@@ -91,6 +91,11 @@ export const CheckpointView = z.object({
   bytes: z.int().min(0),
   at: Timestamp,
   reclaimed: z.boolean(),
+  image: z.string().optional().describe("Its name on the engine."),
+  processesLost: z
+    .array(z.string())
+    .optional()
+    .describe("Background processes that ran when it was taken; a restore does not bring them back."),
 });
 export type CheckpointView = z.infer<typeof CheckpointView>;
 

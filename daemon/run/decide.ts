@@ -1,7 +1,10 @@
-import type { DecideApproval } from "../protocol/commands.ts";
+import type { DecideApproval, RunShell } from "../protocol/commands.ts";
 import { CaissonError } from "../protocol/errors.ts";
 import type { EventData, NewEvent } from "../protocol/events.ts";
-import type { RunState } from "./state.ts";
+import type { CheckpointId, Seq } from "../protocol/ids.ts";
+import type { CheckpointView } from "../protocol/views.ts";
+import { checkpointBefore, INGESTED, seqOf } from "./branches.ts";
+import { approvalsAsked, type RunState } from "./state.ts";
 
 /** What people may tell a run that exists. */
 export type RunCommand =
@@ -9,7 +12,8 @@ export type RunCommand =
   | { readonly type: "message"; readonly text: string }
   | { readonly type: "interrupt"; readonly reason?: string }
   | { readonly type: "resume" }
-  | { readonly type: "shell"; readonly command: string }
+  | { readonly type: "shell"; readonly input: RunShell }
+  | { readonly type: "rewind"; readonly to: CheckpointId | Seq }
   | { readonly type: "decide-approval"; readonly approval: string; readonly answer: DecideApproval }
   | { readonly type: "revoke-approval"; readonly approval: string };
 
@@ -28,7 +32,9 @@ export function decide(state: RunState, command: RunCommand, now: number): NewEv
     case "resume":
       return resume(state);
     case "shell":
-      return shell(state, command.command);
+      return shell(state, command.input);
+    case "rewind":
+      return rewind(state, command.to);
     case "decide-approval":
       return decideApproval(state, command.approval, command.answer, now);
     case "revoke-approval":
@@ -56,14 +62,13 @@ function resume(state: RunState): NewEvent[] {
 const PERSONS_AT_ONCE = 8;
 
 /** A person's own command is allowed by that person; no rule is asked, and no limit of the agent's is used up. */
-function shell(state: RunState, command: string): NewEvent[] {
+function shell(state: RunState, input: RunShell): NewEvent[] {
   if (!state.sandbox || !state.ingested || state.stopped) throw noSandbox(state);
   if (state.persons.size >= PERSONS_AT_ONCE) {
     const detail = `${PERSONS_AT_ONCE} commands of people run in this sandbox already; nothing was started.`;
     throw new CaissonError("too_many_requests", detail);
   }
   const action = `a${state.lastAction + 1}`;
-  const input = { command };
   const { sandbox } = state.sandbox;
   const reason = "A person runs this in the run's shell.";
   return [
@@ -89,6 +94,60 @@ export function noSandbox(state: RunState): CaissonError {
   );
 }
 
+/** Files and conversation go back together (C1); what people's commands did since goes with the rest. */
+function rewind(state: RunState, at: CheckpointId | Seq): NewEvent[] {
+  const { id: checkpoint, seq: to } = checkpointAt(state, at);
+  const reason = "A person took the run back while it ran.";
+  const cut = [...state.persons.values()].map(({ action }): NewEvent => {
+    return { type: "action.unknown", data: { action, reason } };
+  });
+  return [...cut, { type: "run.rewound", data: { checkpoint, to, from: state.seq + cut.length } }];
+}
+
+/**
+ * The checkpoint that a person means: by its id, or the one at or before a seq.
+ * @throws CaissonError `unknown_checkpoint`, `checkpoint_gone` with the nearest one that is left
+ */
+export function checkpointAt(
+  state: RunState,
+  at: CheckpointId | Seq,
+): { readonly id: CheckpointId; readonly seq: Seq; readonly image: string | undefined } {
+  const id = typeof at === "string" ? at : checkpointBefore(state, at);
+  const seq = id === undefined ? undefined : seqOf(state, id);
+  if (id === undefined || seq === undefined) throw unknownCheckpoint(state, at);
+  const checkpoint = state.checkpoints.find((one) => one.id === id);
+  if (checkpoint?.reclaimed) throw goneCheckpoint(state, checkpoint);
+  return { id, seq, image: checkpoint?.image };
+}
+
+function unknownCheckpoint(state: RunState, at: CheckpointId | Seq): CaissonError {
+  const what = typeof at === "string" ? at : `at or before seq ${at}`;
+  const has =
+    state.checkpoints.length > 0 ? "`caisson checkpoints` lists them." : "It has taken none so far.";
+  return new CaissonError(
+    "unknown_checkpoint",
+    `The run has no checkpoint ${what}; nothing was changed. ${has}`,
+  );
+}
+
+/** A checkpoint whose image is gone: the nearest one left, before it or after it, is what can be had instead. */
+export function goneCheckpoint(state: RunState, gone: Pick<CheckpointView, "id" | "seq">): CaissonError {
+  const left = state.checkpoints.filter((one) => !one.reclaimed && one.id !== gone.id);
+  const nearest = left.reduce<CheckpointView | undefined>(
+    (best, one) => (!best || Math.abs(one.seq - gone.seq) < Math.abs(best.seq - gone.seq) ? one : best),
+    undefined,
+  );
+  const named = nearest
+    ? `The nearest that is left is ${nearest.id} (seq ${nearest.seq}).`
+    : state.ingestedAt === undefined
+      ? "No other is left."
+      : `What is left is ${INGESTED}, the workspace as it was ingested (seq ${state.ingestedAt}).`;
+  return new CaissonError(
+    "checkpoint_gone",
+    `The image of checkpoint ${gone.id} (seq ${gone.seq}) is gone; nothing was changed. ${named}`,
+  );
+}
+
 function decideApproval(state: RunState, id: string, answer: DecideApproval, now: number): NewEvent[] {
   const approval = state.approvals.get(id);
   if (!approval) throw new CaissonError("unknown_approval", `There is no approval ${id}.`);
@@ -98,10 +157,7 @@ function decideApproval(state: RunState, id: string, answer: DecideApproval, now
       `Approval ${id} was answered already: ${approval.decision.decision}.`,
     );
   }
-  const waits = state.branch.actions.some(
-    ({ action, stage }) => action === approval.action && stage === "asking",
-  );
-  if (!waits) {
+  if (!approvalsAsked(state).some((one) => one.id === id)) {
     throw new CaissonError(
       "already_decided",
       `Nothing waits for approval ${id} any more: the run was taken back behind it.`,

@@ -1,4 +1,6 @@
 import type { EventOf, EventType, JournalEvent } from "../protocol/events.ts";
+import { mayChangeFiles } from "../protocol/tools.ts";
+import { effectsSince, rewound } from "./branches.ts";
 import {
   type ActionState,
   type ApprovalState,
@@ -48,6 +50,8 @@ const CONVERSATION = [
   "message.received",
   "acceptance.checked",
   "sandbox.lost",
+  "sandbox.started",
+  "run.submitted",
   "run.rewound",
   "question.answered",
   "context.compressed",
@@ -55,6 +59,9 @@ const CONVERSATION = [
 ] as const;
 
 function isConversation(event: JournalEvent): event is ConversationEvent {
+  // A first sandbox, and a submission that takes up nothing, are no news to the model.
+  if (event.type === "sandbox.started") return event.data.because !== undefined;
+  if (event.type === "run.submitted") return event.data.history !== undefined;
   return isType(event, ...CONVERSATION);
 }
 
@@ -111,9 +118,14 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
     ingested: event.data.checkpoint === undefined ? undefined : state.ingested,
     lost: undefined,
     stopped: undefined,
+    again: effectsSince(state, event.data.checkpoint),
   }),
-  "workspace.ingested": (_, event) => ({ ingested: event }),
-  "sandbox.lost": (_, event) => ({ sandbox: undefined, lost: event.data }),
+  "workspace.ingested": (state, event) => ({
+    ingested: event,
+    ingestedAt: state.ingestedAt ?? event.seq,
+    ...(state.branch.checkpoint === undefined ? branchOf(state, { checkpoint: "c0" }) : {}),
+  }),
+  "sandbox.lost": (state, event) => ({ sandbox: undefined, lost: event.data, losses: state.losses + 1 }),
   "sandbox.stopped": (_, event) => ({ sandbox: undefined, stopped: event.data }),
   "run.interrupted": () => ({ interrupted: true }),
   "run.resumed": (state, event) => ({
@@ -126,7 +138,13 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
   "run.cancelled": (_, event) => ({ ended: event }),
 
   "turn.started": (state, event) =>
-    branchOf(state, { turn: event.data.turn, stage: "asking-model", actions: [], failures: 0 }),
+    branchOf(state, {
+      turn: event.data.turn,
+      stage: "asking-model",
+      actions: [],
+      failures: 0,
+      turnBegan: event.seq - 1,
+    }),
   "model.requested": (state) => branchOf(state, { unheard: false }),
   "model.failed": (state) => branchOf(state, { failures: state.branch.failures + 1 }),
   "model.responded": (state, event) => {
@@ -141,6 +159,7 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
         responses: state.branch.responses + 1,
         failures: 0,
       }),
+      losses: 0,
       ...used(state, { tokens: state.used.tokens + tokens, cost: state.used.cost + (usage.costUsd ?? 0) }),
       usage: {
         inputTokens: state.usage.inputTokens + usage.inputTokens,
@@ -153,13 +172,14 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
   "message.received": (state) => ({ ...branchOf(state, { unheard: true }), interrupted: false }),
   "acceptance.checked": (state, event) =>
     branchOf(state, {
+      checkedAt: event.seq,
       stage: event.data.passed ? "accepted" : "between-turns",
       rejections: state.branch.rejections + (event.data.passed ? 0 : 1),
     }),
 
   "action.proposed": (state, event) => {
     const { action, turn, tool, input, by } = event.data;
-    const proposed: ActionState = { action, turn, tool, input, stage: "proposed" };
+    const proposed: ActionState = { action, turn, tool, input, stage: "proposed", ...(by ? { by } : {}) };
     return {
       ...(by === "person"
         ? { persons: personsAfter(state, proposed) }
@@ -178,7 +198,7 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
     };
   },
   "approval.requested": (state, event) => {
-    const { approval: id, action, tool, input, rule, reason, binding, expiresAt, alike } = event.data;
+    const { approval: id, action, tool, input, rule, reason, binding, expiresAt, alike, again } = event.data;
     const run = state.submitted?.data.run ?? "";
     const approval = {
       id,
@@ -192,6 +212,7 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
       expiresAt,
       askedAt: event.at,
       revoked: false,
+      again,
       ...(alike ? { alike } : {}),
     };
     return {
@@ -202,8 +223,9 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
   "approval.decided": (state, event) => {
     const { approval: id, action, decision, reason, by } = event.data;
     const made = { decision, for: event.data.for, by, ...(reason === undefined ? {} : { reason }) };
+    const again = state.approvals.get(id)?.again !== undefined;
     return {
-      ...onAction(state, action, { stage: decision === "allow" ? "approved" : "denied" }),
+      ...(again ? {} : onAction(state, action, { stage: decision === "allow" ? "approved" : "denied" })),
       approvals: onApproval(state, id, { decision: made }),
       ...(decision === "deny" ? used(state, { denials: state.used.denials + 1 }) : {}),
     };
@@ -211,30 +233,54 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
   "approval.revoked": (state, event) => ({
     approvals: onApproval(state, event.data.approval, { revoked: true }),
   }),
-  "action.started": (state, event) => ({
-    ...onAction(state, event.data.action, { stage: "started" }),
-    ...(state.persons.has(event.data.action) ? {} : used(state, { actions: state.used.actions + 1 })),
+  "action.started": (state, event) => {
+    const { action, sandbox, again } = event.data;
+    const change = { stage: "started", ...(sandbox === undefined ? {} : { sandbox }) } as const;
+    const [first, ...others] = state.again;
+    if (first?.action === action) return { again: [{ ...first, ...change }, ...others] };
+    const started = onAction(state, action, change);
+    if (again || state.persons.has(action)) return started;
+    return {
+      ...withEffect({ ...state, ...started }, event),
+      ...used(state, { actions: state.used.actions + 1 }),
+    };
+  },
+  "action.finished": (state, event) => {
+    const { action, again } = event.data;
+    if (again) return ranAgain(state, action);
+    const finished = onAction(state, action, { stage: "finished", finished: event.data });
+    const own = state.persons.get(action);
+    return own ? { ...withEffect(state, event), ...finished } : { ...finished, losses: 0 };
+  },
+  "action.unknown": (state, event) => ({
+    ...onAction(state, event.data.action, { stage: "unknown" }),
+    ...ranAgain(state, event.data.action),
   }),
-  "action.finished": (state, event) =>
-    onAction(state, event.data.action, { stage: "finished", finished: event.data }),
-  "action.unknown": (state, event) => onAction(state, event.data.action, { stage: "unknown" }),
+  "egress.judged": (state, { seq, data }) =>
+    data.verdict === "deny"
+      ? {}
+      : branchOf(state, { sent: push(state.branch.sent, { seq, action: data.action }) }),
   "egress.finished": (state, event) => used(state, { bytesOut: state.used.bytesOut + event.data.bytesOut }),
   "plan.changed": (state, event) => branchOf(state, { plan: event.data.nodes }),
+  "memory.written": (state, event) => branchOf(state, { memory: push(state.branch.memory, event.data) }),
 
   "checkpoint.taken": (state, event) => {
-    const { checkpoint: id, at: seq, name, parent, bytes } = event.data;
+    const { checkpoint: id, at: seq, name, parent, bytes, image, processesLost } = event.data;
     const run = state.submitted?.data.run ?? "";
     const taken = {
       id,
       run,
       seq,
       bytes,
+      image,
       at: event.at,
       reclaimed: false,
       ...(name ? { name } : {}),
       ...(parent ? { parent } : {}),
+      ...(processesLost ? { processesLost } : {}),
     };
     return {
+      ...branchOf(state, { checkpoint: id }),
       checkpoints: [...state.checkpoints, taken],
       lastCheckpoint: Math.max(state.lastCheckpoint, Number(id.slice(1))),
     };
@@ -244,23 +290,30 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
       one.id === event.data.checkpoint ? { ...one, reclaimed: true } : one,
     ),
   }),
-  "run.rewound": (state, event) => ({ branch: rewound(state, event.data.to), interrupted: false }),
+  "run.rewound": (state, event) => ({
+    branch: rewound(state, event.data),
+    rewinds: [...state.rewinds, { seq: event.seq, to: event.data.to }],
+    sandbox: undefined,
+    lost: undefined,
+    losses: 0,
+    again: [],
+    interrupted: false,
+  }),
 };
 
-/** The branch as it was after `to`, with what people said since (C1). Asks of the abandoned part are no more. */
-function rewound(state: RunState, to: number): Branch {
-  let cell = state.branches;
-  while (cell && cell.value.seq > to) cell = cell.before;
-  if (!cell) return state.branch;
-  let conversation = cell.value.branch.conversation;
-  for (const message of spokenSince(state, to)) conversation = push(conversation, message);
-  return { ...cell.value.branch, conversation, unheard: conversation !== cell.value.branch.conversation };
+/** An action that may have changed files: if its sandbox is lost, it is to be had again. */
+function withEffect(
+  state: RunState,
+  { seq, data }: EventOf<"action.started" | "action.finished">,
+): Partial<RunState> {
+  const action =
+    state.persons.get(data.action) ?? state.branch.actions.find((one) => one.action === data.action);
+  if (!action || !mayChangeFiles(action.tool)) return { branch: state.branch };
+  return branchOf(state, { effects: push(state.branch.effects, { seq, action }) });
 }
 
-function spokenSince(state: RunState, to: number): ConversationEvent[] {
-  const spoken: ConversationEvent[] = [];
-  for (let cell = state.branch.conversation; cell && cell.value.seq > to; cell = cell.before) {
-    if (cell.value.type === "message.received") spoken.push(cell.value);
-  }
-  return spoken.reverse();
+/** An action that was to be run again has been, or is left out. */
+function ranAgain(state: RunState, action: string): Partial<RunState> {
+  const [first, ...others] = state.again;
+  return first?.action === action ? { again: others } : {};
 }

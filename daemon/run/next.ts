@@ -1,12 +1,28 @@
 import type { Ending, EventData } from "../protocol/events.ts";
 import type { LimitName } from "../protocol/limits.ts";
-import { type ActionState, type ApprovalState, openAction, pendingApproval, type RunState } from "./state.ts";
+import type { CheckpointView } from "../protocol/views.ts";
+import { hasSent, restorePoint } from "./branches.ts";
+import {
+  type ActionState,
+  type ApprovalState,
+  actionAgain,
+  approvalAgain,
+  isHere,
+  openAction,
+  pendingApproval,
+  type RunState,
+} from "./state.ts";
 
 /** What a run needs next. The harness does it, journals what came of it, and asks again. */
 export type Step =
   | { readonly do: "bind-policy" }
-  | { readonly do: "start-sandbox" }
+  /** From a checkpoint, or afresh: then the workspace is ingested, again if need be. */
+  | { readonly do: "start-sandbox"; readonly from: CheckpointView | undefined }
   | { readonly do: "ingest-workspace" }
+  /** Its effects went with a lost sandbox. `asked`: it had sent something, and a person said yes to a second time. */
+  | { readonly do: "act-again"; readonly action: ActionState; readonly asked: boolean }
+  | { readonly do: "request-again"; readonly action: ActionState }
+  | { readonly do: "leave-out"; readonly action: ActionState }
   | { readonly do: "start-turn"; readonly turn: number }
   | { readonly do: "ask-model" }
   | { readonly do: "judge"; readonly action: ActionState }
@@ -27,15 +43,31 @@ export type Step =
 export function next(state: RunState, now: number): Step {
   if (state.ended || !state.submitted) return { do: "nothing" };
   if (state.stopped?.ending) return { do: "end", ending: state.stopped.ending };
-  if (state.lost && !state.sandbox) return { do: "end", ending: lostSandbox(state.lost.reason) };
-  if (state.limit) return { do: "end", ending: overLimit(state.limit) };
+  if (state.lost && state.losses >= LOSSES) return { do: "end", ending: lostSandbox(state) };
+  if (state.limit && (!state.sandbox || !actionAgain(state)))
+    return { do: "end", ending: overLimit(state.limit) };
   if (state.interrupted) return { do: "rest" };
   if (!state.policy) return { do: "bind-policy" };
-  if (!state.sandbox) return { do: "start-sandbox" };
+  if (!state.sandbox) return { do: "start-sandbox", from: restorePoint(state) };
   if (!state.ingested) return { do: "ingest-workspace" };
+  const again = actionAgain(state);
+  if (again) return nextAgain(state, again);
   const reached = limitReached(state, now);
   if (reached) return { do: "note-limit", reached };
   return nextOfTurn(state);
+}
+
+/** Effects inside are had again as they were; what had left the sandbox leaves it a second time only if a person says so. */
+function nextAgain(state: RunState, action: ActionState): Step {
+  const approval = approvalAgain(state, action.action);
+  const asked = approval !== undefined;
+  if (isHere(state, action)) return { do: "act-again", action, asked };
+  if (!hasSent(state, action)) return { do: "act-again", action, asked: false };
+  if (!approval) return { do: "request-again", action };
+  if (!approval.decision) return { do: "await-approval", approval };
+  return approval.decision.decision === "allow" && !approval.revoked
+    ? { do: "act-again", action, asked }
+    : { do: "leave-out", action };
 }
 
 function nextOfTurn(state: RunState): Step {
@@ -89,11 +121,17 @@ function givenUp(action: ActionState): Ending {
   return { type: "run.failed", code: "gave_up", reason: String(input.reason ?? ""), ...evidence };
 }
 
-function lostSandbox(reason: string): Ending {
+/** Sandboxes that a run may lose without getting on in between. */
+const LOSSES = 3;
+
+function lostSandbox({ lost, losses, branch }: RunState): Ending {
+  const reason = lost?.reason ?? "";
+  const from =
+    branch.checkpoint === undefined ? "" : ` Go on from ${branch.checkpoint} with \`caisson fork\`.`;
   return {
     type: "run.failed",
     code: "sandbox",
-    reason: `The sandbox was lost: ${reason}. What the run had changed in its workspace is gone with it; its journal is kept. Submit the task again; \`--continue\` lets the new run know what was said and done.`,
+    reason: `The sandbox was lost ${losses} times in a row, the last time because ${reason}. Its journal and checkpoints are kept.${from}`,
   };
 }
 

@@ -1,4 +1,5 @@
 import type { EventData, EventOf, EventType, JournalEvent } from "../protocol/events.ts";
+import type { ActionId, CheckpointId } from "../protocol/ids.ts";
 import type { LimitName } from "../protocol/limits.ts";
 import type { Verdict } from "../protocol/verdicts.ts";
 import type { ApprovalView, CheckpointView, RunStatus } from "../protocol/views.ts";
@@ -18,8 +19,12 @@ export interface ActionState {
     | "started"
     | "finished"
     | "unknown";
+  /** A person's own command; absent: the model's. */
+  readonly by?: "person";
   readonly verdict?: Verdict;
   readonly finished?: EventData<"action.finished">;
+  /** The sandbox that it was started in. */
+  readonly sandbox?: string;
 }
 
 /** A persistent list, newest first, so that each event costs one cell and old states stay whole. */
@@ -36,6 +41,8 @@ export type ConversationEvent = EventOf<
   | "message.received"
   | "acceptance.checked"
   | "sandbox.lost"
+  | "sandbox.started"
+  | "run.submitted"
   | "run.rewound"
   | "question.answered"
   | "context.compressed"
@@ -59,11 +66,24 @@ export interface Branch {
   /** Acceptance checks that failed. */
   readonly rejections: number;
   readonly plan: EventData<"plan.changed">["nodes"];
+  readonly memory: Chain<EventData<"memory.written">>;
+  /** Seq of the newest event before the present turn: the files are as they were after it until an action starts. */
+  readonly turnBegan: number;
+  /** The newest checkpoint taken on this branch; `c0` is the workspace as it was ingested. */
+  readonly checkpoint: CheckpointId | undefined;
+  /** What may have changed files: actions as they were started, of people as they ended; by seq. */
+  readonly effects: Chain<{ readonly seq: number; readonly action: ActionState }>;
+  /** Requests that left the sandbox, by the action that made them, where it is known. */
+  readonly sent: Chain<{ readonly seq: number; readonly action: ActionId | undefined }>;
+  /** Seq of the newest event that let commands run beside actions: acceptance checks. */
+  readonly checkedAt: number;
 }
 
 export interface ApprovalState extends ApprovalView {
   readonly binding: string;
   readonly revoked: boolean;
+  /** Asks whether the action may be run a second time, in this sandbox: it had sent something out of the lost one. */
+  readonly again: string | undefined;
 }
 
 /** What stays whatever is rewound: what was spent, sent, approved, or said by people (C1). */
@@ -77,8 +97,14 @@ export interface RunState {
   readonly sandbox: EventData<"sandbox.started"> | undefined;
   /** The present sandbox holds the workspace. */
   readonly ingested: EventOf<"workspace.ingested"> | undefined;
+  /** Seq of the first ingest: what `c0` stands for. */
+  readonly ingestedAt: number | undefined;
   readonly stopped: EventData<"sandbox.stopped"> | undefined;
   readonly lost: EventData<"sandbox.lost"> | undefined;
+  /** Sandboxes lost since the run last got on. */
+  readonly losses: number;
+  /** Actions to be run again in a restored sandbox, in the order in which they were had first (A3). */
+  readonly again: readonly ActionState[];
   readonly interrupted: boolean;
   readonly limit: EventData<"limit.reached"> | undefined;
   readonly ended: EventOf<"run.completed" | "run.failed" | "run.cancelled"> | undefined;
@@ -100,6 +126,8 @@ export interface RunState {
   readonly approvals: ReadonlyMap<string, ApprovalState>;
   readonly checkpoints: readonly CheckpointView[];
   readonly branch: Branch;
+  /** Rewinds so far, oldest first: events after `to` and up to `seq` are on no present branch. */
+  readonly rewinds: readonly { readonly seq: number; readonly to: number }[];
   /** Branches as they were after past events, so that a rewind finds its own. */
   readonly branches: Chain<{ readonly seq: number; readonly branch: Branch }>;
 }
@@ -114,6 +142,12 @@ const initialBranch: Branch = {
   unheard: false,
   rejections: 0,
   plan: [],
+  memory: undefined,
+  turnBegan: 0,
+  checkpoint: undefined,
+  effects: undefined,
+  sent: undefined,
+  checkedAt: 0,
 };
 
 export const initialState: RunState = {
@@ -124,8 +158,11 @@ export const initialState: RunState = {
   policy: undefined,
   sandbox: undefined,
   ingested: undefined,
+  ingestedAt: undefined,
   stopped: undefined,
   lost: undefined,
+  losses: 0,
+  again: [],
   interrupted: false,
   limit: undefined,
   ended: undefined,
@@ -139,6 +176,7 @@ export const initialState: RunState = {
   persons: new Map(),
   approvals: new Map(),
   checkpoints: [],
+  rewinds: [],
   branch: initialBranch,
   branches: undefined,
 };
@@ -161,9 +199,29 @@ export function openAction(state: RunState): ActionState | undefined {
   return state.branch.actions.find((action) => !SETTLED.has(action.stage));
 }
 
+/** The action that is to be run again before anything else: its effects went with a lost sandbox. */
+export function actionAgain(state: RunState): ActionState | undefined {
+  const [first] = state.again;
+  if (first) return first;
+  const open = openAction(state);
+  const elsewhere = open?.stage === "started" && open.sandbox !== undefined && !isHere(state, open);
+  return elsewhere ? open : undefined;
+}
+
+/** Whether the action was started in the present sandbox. */
+export function isHere(state: RunState, action: ActionState): boolean {
+  return action.sandbox !== undefined && action.sandbox === state.sandbox?.sandbox;
+}
+
+/** The approval asked for running an action again in the present sandbox. */
+export function approvalAgain(state: RunState, action: ActionId): ApprovalState | undefined {
+  const here = state.sandbox?.sandbox;
+  return [...state.approvals.values()].find((one) => one.action === action && here && one.again === here);
+}
+
 /** The approval, if any, that the run cannot go on without. */
 export function pendingApproval(state: RunState): ApprovalState | undefined {
-  const open = openAction(state);
+  const open = actionAgain(state) ?? openAction(state);
   return open && approvalsAsked(state).find((approval) => approval.action === open.action);
 }
 
@@ -172,9 +230,12 @@ export function approvalsAsked(state: RunState): readonly ApprovalState[] {
   const asking = new Set(
     state.branch.actions.filter((action) => action.stage === "asking").map((action) => action.action),
   );
-  if (asking.size === 0) return [];
+  const again = actionAgain(state)?.action;
+  if (asking.size === 0 && again === undefined) return [];
   return [...state.approvals.values()].filter(
-    (approval) => asking.has(approval.action) && !approval.decision,
+    (approval) =>
+      !approval.decision &&
+      (approval.again === undefined ? asking.has(approval.action) : approval.action === again),
   );
 }
 
@@ -183,7 +244,7 @@ export function statusOf(state: RunState): RunStatus {
   if (state.ended) return ENDS[state.ended.type];
   if (state.interrupted) return "interrupted";
   if (pendingApproval(state)) return "waiting";
-  if (state.ingested) return "running";
+  if (state.ingested || state.sandbox?.checkpoint !== undefined) return "running";
   return state.policy ? "starting" : "queued";
 }
 

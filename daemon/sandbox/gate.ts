@@ -79,8 +79,8 @@ export interface GatedSandbox {
   commit(reference: string, options: { readonly pause: boolean }): Promise<CommittedImage>;
   fingerprint(): Promise<string>;
   volatileFiles(): Promise<readonly string[]>;
-  /** How many processes that actions started are alive now, those of people too. */
-  alive(): Promise<number>;
+  /** Processes of actions, those of people too, that are alive or have left others alive: their ids. */
+  running(): Promise<readonly string[]>;
   detach(): void;
   destroy(): Promise<void>;
 }
@@ -109,6 +109,8 @@ export {
 export type { ProcessSpec, SandboxProcess, SandboxSpec };
 
 const ERROR_BYTES = 4096;
+/** The daemon's own processes in a sandbox. */
+const OWN_PROCESS = /^(house|tar|disk|tree)\./;
 
 class Gate implements GatedSandbox {
   readonly #sandbox: Sandbox;
@@ -154,9 +156,10 @@ class Gate implements GatedSandbox {
   volatileFiles() {
     return this.#sandbox.volatileFiles();
   }
-  async alive() {
+  async running() {
     const all = await this.#sandbox.processes();
-    return all.reduce((sum, one) => sum + (one.state === "running" ? 1 : one.alive), 0);
+    const alive = all.filter((one) => one.state === "running" || one.alive > 0);
+    return alive.map(({ id }) => id).filter((id) => !OWN_PROCESS.test(id));
   }
   async usedDiskBytes() {
     return this.#sandbox.usedDiskBytes?.();

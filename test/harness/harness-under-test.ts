@@ -89,6 +89,7 @@ export async function harnessUnderTest(
       modelAttempts: 3,
       modelRetryMs: 1,
       maximumWorkspaceBytes: 2 ** 30,
+      checkpoints: "turn",
     },
     ...change,
   });

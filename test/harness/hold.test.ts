@@ -11,6 +11,7 @@ const SETTINGS = {
   modelRetryMs: 1,
   enginePatienceMs: 150,
   maximumWorkspaceBytes: 2 ** 20,
+  checkpoints: "off" as const,
 };
 
 let under: HarnessUnderTest | undefined;
@@ -80,7 +81,9 @@ describe("an engine that does not come back", () => {
 
   test("under a run: the sandbox is lost after the patience, and what may be left of it is removed", async () => {
     const { sandbox, break: cut } = breakable("c1");
-    const { under, removed } = await withHost({ acquire: async () => sandbox, reattach: away });
+    const sandboxes = [sandbox];
+    const acquire = async () => sandboxes.pop() ?? away();
+    const { under, removed } = await withHost({ acquire, reattach: away });
     const { run } = await under.harness.submit({ task: "Think.", model: THINKING });
     await under.until(run, ({ type }) => type === "model.requested");
     cut("the engine can't be reached");

@@ -132,6 +132,7 @@ test("runs that wait for a person hold no more sandboxes than daemon.sandboxes; 
     modelAttempts: 3,
     modelRetryMs: 1,
     maximumWorkspaceBytes: 2 ** 20,
+    checkpoints: "off" as const,
   };
   under = await harnessUnderTest(host, { settings, notices });
   const model = scripted([{ delayMs: 600_000, say: "Done." }]);

@@ -99,9 +99,20 @@ test("give_up ends the run with its reason", () => {
   });
 });
 
-test("a lost sandbox ends the run with a reason; an ending that was begun is finished", () => {
+test("A3: a lost sandbox is followed by another; lost three times without getting on, the run ends with a reason", () => {
   const lost = event("sandbox.lost", { sandbox: "s1", reason: "oom" });
-  expect(step(...ready, lost)).toMatchObject({ do: "end", ending: { type: "run.failed", code: "sandbox" } });
+  const again = { ...started, data: { ...started.data, because: "lost" } } as typeof started;
+  expect(step(...ready, lost)).toEqual({ do: "start-sandbox", from: undefined });
+  expect(step(...ready, lost, again).do).toBe("ingest-workspace");
+  expect(step(...ready, lost, again, ingested, lost, again, ingested, lost)).toMatchObject({
+    do: "end",
+    ending: { type: "run.failed", code: "sandbox", reason: expect.stringContaining("3 times in a row") },
+  });
+  const gotOn = [turn(1), responded("x"), lost];
+  expect(step(...ready, lost, again, ingested, lost, again, ingested, ...gotOn).do).toBe("start-sandbox");
+});
+
+test("an ending that was begun is finished", () => {
   const ending = { type: "run.cancelled", by: "person" } as const;
   const stopped = event("sandbox.stopped", { sandbox: "s1", reason: "run.cancelled", ending });
   expect(step(...ready, stopped)).toEqual({ do: "end", ending });

@@ -21,6 +21,7 @@ const KILL_GRACE_MS = 2_000;
 export async function checkAcceptance(run: LiveRun): Promise<void> {
   const commands = (await hydrate(run.state.submitted?.data.accept ?? [], run.deps.blobs)) as string[];
   const checks: Check[] = [];
+  await run.checkpoints.settled();
   for (const [index, command] of commands.entries()) {
     checks.push(await checkOne(run, command, index));
     if (run.signal.aborted) return;

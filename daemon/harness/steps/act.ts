@@ -9,27 +9,38 @@ import { wallTime } from "../../run/next.ts";
 import type { ActionState } from "../../run/state.ts";
 import { Permit } from "../../sandbox/gate.ts";
 import { bindingOf } from "../binding.ts";
-import { resolvePath } from "../housekeeping.ts";
+import type { Dependencies } from "../dependencies.ts";
+import { absolutePath, resolvePath } from "../housekeeping.ts";
 import { hydrateInput } from "../inputs.ts";
 import type { LiveRun } from "../live-run.ts";
 import { withMemoryKills } from "../memory.ts";
 import { performing } from "../performing.ts";
-import { policiesOf } from "../policies.ts";
+import { type Governed, policiesOf } from "../policies.ts";
+import { Resolutions } from "../resolutions.ts";
 import { type Plan, ToolRefusal, type ToolResult } from "../tools/tool.ts";
 import { sandboxOf } from "./end.ts";
 
+/** A plan, and where its paths led in the sandbox. */
+export type Planned = Plan & Pick<EventData<"action.judged">, "resolved">;
+
 /** An action brought into normal form, or why that can't be. */
-export async function planOf(run: LiveRun, action: ActionState): Promise<Plan> {
+export async function planOf(run: LiveRun, action: ActionState): Promise<Planned> {
   const sandbox = sandboxOf(run);
   const policies = await policiesOf(run);
   const timeoutMs = Math.min(wallLeft(run), ...policies.map((policy) => policy.execLimits.timeoutMs));
-  return run.deps.toolbox.normalise(action.tool, await hydrateInput(run, action), {
+  const resolutions = new Resolutions();
+  const plan = await run.deps.toolbox.normalise(action.tool, await hydrateInput(run, action), {
     action: action.action,
-    resolve: (path) => resolvePath(sandbox, path),
+    resolve: async (path) => {
+      const resolved = await resolvePath(sandbox, path);
+      resolutions.note(path, absolutePath(path), resolved);
+      return resolved;
+    },
     parseCommand,
     env: sandbox.env,
     timeoutMs,
   });
+  return { ...plan, ...resolutions.journalled() };
 }
 
 /** Milliseconds of wall time the run has left; at least one, since a deadline of none would be no deadline. */
@@ -41,22 +52,30 @@ export function wallLeft(run: LiveRun): number {
 /** Judges a proposed action; what is allowed by rule is started at once, its verdict on disk before it (A1, J3). */
 export async function judgeAction(run: LiveRun, action: ActionState): Promise<void> {
   const { action: id } = action;
-  let plan: Plan;
+  let plan: Planned;
   try {
     plan = await planOf(run, action);
   } catch (error) {
     if (!(error instanceof ToolRefusal)) throw error;
     return deny(run, id, "builtin.input", error.message);
   }
-  const judged = await verdictOf(run, plan.policy);
+  const judged = await verdictOn(run, plan);
   const events: NewEvent[] = [{ type: "action.judged", data: { action: id, ...judged } }];
   if (judged.verdict !== "allow") return void (await run.commit("written", () => events));
   await start(run, action, plan, Permit.grant(id, judged.verdict, undefined), events);
 }
 
+/** What is journalled of the judging of a plan. */
+export async function verdictOn(
+  run: Governed & { readonly deps: Pick<Dependencies, "judged"> },
+  { policy, resolved }: Planned,
+): Promise<Omit<EventData<"action.judged">, "action">> {
+  return { ...(await verdictOf(run, policy)), ...(resolved ? { resolved } : {}) };
+}
+
 /** The strictest of the verdicts on an action's parts. */
 export async function verdictOf(
-  run: LiveRun,
+  run: Governed & { readonly deps: Pick<Dependencies, "judged"> },
   actions: readonly PolicyAction[],
 ): Promise<Omit<EventData<"action.judged">, "action">> {
   const policies = await policiesOf(run);
@@ -117,6 +136,8 @@ async function start(
   permit: Permit,
   before: readonly NewEvent[],
 ): Promise<void> {
+  // Before anything changes, the files of the turn's end must be in its checkpoint.
+  await run.checkpoints.settled();
   const sandbox = sandboxOf(run).id;
   const started: NewEvent = { type: "action.started", data: { action: action.action, sandbox } };
   await run.commit("synced", () => [...before, started]);
@@ -150,16 +171,20 @@ export async function settle(run: LiveRun, action: ActionState): Promise<void> {
 }
 
 /** An ask that a rule of the submission answered (`--yes-to`) has a decision but no approval record. */
-function decidedWithoutAsking(action: ActionState): "allow" | undefined {
+export function decidedWithoutAsking(action: ActionState): "allow" | undefined {
   return action.stage === "approved" || action.stage === "started" ? "allow" : undefined;
 }
 
-async function finish(
+type Finished = EventData<"action.finished">;
+
+/** Performs and journals the outcome; `as` adds to what is journalled of it. */
+export async function finish(
   run: LiveRun,
   action: string,
   began: number,
   perform: () => Promise<ToolResult>,
   settled: () => Promise<void>,
+  as: (finished: Finished) => Promise<Finished> = async (finished) => finished,
 ): Promise<void> {
   const result = await perform().catch((error: unknown): ToolResult => {
     if (error instanceof ToolRefusal) return { ok: false, output: error.message };
@@ -167,7 +192,7 @@ async function finish(
   });
   if (run.stopping) return;
   const durationMs = Math.max(0, run.deps.now() - began);
-  const told = await withMemoryKills(run, result);
-  await run.commit("written", () => [{ type: "action.finished", data: { action, ...told, durationMs } }]);
+  const data = await as({ action, ...(await withMemoryKills(run, result)), durationMs });
+  await run.commit("written", () => [{ type: "action.finished", data }]);
   await settled();
 }

@@ -3,7 +3,7 @@ import type { EventData } from "../../protocol/events.ts";
 import type { ActionState } from "../../run/state.ts";
 import type { LiveRun } from "../live-run.ts";
 import { type Plan, ToolRefusal } from "../tools/tool.ts";
-import { planOf, verdictOf } from "./act.ts";
+import { planOf, verdictOn } from "./act.ts";
 
 /** Approvals that are asked as one: as many as a person looks through. */
 const MOST_ALIKE = 20;
@@ -44,7 +44,7 @@ export async function askingAlike(run: LiveRun, first: ActionState, plan: Plan):
 async function askingOf(run: LiveRun, action: ActionState): Promise<Asking | undefined> {
   try {
     const plan = await planOf(run, action);
-    return { action, plan, verdict: await verdictOf(run, plan.policy) };
+    return { action, plan, verdict: await verdictOn(run, plan) };
   } catch (error) {
     if (error instanceof ToolRefusal) return undefined;
     throw error;

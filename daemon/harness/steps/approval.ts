@@ -68,7 +68,7 @@ function requested(
   return { approval, action: id, tool, input, rule, reason, binding, expiresAt };
 }
 
-function answeredBy(
+export function answeredBy(
   state: RunState,
   rule: string,
   binding: string,

@@ -5,7 +5,9 @@ import type { Policy } from "../../policy/port.ts";
 import { CaissonError } from "../../protocol/errors.ts";
 import type { EventData } from "../../protocol/events.ts";
 import type { BlobReference } from "../../protocol/text.ts";
-import type { GatedSandbox, SandboxSpec } from "../../sandbox/gate.ts";
+import type { CheckpointView } from "../../protocol/views.ts";
+import type { RunState } from "../../run/state.ts";
+import { CheckpointGone, type GatedSandbox, type SandboxSpec } from "../../sandbox/gate.ts";
 import { digestOf } from "../digest.ts";
 import { EngineWait, isEngineAway, stopped } from "../engine-wait.ts";
 import { hold } from "../hold.ts";
@@ -45,27 +47,69 @@ export function imageOf(policy: Policy, asked: string | undefined): string {
   );
 }
 
-export async function startSandbox(run: LiveRun): Promise<void> {
+/** The run's first sandbox, or another one: from a checkpoint, or afresh, to ingest the workspace again. */
+export async function startSandbox(run: LiveRun, from: CheckpointView | undefined): Promise<void> {
   const { deps } = run;
-  const policies = await policiesOf(run);
-  const limits = narrowSandbox(policies);
-  const image = run.state.policy?.image ?? "base";
   const began = deps.now();
-  const sandbox = await acquired(run, { run: run.run, image, limits });
-  if (sandbox === undefined) return;
-  hold(run, sandbox);
-  await run.commit("written", () => [
-    {
-      type: "sandbox.started",
-      data: {
-        sandbox: sandbox.id,
-        image,
-        ...limits,
-        landlock: sandbox.facts.landlock,
-        durationMs: deps.now() - began,
-      },
+  const spec = await sandboxSpec(run, from);
+  try {
+    const sandbox = await acquired(run, spec);
+    if (sandbox === undefined) return;
+    hold(run, sandbox);
+    const started = startedEvent(spec, sandbox, from, deps.now() - began, becauseOf(run.state));
+    await run.commit("written", () => [started]);
+  } catch (error) {
+    if (!(error instanceof CheckpointGone) || !from) throw error;
+    await noteGone(run, from);
+  }
+}
+
+/** What the engine is asked for: the least of what any layer gives. */
+export async function sandboxSpec(run: LiveRun, from: CheckpointView | undefined): Promise<SandboxSpec> {
+  const limits = narrowSandbox(await policiesOf(run));
+  const image = run.state.policy?.image ?? "base";
+  return { run: run.run, image, limits, ...(from?.image === undefined ? {} : { checkpoint: from.image }) };
+}
+
+type Started = EventData<"sandbox.started">;
+
+export function startedEvent(
+  { image, limits }: SandboxSpec,
+  { id, facts }: GatedSandbox,
+  from: CheckpointView | undefined,
+  durationMs: number,
+  because: Started["because"],
+): { readonly type: "sandbox.started"; readonly data: Started } {
+  const { landlock } = facts;
+  return {
+    type: "sandbox.started",
+    data: {
+      sandbox: id,
+      image,
+      ...limits,
+      landlock,
+      durationMs,
+      ...(from ? { checkpoint: from.id } : {}),
+      ...(because ? { because } : {}),
+      ...(from?.processesLost ? { processesLost: from.processesLost } : {}),
     },
-  ]);
+  };
+}
+
+function becauseOf({ lost, rewinds, submitted }: RunState): Started["because"] {
+  if (lost) return "lost";
+  if (rewinds.length > 0) return "rewound";
+  return submitted?.data.history ? "forked" : undefined;
+}
+
+/** Somebody removed a checkpoint's image: that is journalled, and an earlier one serves. */
+export async function noteGone(run: LiveRun, { id, image }: CheckpointView): Promise<void> {
+  run.deps.log.warn({ run: run.run, checkpoint: id }, "the image of a checkpoint is gone");
+  await run.commit("synced", (state) =>
+    state.checkpoints.some((one) => one.id === id && !one.reclaimed)
+      ? [{ type: "checkpoint.reclaimed", data: { checkpoint: id, image: image ?? "", bytes: 0 } }]
+      : [],
+  );
 }
 
 /** A sandbox, as soon as the engine answers; undefined when the step is to stop before. */

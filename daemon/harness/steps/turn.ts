@@ -12,6 +12,12 @@ import { endRun } from "./end.ts";
 const LONGEST_RETRY_MS = 60_000;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
+/** A turn begins where the one before it ended: there its checkpoint stands, taken while the model thinks. */
+export async function startTurn(run: LiveRun, turn: number): Promise<void> {
+  await run.commit("written", () => [{ type: "turn.started", data: { turn } }]);
+  run.checkpoints.begin();
+}
+
 /** One model request and what came of it: a response with the actions it proposes, or a failure. */
 export async function askModel(run: LiveRun): Promise<void> {
   const { deps } = run;

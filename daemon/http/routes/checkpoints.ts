@@ -4,13 +4,13 @@ import { CaissonError } from "../../protocol/errors.ts";
 import type { CheckpointId, RunId, Seq } from "../../protocol/ids.ts";
 import { CheckpointView, listOf } from "../../protocol/views.ts";
 import type { Views } from "../../views/port.ts";
-import { notSupported, type Route, requireRun, route, type Services, whole } from "../route.ts";
+import { json, notSupported, type Route, requireRun, route, type Services, whole } from "../route.ts";
 import { Acknowledged } from "./runs.ts";
 
 const CheckpointList = listOf(CheckpointView);
 
 /** Checkpoints, and going back to them. */
-export function checkpointRoutes({ views }: Services): readonly Route[] {
+export function checkpointRoutes({ views, harness }: Services): readonly Route[] {
   return [
     route({
       method: "GET",
@@ -47,11 +47,8 @@ export function checkpointRoutes({ views }: Services): readonly Route[] {
       params: ["run"],
       body: RewindRun,
       answer: { status: 202, description: "The run was rewound.", schema: Acknowledged },
-      errors: ["unknown_checkpoint", "not_supported"],
-      handle: ({ params, body }) => {
-        requireCheckpoint(views, params.run, body.to);
-        return notSupported("rewind runs");
-      },
+      errors: ["unknown_checkpoint", "checkpoint_gone", "run_ended"],
+      handle: async ({ params, body }) => json(202, await harness.rewind(params.run, body.to)),
     }),
     route({
       method: "POST",

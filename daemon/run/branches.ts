@@ -1,0 +1,126 @@
+/** Branches of a run: which events lie on which, and what a rewind brings back. Pure. */
+import type { EventData } from "../protocol/events.ts";
+import type { CheckpointId } from "../protocol/ids.ts";
+import type { CheckpointView } from "../protocol/views.ts";
+import {
+  type ActionState,
+  type Branch,
+  type ConversationEvent,
+  initialState,
+  openAction,
+  push,
+  type RunState,
+  toArray,
+} from "./state.ts";
+
+/** The workspace as it was ingested: every run has it, and it needs no image. */
+export const INGESTED: CheckpointId = "c0";
+
+/** Seq that a checkpoint stands for; undefined when the run has none of this id. */
+export function seqOf(state: RunState, checkpoint: CheckpointId): number | undefined {
+  if (checkpoint === INGESTED) return state.ingestedAt;
+  return state.checkpoints.find(({ id }) => id === checkpoint)?.seq;
+}
+
+/**
+ * The checkpoint to restore the present branch from: the newest on it whose image is there. Undefined: there is
+ * nothing but the workspace to ingest again.
+ */
+export function restorePoint(state: RunState): CheckpointView | undefined {
+  let id = state.branch.checkpoint;
+  while (id !== undefined && id !== INGESTED) {
+    const found = state.checkpoints.find((one) => one.id === id);
+    if (found === undefined || !found.reclaimed) return found;
+    id = found.parent;
+  }
+  return undefined;
+}
+
+/** What changed files since a checkpoint, on the present branch; without the action that has no outcome yet. */
+export function effectsSince(state: RunState, checkpoint: CheckpointId | undefined): ActionState[] {
+  const since = checkpoint === undefined ? 0 : (seqOf(state, checkpoint) ?? 0);
+  const open = openAction(state);
+  return toArray(state.branch.effects)
+    .filter(({ seq, action }) => seq > since && !(open?.stage === "started" && action.action === open.action))
+    .map(({ action }) => action);
+}
+
+/** Whether something may have changed files since the newest checkpoint of the branch. */
+export function mayHaveChanged(state: RunState): boolean {
+  const { branch } = state;
+  const since = branch.checkpoint === undefined ? 0 : (seqOf(state, branch.checkpoint) ?? 0);
+  return (branch.effects?.value.seq ?? 0) > since || branch.checkedAt > since;
+}
+
+/** Whether what the action did left the sandbox. A request of nobody in particular counts for every action. */
+export function hasSent(state: RunState, action: ActionState): boolean {
+  const started = toArray(state.branch.effects).find((one) => one.action.action === action.action)?.seq ?? 0;
+  for (let cell = state.branch.sent; cell && cell.value.seq > started; cell = cell.before) {
+    if (cell.value.action === undefined || cell.value.action === action.action) return true;
+  }
+  return false;
+}
+
+/**
+ * The checkpoint at or before a seq on the branch which that seq lies on, whether its image is there or not.
+ * Undefined: the seq is before the workspace was ingested.
+ */
+export function checkpointBefore(state: RunState, seq: number): CheckpointId | undefined {
+  const ahead = state.checkpoints.filter((one) => liesBefore(state, one.seq, seq));
+  const newest = ahead.reduce<CheckpointView | undefined>(
+    (best, one) => (best === undefined || one.seq >= best.seq ? one : best),
+    undefined,
+  );
+  if (newest) return newest.id;
+  const ingested = seqOf(state, INGESTED);
+  return ingested !== undefined && ingested <= seq ? INGESTED : undefined;
+}
+
+/** Whether `earlier` is on the way from the run's beginning to `seq`, abandoned stretches left out. */
+export function liesBefore(state: RunState, earlier: number, seq: number): boolean {
+  let end = seq;
+  for (const rewind of [...state.rewinds].reverse()) {
+    if (rewind.seq > end) continue;
+    if (earlier >= rewind.seq) return earlier <= end;
+    end = rewind.to;
+  }
+  return earlier <= end;
+}
+
+/** The branch as it was after `to`, with what people said since (C1). Asks of the abandoned part are no more. */
+export function rewound(state: RunState, { to, checkpoint }: EventData<"run.rewound">): Branch {
+  let cell = state.branches;
+  while (cell && cell.value.seq > to) cell = cell.before;
+  const then = cell?.value.branch ?? state.branch;
+  const known = new Set(toArray(then.conversation).map(({ hash }) => hash));
+  const said = toArray(state.branch.conversation).filter(
+    (event) => event.type === "message.received" && !known.has(event.hash),
+  );
+  const conversation = said.reduce<Branch["conversation"]>(
+    (chain, message: ConversationEvent) => push(chain, message),
+    then.conversation,
+  );
+  return { ...then, checkpoint, conversation, unheard: then.unheard || said.length > 0 };
+}
+
+/** What a fork starts from: the conversation, plan and memory of the parent as its history leaves them, and what that cost. */
+export function forked(history: RunState): RunState {
+  const { effects: _, sent: __, ...kept } = history.branch;
+  const branch: Branch = {
+    ...kept,
+    effects: undefined,
+    sent: undefined,
+    turnBegan: 0,
+    checkedAt: 0,
+    checkpoint: undefined,
+  };
+  const { ingested, used, lastAction } = history;
+  return {
+    ...initialState,
+    ingested,
+    used,
+    lastAction,
+    branch,
+    branches: push(undefined, { seq: 0, branch }),
+  };
+}

@@ -1,0 +1,107 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { dataOf, scripted } from "../e2e/runs.ts";
+import { type HarnessUnderTest, harnessUnderTest } from "../harness/harness-under-test.ts";
+import { type DockerHosts, dockerHosts } from "./docker-hosts.ts";
+
+let hosts: DockerHosts;
+let under: HarnessUnderTest;
+
+beforeAll(async () => {
+  hosts = await dockerHosts();
+  under = await harnessUnderTest(hosts.host("checkpoints", { poolSize: 1 }));
+});
+
+afterAll(async () => {
+  await under?.close();
+  await hosts?.cleanUp();
+});
+
+const bash = (command: string) => ({ use: [{ tool: "bash", input: { command } }] });
+
+test("C1: a checkpoint at the end of every turn that changed something; none where nothing changed", async () => {
+  const model = scripted([
+    bash("echo one >> log"),
+    bash("cat log"),
+    bash("echo two >> log"),
+    { say: "Done." },
+  ]);
+  const { run } = await under.harness.submit({ task: "t", model });
+  const events = await under.ended(run);
+  const taken = dataOf(events, "checkpoint.taken");
+  expect(taken.map(({ checkpoint, parent }) => [checkpoint, parent])).toEqual([
+    ["c1", undefined],
+    ["c2", "c1"],
+  ]);
+  for (const { at, bytes } of taken) {
+    expect(events[at - 1]?.type).toBe("action.finished");
+    expect(bytes).toBeGreaterThan(0);
+  }
+  expect(dataOf(events, "checkpoint.skipped")).toHaveLength(1);
+});
+
+test("A3: a run whose sandbox is killed goes on from its newest checkpoint, each effect had exactly once", async () => {
+  const model = scripted([
+    bash("echo one >> log; cd /tmp; export X=1"),
+    {
+      use: [
+        { tool: "bash", input: { command: "echo two >> /workspace/log" } },
+        {
+          tool: "bash",
+          input: {
+            command:
+              "echo three >> /workspace/log; touch /tmp/three; [ -e /tmp/gone ] || { touch /workspace/wait; sleep 600; }",
+          },
+        },
+      ],
+    },
+    bash("cat /workspace/log; pwd; echo $X"),
+    { say: "Done." },
+  ]);
+  const { run } = await under.harness.submit({ task: "t", model });
+  await under.until(run, (event) => event.type === "checkpoint.taken");
+  const started = await under.until(
+    run,
+    (event) => event.type === "action.started" && event.data.action === "a3",
+  );
+  if (started.type !== "action.started") throw new Error();
+  const container = hosts.engine.call("test: kill", 10_000, (docker) =>
+    docker.getContainer(String(started.data.sandbox)).kill(),
+  );
+  await container;
+  await under.until(
+    run,
+    (event) => event.type === "action.started" && event.data.action === "a3" && event.data.again === true,
+  );
+  await under.harness.interrupt(run);
+  await under.harness.resume(run);
+  const events = await under.ended(run);
+  expect(events.at(-1)?.type).toBe("run.completed");
+  expect(dataOf(events, "sandbox.lost")).toHaveLength(1);
+  expect(String(dataOf(events, "action.finished").find(({ action }) => action === "a4")?.output)).toBe(
+    "one\ntwo\nthree\n/tmp\n1\n",
+  );
+});
+
+test("C1: a rewind restores files, shell and conversation; the scripted model goes on from there", async () => {
+  const model = scripted([
+    bash("echo one >> log; cd /tmp"),
+    bash("echo two >> /workspace/log; cd /"),
+    bash("[ -e /workspace/log2 ] || sleep 600"),
+    { say: "Done." },
+  ]);
+  const { run } = await under.harness.submit({ task: "t", model });
+  await under.until(run, (event) => event.type === "action.started" && event.data.action === "a3");
+  const { seq } = await under.harness.rewind(run, "c1");
+  await under.until(run, (event) => event.type === "action.started" && event.data.action === "a5");
+  await under.harness.shell(run, { command: "cat log; touch log2" });
+  const finished = await under.until(
+    run,
+    (event) => event.type === "action.finished" && event.data.action === "a6",
+  );
+  expect(finished.type === "action.finished" && finished.data.output).toBe("one\ntwo\n");
+  await under.harness.interrupt(run);
+  await under.harness.resume(run);
+  const events = await under.ended(run);
+  expect(events[seq - 1]?.type).toBe("run.rewound");
+  expect(events.at(-1)?.type).toBe("run.completed");
+});
