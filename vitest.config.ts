@@ -1,13 +1,49 @@
-import { defineConfig } from "vitest/config";
+import { configDefaults, defineConfig } from "vitest/config";
+
+/** They measure memory or latency, or make 100,000 files: beside others they would measure those, or starve them. */
+const HEAVY = [
+  "test/e2e/abuse.test.ts",
+  "test/e2e/abuse-*.test.ts",
+  "test/e2e/fuzz.test.ts",
+  "test/e2e/many-runs.test.ts",
+  "test/e2e/sandbox-disk.test.ts",
+  "test/e2e/workspace-sizes.test.ts",
+];
+
+/** With their full counts, one after the other when all others are done. */
+const alone = process.env.CAISSON_TEST_FULL === undefined ? [] : HEAVY;
+
+const shared = {
+  testTimeout: 60_000,
+  hookTimeout: 120_000,
+  setupFiles: ["test/setup.ts"],
+};
 
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts"],
+    globalSetup: ["test/global-setup.ts"],
     // Two cores and one engine: files side by side would only measure each other.
     maxWorkers: 2,
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
-    globalSetup: ["test/global-setup.ts"],
-    setupFiles: ["test/setup.ts"],
+    projects: [
+      {
+        test: {
+          ...shared,
+          name: "tests",
+          include: ["test/**/*.test.ts"],
+          exclude: [...configDefaults.exclude, ...alone],
+          maxWorkers: 2,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        test: {
+          ...shared,
+          name: "alone",
+          include: alone,
+          maxWorkers: 1,
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
   },
 });

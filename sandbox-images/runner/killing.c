@@ -125,6 +125,10 @@ int deadlines_run(struct runner *runner) {
   uint64_t now = now_ms();
   int wait = -1;
   for (struct action *action = runner->first; action; action = action->next) {
+    for (int i = 0; i < 2; i++) {
+      output_rested(runner, &action->out[i], now);
+      wait = until(action->out[i].rest_until, now, wait);
+    }
     if (!action->supervisor) continue;
     if (action->deadline && action->deadline <= now) deadline_passed(runner, action);
     if (action->kill_at && action->kill_at <= now) kill_step(runner, action);

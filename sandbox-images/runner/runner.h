@@ -36,6 +36,8 @@ struct output {
   struct ring kept;
   uint64_t base, sent;
   uint64_t stop; /* where the leader's output ends; UINT64_MAX while it runs. Beyond it bytes are discarded */
+  uint64_t small_paid; /* ms: until when its small reads are paid for, each costs REST_MS */
+  uint64_t rest_until; /* ms; 0: not resting */
 };
 
 struct input {
@@ -136,6 +138,8 @@ void report_lost(struct runner *runner, struct action *action, int wait_status);
 /* streams.c: pipes of the action */
 void output_readable(struct runner *runner, struct action *action, struct output *output);
 void output_acknowledge(struct runner *runner, struct action *action, struct output *output, uint64_t offset);
+/* Its rest is over when it is time. */
+void output_rested(struct runner *runner, struct output *output, uint64_t now);
 /* From now on only the end of its output is kept, and sent when it has ended. */
 void outputs_tail(struct runner *runner, struct action *action);
 /* The leader has ended: reads what is in the pipes now, and no more. */

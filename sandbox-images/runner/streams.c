@@ -14,6 +14,14 @@
 /* Beyond this much memory for output in all, a stream gets a small window. */
 #define BUFFERED_MAX (24 << 20)
 #define SMALL_WINDOW (32 * 1024)
+/*
+ * Whoever writes single bytes would have a frame made, carried and read for each of them, at the cost of all other
+ * sandboxes. So of reads below SMALL_READ bytes a stream has SMALL_READS_MAX at once, then one every REST_MS; what
+ * comes meanwhile is in the pipe, and an action that ends is read at once.
+ */
+#define SMALL_READ 4096
+#define SMALL_READS_MAX 64
+#define REST_MS 4
 
 static bool drained(const struct output *output) {
   return output->watch.fd < 0 || output_end(output) >= output->stop;
@@ -106,13 +114,30 @@ static bool read_some(struct runner *runner, struct action *action, struct outpu
   return false;
 }
 
+/* After many small reads in quick succession the pipe is left to fill for a moment. */
+static void output_rest(struct runner *runner, struct output *output) {
+  uint64_t now = now_ms(), credit = REST_MS * SMALL_READS_MAX;
+  if (output->small_paid + credit < now) output->small_paid = now - credit;
+  output->small_paid += REST_MS;
+  if (output->small_paid <= now) return;
+  output->rest_until = now + REST_MS;
+  watch_set(runner, &output->watch, 0);
+}
+
+void output_rested(struct runner *runner, struct output *output, uint64_t now) {
+  if (output->rest_until == 0 || output->rest_until > now) return;
+  output->rest_until = 0;
+  watch_set(runner, &output->watch, EPOLLIN);
+}
+
 void output_readable(struct runner *runner, struct action *action, struct output *output) {
   if (output->watch.fd < 0) return;
-  uint64_t turn_end = output_end(output) + TURN_MAX;
+  uint64_t begin = output_end(output), turn_end = begin + TURN_MAX;
   while (output->watch.fd >= 0 && output_end(output) < turn_end && output_end(output) < output->stop)
     if (!read_some(runner, action, output)) break;
   finish_if_drained(runner, action);
   if (output->watch.fd >= 0 && output_end(output) >= output->stop) discard(runner, action, output);
+  if (output->watch.events && output_end(output) - begin < SMALL_READ) output_rest(runner, output);
 }
 
 void outputs_drain(struct runner *runner, struct action *action) {

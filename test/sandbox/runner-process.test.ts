@@ -233,6 +233,21 @@ describe("output", () => {
     const { stdout, stderr } = await collect(process);
     expect([stdout.length, stderr.length]).toEqual([10_000, 10_000]);
   });
+
+  it("of single bytes comes in few pieces, without a byte lost at the end (threat 18)", async () => {
+    const program = "for (let i = 0; i < 20000; i++) { require('fs').writeSync(1, 'x') }";
+    const process = await channel.start(spec("a", ["node", "-e", program]));
+    let pieces = 0;
+    let bytes = 0;
+    for await (const chunk of process.output) {
+      pieces += 1;
+      bytes += chunk.bytes.length;
+    }
+    const outcome = await process.outcome;
+    expect(bytes).toBe(20_000);
+    // 64 at once, then one every 4 ms; a rounded millisecond each makes it 3.
+    expect(pieces).toBeLessThan(64 + outcome.durationMs / 3 + 10);
+  });
 });
 
 describe("what is remembered", () => {
