@@ -14,6 +14,7 @@ import {
 } from "../../daemon/protocol/commands.ts";
 import type { JournalEvent } from "../../daemon/protocol/events.ts";
 import { type ApprovalId, type QuestionId, RunId, Seq, Sha256 } from "../../daemon/protocol/ids.ts";
+import { ReplayReport } from "../../daemon/protocol/replay.ts";
 import { SubmissionCheck } from "../../daemon/protocol/submission-check.ts";
 import * as views from "../../daemon/protocol/views.ts";
 import { type ClientSettings, Transport } from "./transport.ts";
@@ -135,6 +136,11 @@ export class CaissonClient {
   /** Deletes an ended run. */
   async remove(run: RunId): Promise<void> {
     await this.#http.text("DELETE", of(run));
+  }
+
+  /** Drives today's harness and policy over the run's journal. A long one takes a while. */
+  replay(run: RunId): Promise<ReplayReport> {
+    return this.#http.json(ReplayReport, "POST", of(run, "replay"), { json: {}, transfer: true });
   }
 
   /** Starts a command of a person's in the run's sandbox; watch the run for its output and outcome. */

@@ -26,6 +26,7 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   apply: ["caisson apply last", "caisson apply last --workspace ../app --branch agent"],
   cp: ["caisson cp last:src/postage.js .", "caisson cp 3c6d5dbb:docs ./docs-of-the-run"],
   verify: ["caisson verify last", "caisson verify journal.ndjson"],
+  replay: ["caisson replay last", "caisson replay 3c6d5dbb --json | jq .identical"],
   "policy init": ["caisson policy init", "caisson policy init team.yaml"],
   "policy check": ["caisson policy check policy.yaml"],
   "policy test": ["caisson policy test policy.yaml"],

@@ -187,6 +187,10 @@ function addResults(add: Add, start: Start): void {
         options,
       ),
     );
+  add("replay <run>", "the harness and policy of today over a run's journal: is anything different?").action(
+    (name: string, options: Json) =>
+      start(async (command) => (await import("./commands/replay.ts")).replay(command, name), options),
+  );
 }
 
 function addPolicies(program: Program, start: Start): void {

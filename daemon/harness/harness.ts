@@ -17,6 +17,7 @@ import { heldUp } from "./notices.ts";
 import { startForPerson, takeUpPersons } from "./persons-shell.ts";
 import type { Harness } from "./port.ts";
 import { recover } from "./recovery.ts";
+import { replayRun } from "./replay/replay.ts";
 import { Slots } from "./slots.ts";
 import { submission } from "./submission.ts";
 import { checkSubmission } from "./submission-check.ts";
@@ -296,6 +297,10 @@ export class RunHarness implements Harness {
     if (run?.sandbox && !run.state.stopped) return workspaceOf(run, run.sandbox, path);
     if (run && !run.state.stopped) throw noSandbox(run.state);
     return workspaceOfEnded(this.#deps, run?.state ?? (await this.#ended(id)), path);
+  }
+
+  replay(id: RunId) {
+    return replayRun(this.#deps, id, this.#leaving.signal);
   }
 
   onLive(listener: Parameters<Harness["onLive"]>[0]) {

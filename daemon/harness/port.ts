@@ -10,6 +10,7 @@ import type {
 } from "../protocol/commands.ts";
 import type { LiveFrame } from "../protocol/frames.ts";
 import type { ApprovalId, CheckpointId, RunId, Seq } from "../protocol/ids.ts";
+import type { ReplayReport } from "../protocol/replay.ts";
 import type { SubmissionCheck } from "../protocol/submission-check.ts";
 import type { ApprovalView, PolicyCheck, PolicyExplanation, PolicyView } from "../protocol/views.ts";
 
@@ -71,6 +72,8 @@ export interface Harness {
   diff(run: RunId): Promise<WorkspaceDiff>;
   /** The workspace as a tar stream, or what stands at `path` in it; export rules enforced. */
   workspace(run: RunId, path?: string): Promise<WorkspaceArchive>;
+  /** Today's harness and policy over what the run's journal has now; without a sandbox or a model. */
+  replay(run: RunId): Promise<ReplayReport>;
   policies(): Promise<readonly PolicyView[]>;
   checkPolicy(text: string): PolicyCheck;
   explainPolicy(body: z.infer<typeof ExplainPolicy>): PolicyExplanation;

@@ -14,6 +14,7 @@ import {
 } from "../protocol/commands.ts";
 import { ERROR_STATUS, type ErrorCode, Problem } from "../protocol/errors.ts";
 import { JournalEvent } from "../protocol/events.ts";
+import { ReplayReport } from "../protocol/replay.ts";
 import * as views from "../protocol/views.ts";
 import { PARAMETERS, type Route, takesJson } from "./route.ts";
 
@@ -40,6 +41,7 @@ const ANSWERS: Readonly<Record<string, z.ZodType>> = {
   ApprovalView: views.ApprovalView,
   QuestionView: views.QuestionView,
   CheckpointView: views.CheckpointView,
+  ReplayReport,
   PolicyView: views.PolicyView,
   PolicyCheck: views.PolicyCheck,
   PolicyExplanation: views.PolicyExplanation,

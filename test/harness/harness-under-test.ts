@@ -22,6 +22,7 @@ import { END_TYPES, type JournalEvent } from "../../daemon/protocol/events.ts";
 import type { LiveFrame } from "../../daemon/protocol/frames.ts";
 import { gateSandboxes } from "../../daemon/sandbox/gate.ts";
 import type { SandboxHost } from "../../daemon/sandbox/host.ts";
+import { expectReplays } from "./replay/replays.ts";
 
 const SECRET = "sk-test-0123456789abcdef";
 
@@ -133,7 +134,7 @@ export async function harnessUnderTest(
     close: async () => {
       await harness.stop();
       await journal.close();
-      await rm(home, { recursive: true, force: true });
+      await expectReplays(home).finally(() => rm(home, { recursive: true, force: true }));
     },
   };
 }

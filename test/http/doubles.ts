@@ -181,6 +181,7 @@ export class CannedHarness {
           files: "all" as const,
           leftOut: 0,
         }),
+      replay: async (run) => this.#answer("replay", [run], { identical: true, events: 4 }),
       policies: async () => this.#answer("policies", [], [{ name: "coding", hash: "a".repeat(64) }]),
       checkPolicy: (text) =>
         this.#answer("checkPolicy", [text], {

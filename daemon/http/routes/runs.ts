@@ -10,6 +10,7 @@ import {
   Submitted,
 } from "../../protocol/commands.ts";
 import { RunId, Seq } from "../../protocol/ids.ts";
+import { ReplayReport } from "../../protocol/replay.ts";
 import { SubmissionCheck } from "../../protocol/submission-check.ts";
 import { listOf, RunStatus, RunView } from "../../protocol/views.ts";
 import { parsed } from "../problems.ts";
@@ -88,6 +89,15 @@ export function runRoutes({ harness, views }: Services): readonly Route[] {
         await harness.remove(params.run);
         return { type: "empty" };
       },
+    }),
+    route({
+      method: "POST",
+      path: "/v1/runs/:run/replay",
+      summary:
+        "Drive today's harness and policy over the run's journal; the first event that comes out differently.",
+      params: ["run"],
+      answer: { status: 200, description: "What came of it.", schema: ReplayReport },
+      handle: async ({ params }) => json(200, await harness.replay(params.run)),
     }),
     ...commandRoutes({ harness }),
     ...shellRoutes({ harness }),

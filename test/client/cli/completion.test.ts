@@ -51,7 +51,7 @@ async function bash(words: readonly string[], more: NodeJS.ProcessEnv = {}): Pro
 
 describe("bash", () => {
   test.each<[string[], string[]]>([
-    [["re"], ["resume", "revoke"]],
+    [["re"], ["resume", "revoke", "replay"]],
     [["run", "--po"], ["--policy"]],
     [["run", "--policy", "str"], ["strict"]],
     [["run", "--policy", "=", "str"], ["strict"]],

@@ -1,0 +1,91 @@
+import { parseCommand } from "../../policy/parse-command.ts";
+import type { Policy } from "../../policy/port.ts";
+import type { EventData } from "../../protocol/events.ts";
+import type { ActionState, RunState } from "../../run/state.ts";
+import { type AssembledContext, assembleContext } from "../context.ts";
+import type { Dependencies } from "../dependencies.ts";
+import { Excerpts } from "../excerpts.ts";
+import { absolutePath } from "../housekeeping.ts";
+import { hydrateInput } from "../inputs.ts";
+import { policiesOf } from "../policies.ts";
+import { lexicalPath } from "../resolutions.ts";
+import { verdictOf } from "../steps/act.ts";
+import { type Plan, ToolRefusal } from "../tools/tool.ts";
+
+/** Those of the harness's means that need neither sandbox nor model. */
+export type ReplayDependencies = Pick<
+  Dependencies,
+  "blobs" | "policyCache" | "organisationPolicy" | "toolbox" | "redactor"
+>;
+
+/** What may be put in the place of what a run was made with. */
+export interface Instead {
+  /** Judge by these. What the model was told of its policies stays as it was. */
+  readonly policies?: readonly Policy[];
+  readonly prompt?: Parameters<typeof assembleContext>[1];
+}
+
+type Judged = EventData<"action.judged">;
+
+/** Today's harness, asked what it makes of a state of a run. Of one run; keeps what it has read. */
+export class Today {
+  readonly deps: ReplayDependencies;
+  readonly #instead: Instead;
+  readonly #excerpts: Excerpts;
+  #bound: readonly Policy[] | undefined;
+
+  constructor(deps: ReplayDependencies, instead: Instead = {}) {
+    this.deps = deps;
+    this.#instead = instead;
+    this.#excerpts = new Excerpts(deps.blobs);
+  }
+
+  /** Whether verdicts come from other policies than those that were bound. */
+  get rebound(): boolean {
+    return this.#instead.policies !== undefined;
+  }
+
+  /** The policies in force. @throws CaissonError `policy_invalid` when one can't be read any more */
+  async policies(state: RunState): Promise<readonly Policy[]> {
+    return this.#instead.policies ?? (await this.bound(state));
+  }
+
+  /** The policies as the journal has them; kept once they are bound. */
+  async bound(state: RunState): Promise<readonly Policy[]> {
+    const read = this.#bound ?? (await policiesOf({ state, deps: this.deps, policies: undefined }));
+    if (state.policy) this.#bound = read;
+    return read;
+  }
+
+  async context(state: RunState): Promise<AssembledContext> {
+    const policies = await this.bound(state);
+    const run = { state, deps: this.deps, excerpts: this.#excerpts, policies };
+    return assembleContext(run, this.#instead.prompt);
+  }
+
+  /** The action in normal form; paths lead where they led then. @throws ToolRefusal */
+  async plan(action: ActionState, recorded: Judged | undefined): Promise<Plan> {
+    return this.deps.toolbox.normalise(action.tool, await hydrateInput(this, action), {
+      action: action.action,
+      resolve: async (path) => resolvedThen(path, recorded),
+      parseCommand,
+      env: {},
+      timeoutMs: 1,
+    });
+  }
+
+  /** The verdict on the strictest of an action's parts. */
+  async verdict(state: RunState, actions: Plan["policy"]): Promise<Omit<Judged, "action">> {
+    return verdictOf({ state, deps: this.deps, policies: await this.policies(state) }, actions);
+  }
+}
+
+/** Where a path led, by the verdict that was journalled. @throws ToolRefusal as the sandbox refused it then */
+function resolvedThen(path: string, recorded: Judged | undefined): string {
+  const absolute = absolutePath(path);
+  if (recorded?.rule === "builtin.input" && recorded.reason.startsWith(`${path}: `))
+    throw new ToolRefusal(recorded.reason);
+  const { resolved } = recorded ?? {};
+  const known = resolved && Object.hasOwn(resolved, path) ? resolved[path] : undefined;
+  return known ?? lexicalPath(absolute);
+}

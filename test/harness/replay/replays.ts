@@ -1,0 +1,58 @@
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { createRedactor } from "../../../daemon/boundary/redaction.ts";
+import { PolicyCache } from "../../../daemon/harness/policy-cache.ts";
+import { divergences } from "../../../daemon/harness/replay/replay.ts";
+import type { Instead, ReplayDependencies } from "../../../daemon/harness/replay/today.ts";
+import { createToolbox } from "../../../daemon/harness/tools/registry.ts";
+import { openFileBlobs } from "../../../daemon/journal/blobs.ts";
+import type { JournalEvent } from "../../../daemon/protocol/events.ts";
+import type { Divergence } from "../../../daemon/protocol/replay.ts";
+
+/** What a replay needs, over the blobs of a home. */
+export async function replaying(home: string): Promise<ReplayDependencies> {
+  return {
+    blobs: await openFileBlobs({ home }),
+    policyCache: new PolicyCache(),
+    organisationPolicy: undefined,
+    toolbox: createToolbox(),
+    redactor: createRedactor([]),
+  };
+}
+
+/** The first event that comes out differently today. */
+export async function firstDivergence(
+  events: readonly JournalEvent[],
+  deps: ReplayDependencies,
+  instead?: Instead,
+): Promise<Divergence | undefined> {
+  const { value, done } = await divergences(inOne(events), deps, instead).next();
+  return done ? undefined : value;
+}
+
+async function* inOne<T>(value: T): AsyncGenerator<T> {
+  yield value;
+}
+
+/** Every run that a home has recorded, as far as its journal is whole, must come out as it was today. */
+export async function expectReplays(home: string): Promise<void> {
+  const deps = await replaying(home);
+  const runs = await readdir(join(home, "runs")).catch(() => []);
+  for (const run of runs) {
+    const events = await eventsOf(join(home, "runs", run, "journal.ndjson"));
+    const found = await firstDivergence(events, deps);
+    if (!found) continue;
+    const around = events.filter(({ seq }) => Math.abs(seq - found.seq) <= 8);
+    const told = around.map(({ seq, type, data }) => `${seq} ${type} ${JSON.stringify(data).slice(0, 200)}`);
+    throw new Error(`run ${run} does not replay: ${JSON.stringify(found, null, 2)}\n${told.join("\n")}`);
+  }
+}
+
+/** A last line without its line feed was never finished. */
+async function eventsOf(path: string): Promise<JournalEvent[]> {
+  const text = await readFile(path, "utf8").catch(() => "");
+  return text
+    .split("\n")
+    .slice(0, -1)
+    .map((line) => JSON.parse(line) as JournalEvent);
+}
