@@ -6,7 +6,7 @@ import { packageRoot } from "../daemon/package-root.ts";
 
 const BUILD_MS = 120_000;
 
-/** Labels every container of ours carries; what is left after a suite is a leak. */
+/** Labels every container and checkpoint image of ours carries; what is left after a suite is a leak. */
 const OURS = ["--filter", "label=caisson.owner"];
 
 /**
@@ -17,12 +17,17 @@ export default function setUp(project: TestProject): () => void {
   const built = join(packageRoot, "dist-test", String(process.pid));
   compile(built);
   project.provide("built", built);
-  const before = new Set(containers());
+  const before = new Set([...containers(), ...checkpointImages()]);
   return () => {
     rmSync(built, { recursive: true, force: true });
-    const left = containers().filter((id) => !before.has(id));
-    if (left.length > 0)
-      throw new Error(`the tests left ${left.length} container(s) behind: ${left.join(" ")}`);
+    for (const [what, ids] of [
+      ["container", containers()],
+      ["checkpoint image", checkpointImages()],
+    ] as const) {
+      const left = ids.filter((id) => !before.has(id));
+      if (left.length > 0)
+        throw new Error(`the tests left ${left.length} ${what}(s) behind: ${left.join(" ")}`);
+    }
   };
 }
 
@@ -34,13 +39,21 @@ function compile(into: string): void {
 }
 
 function containers(): string[] {
+  return listed("ps", "--all", "--quiet", ...OURS);
+}
+
+function checkpointImages(): string[] {
+  return listed("images", "--quiet", "--no-trunc", ...OURS);
+}
+
+function listed(...words: string[]): string[] {
   try {
-    const listed = execFileSync("docker", ["ps", "--all", "--quiet", ...OURS], {
+    const text = execFileSync("docker", words, {
       encoding: "utf8",
       timeout: 20_000,
       stdio: ["ignore", "pipe", "ignore"],
     });
-    return listed.split("\n").filter((line) => line !== "");
+    return text.split("\n").filter((line) => line !== "");
   } catch {
     return [];
   }

@@ -6,34 +6,40 @@ export interface Question {
   readonly id: string;
   readonly argv: readonly string[];
   readonly deadlineMs: number;
-  /** What is kept of the answer, and of complaints. */
+  /** A longer answer is none. */
   readonly answerBytes: number;
 }
 
 export interface Answered {
   /** Undefined: it did not end by itself, or not well; a command may have killed the one who asks (S4). */
   readonly answer: string | undefined;
+  /** What it said instead, or why there is no answer. */
   readonly complaint: string;
 }
 
-/** @throws {SandboxLost} */
+const COMPLAINT_BYTES = 1_024;
+
+/** @throws {SandboxLost} @throws {NoRoom} as {@link Starter.start} does */
 export async function ask(sandbox: Starter, question: Question): Promise<Answered> {
   const { id, argv, deadlineMs, answerBytes } = question;
-  const asking = await sandbox.start({
-    id,
-    argv,
-    cwd: "/",
-    env: {},
-    stdin: "none",
-    deadlineMs,
-    killGraceMs: 0,
-  });
-  const text = { stdout: "", stderr: "" };
+  const process = { id, argv, cwd: "/", env: {}, stdin: "none", deadlineMs, killGraceMs: 0 } as const;
+  const asking = await sandbox.start(process);
+  const pieces: Buffer[] = [];
+  let length = 0;
+  let complaint = "";
   for await (const { stream, offset, bytes } of asking.output) {
-    if (text[stream].length < answerBytes) text[stream] += bytes.toString("latin1");
+    if (stream === "stderr") complaint = (complaint + bytes.toString("utf8")).slice(0, COMPLAINT_BYTES);
+    else if (length <= answerBytes) {
+      pieces.push(bytes);
+      length += bytes.length;
+    }
     asking.acknowledge(stream, offset + bytes.length);
   }
-  const outcome = await asking.outcome;
+  const { exitCode, signal, startError, timedOut } = await asking.outcome;
   sandbox.forget(id);
-  return { answer: outcome.exitCode === 0 ? text.stdout : undefined, complaint: text.stderr.trim() };
+  if (exitCode === 0 && length <= answerBytes) {
+    return { answer: Buffer.concat(pieces).toString("utf8"), complaint: complaint.trim() };
+  }
+  const ending = timedOut ? `not done within ${deadlineMs} ms` : (startError ?? signal ?? `exit ${exitCode}`);
+  return { answer: undefined, complaint: complaint.trim() || ending };
 }

@@ -1,5 +1,5 @@
 /** Checkpoint images on the engine: committed, listed, named, removed; only this owner's (C2, S5). */
-import { CHECKPOINT_KIND, KIND_LABEL, KIT_LABEL, OWNER_LABEL } from "./container-options.ts";
+import { BASE_LABEL, CHECKPOINT_KIND, KIND_LABEL, KIT_LABEL, OWNER_LABEL } from "./container-options.ts";
 import { type Engine, statusOf } from "./engine.ts";
 import {
   CHECKPOINT_REPOSITORY,
@@ -13,6 +13,7 @@ import {
 const CALL_MS = { commit: 300_000, inspect: 10_000, list: 30_000, tag: 10_000, remove: 60_000 } as const;
 /** Labels of ours; an image of somebody's may have others, which stay. */
 const OUR_LABELS = /^caisson\./;
+const IMAGE_ID = /^sha256:[0-9a-f]{64}$/;
 const COMMENT = "caisson checkpoint";
 
 /** What a commit is taken of. */
@@ -125,6 +126,7 @@ export class CheckpointImages {
       [OWNER_LABEL]: this.#owner,
       [KIND_LABEL]: CHECKPOINT_KIND,
       [KIT_LABEL]: inherited[KIT_LABEL] ?? "",
+      [BASE_LABEL]: inherited[BASE_LABEL] ?? "",
     };
   }
 
@@ -133,6 +135,7 @@ export class CheckpointImages {
   }
 
   async #mine(reference: string): Promise<KnownImage | undefined> {
+    if (!IMAGE_ID.test(reference)) split(reference);
     const found = await this.#inspect(reference);
     if (found === undefined || this.#isMine(found.labels)) return found;
     throw new EngineError("check owner", `image ${reference} is not this daemon's checkpoint; left alone`);

@@ -8,6 +8,8 @@ export const KIND_LABEL = "caisson.kind";
 export const SANDBOX_KIND = "sandbox";
 /** An image's; a container with it was made from a checkpoint by somebody's hand. */
 export const CHECKPOINT_KIND = "checkpoint";
+/** The id of the image that a container, or a checkpoint, was made from in the first place. */
+export const BASE_LABEL = "caisson.base";
 /** Which kit a container, and an image committed from it, has under `/.caisson`. */
 export const KIT_LABEL = "caisson.kit";
 
@@ -15,7 +17,7 @@ export const KIT_LABEL = "caisson.kit";
 export const SANDBOX_UID = 10_001;
 export const WORKSPACE = "/workspace";
 export const HOME = "/home/agent";
-const RUNNER = "/.caisson/runner";
+export const RUNNER = "/.caisson/runner";
 export const BUSYBOX = "/.caisson/busybox";
 
 const OPEN_FILES = 16_384;
@@ -30,6 +32,7 @@ export interface ContainerRequest {
   readonly image: string;
   readonly owner: string;
   readonly kit: string;
+  readonly base: string;
   readonly limits: SandboxLimits;
   readonly seccomp: string;
   /** OCI runtime; absent: the engine's default. */
@@ -75,7 +78,12 @@ export function containerOptions(request: ContainerRequest) {
     User: `${SANDBOX_UID}:${SANDBOX_UID}`,
     WorkingDir: WORKSPACE,
     Hostname: "sandbox",
-    Labels: { [OWNER_LABEL]: request.owner, [KIND_LABEL]: SANDBOX_KIND, [KIT_LABEL]: request.kit },
+    Labels: {
+      [OWNER_LABEL]: request.owner,
+      [KIND_LABEL]: SANDBOX_KIND,
+      [KIT_LABEL]: request.kit,
+      [BASE_LABEL]: request.base,
+    },
     Tty: false,
     OpenStdin: true,
     StdinOnce: false,

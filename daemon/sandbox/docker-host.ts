@@ -2,10 +2,17 @@
 import { randomBytes } from "node:crypto";
 import pLimit from "p-limit";
 import { CheckpointImages } from "./checkpoint-images.ts";
-import { containerName, KIND_LABEL, OWNER_LABEL, runOfName, SANDBOX_KIND } from "./container-options.ts";
+import {
+  BASE_LABEL,
+  containerName,
+  KIND_LABEL,
+  OWNER_LABEL,
+  runOfName,
+  SANDBOX_KIND,
+} from "./container-options.ts";
 import { Containers } from "./containers.ts";
+import { DOCKER_HOST_DEFAULTS, type DockerHostOptions } from "./docker-host-options.ts";
 import { attachment, environmentOf, openSandbox } from "./docker-sandbox.ts";
-import type { Engine } from "./engine.ts";
 import {
   CheckpointGone,
   type CheckpointImage,
@@ -22,56 +29,9 @@ import { Leftovers } from "./leftovers.ts";
 import { lacksImage, type Make, type MakerOptions, makeOf, makeSandbox } from "./maker.ts";
 import { Pool, type PoolView } from "./pool.ts";
 import { probeEngine } from "./probe.ts";
+import { Places } from "./tree.ts";
 import { untilItFails } from "./until-it-fails.ts";
 
-/** Where images come from; `Images` is one. */
-export interface ImageSource {
-  /** The engine's name for an image, which may have to be built first. */
-  ensureImage(name: string, onProgress: (line: string) => void): Promise<string>;
-  /** Somebody removed an image: what is known of which are there no longer counts. */
-  forgetImages(): void;
-}
-
-export interface SandboxLog {
-  info(message: string): void;
-  /** `fields` name the run and the sandbox that it is about. */
-  warn(fields: Readonly<Record<string, unknown>>, message: string): void;
-}
-
-export interface DockerHostConfig {
-  /** Warm sandboxes for each image asked for; 0: none. */
-  readonly poolSize: number;
-  /** Images and limits kept warm at the same time. */
-  readonly poolKeys: number;
-  /** Pool sandboxes made at the same time. */
-  readonly poolConcurrency: number;
-  /** Sandboxes made at the same time in all: engines take longer for each, and may miss a deadline, with more. */
-  readonly makeConcurrency: number;
-  /** Milliseconds between two questions to a runner whether it is alive. */
-  readonly heartbeatMs: number;
-  /** Milliseconds a runner has for an answer: it takes one, on a machine that is not overwhelmed. */
-  readonly answerMs: number;
-}
-
-export interface DockerHostOptions {
-  /** Whom containers belong to: one daemon home. No other owner's container is ever touched (S5). */
-  readonly owner: string;
-  readonly engine: Engine;
-  readonly images: ImageSource;
-  /** The kit's tar file, or how to get its path when the first sandbox is made. */
-  readonly kitPath: string | (() => Promise<string>);
-  readonly config?: Partial<DockerHostConfig>;
-  readonly log: SandboxLog;
-}
-
-const DEFAULTS: DockerHostConfig = {
-  poolSize: 2,
-  poolKeys: 4,
-  poolConcurrency: 2,
-  makeConcurrency: 8,
-  heartbeatMs: 15_000,
-  answerMs: 10_000,
-};
 const POOL_RETRY_MS = 500;
 const POOL_LONGEST_RETRY_MS = 60_000;
 
@@ -107,12 +67,13 @@ class DockerHost implements SandboxHost, PoolView {
     this.#containers = new Containers(engine, (id) => this.#leftovers.add(id));
     this.#checkpoints = new CheckpointImages(engine, owner);
     this.#leftovers = new Leftovers({ remove: (id) => this.#containers.remove(id), log });
-    const config = { ...DEFAULTS, ...options.config };
+    const config = { ...DOCKER_HOST_DEFAULTS, ...options.config };
     this.#maker = {
       owner,
       architecture: engine.info.architecture,
       containers: this.#containers,
       checkpoints: this.#checkpoints,
+      places: new Places(),
       facts: () => this.#knownFacts(),
       kit: untilItFails(async () => readKitArchive(typeof kitPath === "string" ? kitPath : await kitPath())),
       log,
@@ -172,9 +133,13 @@ class DockerHost implements SandboxHost, PoolView {
       this.#options.log.warn(fields, "the sandbox was paused; it was set going again");
     }
     const attached = attachment(await this.#containers.attach(state.id));
-    const { containers, checkpoints, heartbeatMs, answerMs } = this.#maker;
+    const { containers, checkpoints, places, heartbeatMs, answerMs } = this.#maker;
+    const base = state.labels[BASE_LABEL] ?? state.image;
     const env = environmentOf(state.env);
-    return openSandbox({ id: state.id, env, containers, checkpoints, heartbeatMs, answerMs }, attached);
+    return openSandbox(
+      { id: state.id, env, containers, checkpoints, base, places, heartbeatMs, answerMs },
+      attached,
+    );
   }
 
   async leases(): Promise<readonly SandboxLease[]> {
@@ -230,12 +195,10 @@ class DockerHost implements SandboxHost, PoolView {
     await this.#checkpoints.check(checkpoint);
     const wanted = makeOf(checkpoint, spec.limits, spec.runtime);
     const made = makeSandbox(this.#maker, () => containerName(spec.run, distinction()), wanted);
-    const sandbox = await made.catch((error: unknown) => {
+    return made.catch((error: unknown) => {
       if (!lacksImage(error)) throw error;
       throw new CheckpointGone(`the engine has no image ${checkpoint} any more`, { cause: error });
     });
-    this.#landlock = sandbox.facts.landlock;
-    return sandbox;
   }
 
   #refuseForeign(id: string, labels: Readonly<Record<string, string>>): void {

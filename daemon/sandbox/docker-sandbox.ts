@@ -7,7 +7,6 @@ import type { CheckpointImages, Committable } from "./checkpoint-images.ts";
 import { HOME } from "./container-options.ts";
 import type { ContainerState, Containers } from "./containers.ts";
 import { engineDisk } from "./engine-disk.ts";
-import { fingerprint, volatileFiles } from "./fingerprint.ts";
 import {
   type CommittedImage,
   type EngineDisk,
@@ -20,6 +19,7 @@ import {
 } from "./host.ts";
 import { putTar } from "./put-tar.ts";
 import { openRunnerChannel, type RunnerChannel } from "./runner-channel.ts";
+import { findPlaces, fingerprint, type Places, volatileFiles } from "./tree.ts";
 import { untilItFails } from "./until-it-fails.ts";
 
 /** After the stream has ended the engine needs a moment to note how PID 1 ended. */
@@ -71,6 +71,9 @@ export interface SandboxParts {
   readonly env: Readonly<Record<string, string>>;
   readonly containers: Containers;
   readonly checkpoints: CheckpointImages;
+  /** The image it was made from in the first place, and what is known of such. */
+  readonly base: string;
+  readonly places: Places;
   /** Milliseconds between two questions to the runner whether it is alive. */
   readonly heartbeatMs: number;
   /** Milliseconds the runner has for each answer. */
@@ -105,6 +108,7 @@ class DockerSandbox implements Sandbox {
   readonly #channel: RunnerChannel;
   readonly #heartbeat: NodeJS.Timeout;
   /** Settled for a container's life, so the engine is asked once. */
+  readonly #places: () => Promise<readonly string[]>;
   readonly #committable: () => Promise<Committable>;
   #detached = false;
   #destroyed = false;
@@ -114,6 +118,7 @@ class DockerSandbox implements Sandbox {
     this.env = parts.env;
     this.#containers = parts.containers;
     this.#checkpoints = parts.checkpoints;
+    this.#places = untilItFails(async () => parts.places.known(parts.base) ?? findPlaces(channel));
     this.#committable = untilItFails(() => this.#askCommittable());
     this.#attached = attached;
     this.#channel = channel;
@@ -162,12 +167,12 @@ class DockerSandbox implements Sandbox {
     return this.#checkpoints.commit(await this.#committable(), reference, options);
   }
 
-  fingerprint(): Promise<string> {
-    return fingerprint(this.#channel, `tree.${randomBytes(8).toString("hex")}`);
+  async fingerprint(): Promise<string> {
+    return fingerprint(this.#channel, await this.#places());
   }
 
   volatileFiles(): Promise<readonly string[]> {
-    return volatileFiles(this.#channel, `tree.${randomBytes(8).toString("hex")}`);
+    return volatileFiles(this.#channel);
   }
 
   detach(): void {

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { dirname } from "node:path";
-import { extract, pack } from "tar-stream";
+import { extract, type Pack, pack } from "tar-stream";
 import { HOME, SANDBOX_UID, WORKSPACE } from "./container-options.ts";
 
 /** A few static programs; anything of this size is not the kit. */
@@ -19,6 +19,8 @@ export interface KitArchive {
   /** The first 16 hex digits of the archive's sha256: two kits of one id are the same kit. */
   readonly id: string;
   readonly tar: Buffer;
+  /** The kit alone, for a container whose folders are an agent's already. */
+  readonly programs: Buffer;
 }
 
 /**
@@ -30,25 +32,45 @@ export async function readKitArchive(path: string): Promise<KitArchive> {
   const programs = await readPrograms(path);
   if (!programs.has(`${KIT_FOLDER}runner`))
     throw new Error(`${path} holds no runner; delete it to have it made again`);
-  const archive = pack();
-  const fixed = { uid: 0, gid: 0, mode: 0o755, mtime: new Date(0) };
-  const folder = (name: string, owner: { uid: number; gid: number; mode: number }): void => {
-    archive.entry({ name, type: "directory", mtime: new Date(0), ...owner });
+  const tar = await packed((archive) => {
+    addPrograms(archive, programs);
+    addSurroundings(archive);
+  });
+  return {
+    id: createHash("sha256").update(tar).digest("hex").slice(0, 16),
+    tar,
+    programs: await packed((archive) => addPrograms(archive, programs)),
   };
-  folder(KIT_FOLDER, fixed);
-  for (const [name, bytes] of [...programs].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    archive.entry({ name, ...fixed }, bytes);
-  }
-  for (const [name, text] of Object.entries(NETWORK_FILES))
-    archive.entry({ name, ...fixed, mode: 0o644 }, text);
-  folder(`${dirname(HOME).slice(1)}/`, fixed);
-  folder("tmp/", { ...fixed, mode: 0o1777 });
-  for (const own of [HOME, WORKSPACE]) {
-    folder(`${own.slice(1)}/`, { uid: SANDBOX_UID, gid: SANDBOX_UID, mode: 0o755 });
-  }
+}
+
+function packed(fill: (archive: Pack) => void): Promise<Buffer> {
+  const archive = pack();
+  fill(archive);
   archive.finalize();
-  const tar = await collect(archive);
-  return { id: createHash("sha256").update(tar).digest("hex").slice(0, 16), tar };
+  return collect(archive);
+}
+
+const FIXED = { uid: 0, gid: 0, mode: 0o755, mtime: new Date(0) };
+
+function addFolder(archive: Pack, name: string, owner: { uid: number; gid: number; mode: number }): void {
+  archive.entry({ name, type: "directory", mtime: new Date(0), ...owner });
+}
+
+function addPrograms(archive: Pack, programs: ReadonlyMap<string, Buffer>): void {
+  addFolder(archive, KIT_FOLDER, FIXED);
+  for (const [name, bytes] of [...programs].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    archive.entry({ name, ...FIXED }, bytes);
+  }
+}
+
+function addSurroundings(archive: Pack): void {
+  for (const [name, text] of Object.entries(NETWORK_FILES))
+    archive.entry({ name, ...FIXED, mode: 0o644 }, text);
+  addFolder(archive, `${dirname(HOME).slice(1)}/`, FIXED);
+  addFolder(archive, "tmp/", { ...FIXED, mode: 0o1777 });
+  for (const own of [HOME, WORKSPACE]) {
+    addFolder(archive, `${own.slice(1)}/`, { uid: SANDBOX_UID, gid: SANDBOX_UID, mode: 0o755 });
+  }
 }
 
 async function readPrograms(path: string): Promise<Map<string, Buffer>> {

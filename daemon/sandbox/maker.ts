@@ -2,13 +2,21 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { LimitFunction } from "p-limit";
 import type { CheckpointImages } from "./checkpoint-images.ts";
-import { checkLimits, KIT_LABEL, runOfName } from "./container-options.ts";
+import {
+  BASE_LABEL,
+  CHECKPOINT_KIND,
+  checkLimits,
+  KIND_LABEL,
+  KIT_LABEL,
+  runOfName,
+} from "./container-options.ts";
 import type { Containers } from "./containers.ts";
 import { attachment, environmentOf, openSandbox } from "./docker-sandbox.ts";
 import { statusOf } from "./engine.ts";
 import { EngineError, type HostFacts, type Sandbox, type SandboxLimits, SandboxLost } from "./host.ts";
 import type { KitArchive } from "./kit-archive.ts";
 import { seccompProfile } from "./seccomp.ts";
+import { type Places, relink } from "./tree.ts";
 
 /** What a container is made of. */
 export interface Make {
@@ -29,6 +37,7 @@ export interface MakerOptions {
   readonly architecture: string;
   readonly containers: Containers;
   readonly checkpoints: CheckpointImages;
+  readonly places: Places;
   facts(): Promise<HostFacts>;
   kit(): Promise<KitArchive>;
   readonly log: { warn(fields: Readonly<Record<string, unknown>>, message: string): void };
@@ -81,18 +90,22 @@ export function lacksImage(error: unknown): boolean {
 }
 
 async function makeOnce(options: MakerOptions, name: string, wanted: Make): Promise<Sandbox> {
-  const { containers, checkpoints, owner, architecture, heartbeatMs, answerMs } = options;
+  const { containers, checkpoints, places, owner, architecture, heartbeatMs, answerMs } = options;
   const [{ unenforced }, kit, image] = await Promise.all([
     options.facts(),
     options.kit(),
     containers.inspectImage(wanted.image),
   ]);
   const seccomp = seccompProfile(architecture);
+  const restored = image.labels[KIND_LABEL] === CHECKPOINT_KIND;
+  const base = (restored && image.labels[BASE_LABEL]) || image.id;
   // Should the engine's answer not arrive, the name is what the container can be found and removed by.
   let id = name;
   try {
-    id = await containers.create({ ...wanted, name, owner, kit: kit.id, seccomp, unenforced });
-    if (image.labels[KIT_LABEL] !== kit.id) await containers.upload(id, kit.tar);
+    id = await containers.create({ ...wanted, name, owner, kit: kit.id, base, seccomp, unenforced });
+    if (image.labels[KIT_LABEL] !== kit.id) {
+      await containers.upload(id, restored ? kit.programs : kit.tar);
+    }
     // Before the start: what PID 1 says while nobody is attached is lost.
     const attached = attachment(await containers.attach(id));
     try {
@@ -101,13 +114,43 @@ async function makeOnce(options: MakerOptions, name: string, wanted: Make): Prom
       attached.stream.destroy();
       throw error;
     }
-    const parts = { id, env: environmentOf(image.env), containers, checkpoints, heartbeatMs, answerMs };
-    return await openSandbox(parts, attached);
+    const parts = {
+      id,
+      env: environmentOf(image.env),
+      containers,
+      checkpoints,
+      base,
+      places,
+      heartbeatMs,
+      answerMs,
+    };
+    const sandbox = await openSandbox(parts, attached);
+    const found = await places.learn(base, sandbox);
+    if (restored) await relinkFiles(options, sandbox, found, name);
+    return sandbox;
   } catch (error) {
     // A name that is taken is not ours to remove.
     const taken = statusOf(error) === 409 && id === name;
     if (!lacksImage(error) && !taken) await removeFailed(options, id);
     throw error;
+  }
+}
+
+/** What can't be linked again is told: the files are all there, only no longer one. */
+async function relinkFiles(
+  { log }: MakerOptions,
+  sandbox: Sandbox,
+  places: readonly string[],
+  name: string,
+): Promise<void> {
+  const warn = (fields: Readonly<Record<string, unknown>>): void =>
+    log.warn({ run: runOfName(name), sandbox: sandbox.id, ...fields }, "hard links became copies");
+  try {
+    const { left } = await relink(sandbox, places);
+    if (left > 0) warn({ names: left });
+  } catch (error) {
+    if (error instanceof SandboxLost) throw error;
+    warn({ error: String(error) });
   }
 }
 

@@ -16,6 +16,7 @@
 #include "files.h"
 #include "runner.h"
 #include "supervisor.h"
+#include "tree.h"
 
 #define EVENTS_A_TURN 64
 #define OPEN_FILES_NEEDED 1024
@@ -139,6 +140,7 @@ static _Noreturn void loop(struct runner *runner) {
 int main(int argc, char **argv) {
   static struct runner runner;
   if (argc > 1 && strcmp(argv[1], "file") == 0) return files_main(argc - 2, argv + 2);
+  if (argc > 1 && strcmp(argv[1], "tree") == 0) return tree_main(argc - 2, argv + 2);
   runner.leave_on_eof = argc > 1 && strcmp(argv[1], "--leave-on-eof") == 0;
   set_up(&runner);
   loop(&runner);

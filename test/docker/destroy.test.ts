@@ -45,6 +45,7 @@ describe("S6: a sandbox can be destroyed from any state", () => {
       image,
       owner: hosts.ownerOf("destroy"),
       kit: "k",
+      base: "sha256:0",
     };
     const seccomp = seccompProfile(hosts.engine.info.architecture);
     const container = await hosts.engine.call("test: create", 20_000, (docker) =>

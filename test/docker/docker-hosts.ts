@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { OWNER_LABEL } from "../../daemon/sandbox/container-options.ts";
-import { createDockerHost, type DockerHostConfig } from "../../daemon/sandbox/docker-host.ts";
+import { createDockerHost } from "../../daemon/sandbox/docker-host.ts";
+import type { DockerHostConfig } from "../../daemon/sandbox/docker-host-options.ts";
 import { Engine } from "../../daemon/sandbox/engine.ts";
 import type { SandboxHost } from "../../daemon/sandbox/host.ts";
 import { Images } from "../../daemon/sandbox/images.ts";
@@ -15,7 +16,7 @@ export interface DockerHosts {
   ownerOf(owner: string): string;
   /** What the engine says of a container. */
   inspect(id: string): Promise<{ State: { Paused: boolean; Running: boolean } }>;
-  /** Removes every container of this file's owners; resolves to their number. */
+  /** Removes every container and checkpoint image of this file's owners; resolves to their number. */
   cleanUp(): Promise<number>;
 }
 
@@ -38,10 +39,33 @@ export async function dockerHosts(): Promise<DockerHosts> {
     },
     inspect: (id) => engine.call("test: inspect", 10_000, (docker) => docker.getContainer(id).inspect()),
     cleanUp: async () => {
-      const lists = [...owners].map((owner) => removeAll(engine, `${OWNER_LABEL}=${owner}`));
-      return (await Promise.all(lists)).reduce((sum, count) => sum + count, 0);
+      let left = 0;
+      for (const owner of owners) {
+        const label = `${OWNER_LABEL}=${owner}`;
+        left += (await removeAll(engine, label)) + (await removeImages(engine, label));
+      }
+      return left;
     },
   };
+}
+
+/** Untagged ones come to light when what was made from them is gone. */
+async function removeImages(engine: Engine, label: string): Promise<number> {
+  const filters = JSON.stringify({ label: [label] });
+  const seen = new Set<string>();
+  for (;;) {
+    const left = await engine.call("test: list images", 30_000, (docker) => docker.listImages({ filters }));
+    if (left.length === 0) return seen.size;
+    for (const { Id, RepoTags } of left) {
+      seen.add(Id);
+      const names = (RepoTags ?? []).filter((name) => name !== "<none>:<none>");
+      for (const name of names.length === 0 ? [Id] : names) {
+        await engine.call("test: remove image", 60_000, (docker) =>
+          docker.getImage(name).remove({ force: true }),
+        );
+      }
+    }
+  }
 }
 
 async function removeAll(engine: Engine, label: string): Promise<number> {

@@ -15,6 +15,7 @@ const request: ContainerRequest = {
   image: "caisson/base:0123456789ab",
   owner: "home-1",
   kit: "k",
+  base: "sha256:0",
   limits,
   seccomp: "{}",
   unenforced: [],
