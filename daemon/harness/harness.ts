@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { checkedWorkspace } from "../boundary/checked-workspace.ts";
 import { JournalDamaged, JournalMissing, requireRoom } from "../journal/port.ts";
 import { checkPolicy } from "../policy/check-policy.ts";
@@ -23,6 +24,9 @@ import { submission } from "./submission.ts";
 import { checkSubmission } from "./submission-check.ts";
 import { changesOf, patchOfEnded } from "./workspace.ts";
 import { workspaceOf, workspaceOfEnded } from "./workspace-files.ts";
+
+/** Milliseconds that somebody who asks for a checkpoint waits for it. */
+const CHECKPOINT_MS = 5_000;
 
 /** Carries every run that has not ended, and answers what clients ask of it. */
 export class RunHarness implements Harness {
@@ -240,6 +244,16 @@ export class RunHarness implements Harness {
     await run.ended();
     if (!run.state.ended) this.#refuseNoticed(id);
     return { run: id, seq: run.state.seq };
+  }
+
+  async checkpoint(id: RunId, name?: string) {
+    const run = await this.#known(id);
+    if (!run?.state.sandbox || run.state.stopped) throw noSandbox(run?.state ?? (await this.#ended(id)));
+    const taken = run.checkpoints.wanted(name);
+    // One that comes later is told by the journal.
+    taken.catch(() => undefined);
+    const inTime = await Promise.race([taken, delay(CHECKPOINT_MS, undefined, { ref: false })]);
+    return inTime ?? { run: id, seq: run.state.seq };
   }
 
   async rewind(id: RunId, to: CheckpointId | Seq) {

@@ -12,7 +12,7 @@ import type { LiveFrame } from "../protocol/frames.ts";
 import type { ApprovalId, CheckpointId, RunId, Seq } from "../protocol/ids.ts";
 import type { ReplayReport } from "../protocol/replay.ts";
 import type { SubmissionCheck } from "../protocol/submission-check.ts";
-import type { ApprovalView, PolicyCheck, PolicyExplanation, PolicyView } from "../protocol/views.ts";
+import type { ApprovalView, CheckpointView, PolicyCheck, PolicyExplanation, PolicyView } from "../protocol/views.ts";
 
 /** The seq of the event that a command appended. */
 export interface Acknowledged {
@@ -61,6 +61,11 @@ export interface Harness {
   cancel(run: RunId): Promise<Acknowledged>;
   /** Deletes an ended run: its journal, its output, its images. */
   remove(run: RunId): Promise<void>;
+  /**
+   * Takes a checkpoint at the end of this turn, at once if no action of it has begun. Resolves with it, or, when the
+   * turn's end is far, with where the journal stands. Rejects with `no_sandbox`, `run_ended`.
+   */
+  checkpoint(run: RunId, name?: string): Promise<CheckpointView | Acknowledged>;
   /**
    * Takes the run back to a checkpoint, or the one at or before a seq: files and conversation together (C1). Rejects
    * with `unknown_checkpoint`, and with `checkpoint_gone` when its image is not there any more.

@@ -41,7 +41,9 @@ export function effectsSince(state: RunState, checkpoint: CheckpointId | undefin
   const since = checkpoint === undefined ? 0 : (seqOf(state, checkpoint) ?? 0);
   const open = openAction(state);
   return toArray(state.branch.effects)
-    .filter(({ seq, action }) => seq > since && !(open?.stage === "started" && action.action === open.action))
+    .filter(
+      ({ from, action }) => from > since && !(open?.stage === "started" && action.action === open.action),
+    )
     .map(({ action }) => action);
 }
 
@@ -52,9 +54,26 @@ export function mayHaveChanged(state: RunState): boolean {
   return (branch.effects?.value.seq ?? 0) > since || branch.checkedAt > since;
 }
 
+/**
+ * The seq that the files stand for while the model is asked: the turn's beginning, or a person's command that has
+ * changed them since. Undefined: a command of the agent's own may be under way, or the response was there before.
+ */
+export function standsFor(state: RunState): number | undefined {
+  const { branch, persons } = state;
+  const begun = [...toArray(branch.effects).map(({ from }) => from), ...[...persons.values()].map(startOf)];
+  const newest = Math.max(0, ...begun.filter((seq) => seq > branch.turnBegan));
+  if (branch.stage === "asking-model") return Math.max(branch.turnBegan, newest);
+  if (branch.stage !== "acting") return state.seq;
+  return newest === 0 ? branch.turnBegan : undefined;
+}
+
+function startOf({ startedAt = 0 }: ActionState): number {
+  return startedAt;
+}
+
 /** Whether what the action did left the sandbox. A request of nobody in particular counts for every action. */
 export function hasSent(state: RunState, action: ActionState): boolean {
-  const started = toArray(state.branch.effects).find((one) => one.action.action === action.action)?.seq ?? 0;
+  const started = toArray(state.branch.effects).find((one) => one.action.action === action.action)?.from ?? 0;
   for (let cell = state.branch.sent; cell && cell.value.seq > started; cell = cell.before) {
     if (cell.value.action === undefined || cell.value.action === action.action) return true;
   }

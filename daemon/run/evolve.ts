@@ -235,7 +235,11 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
   }),
   "action.started": (state, event) => {
     const { action, sandbox, again } = event.data;
-    const change = { stage: "started", ...(sandbox === undefined ? {} : { sandbox }) } as const;
+    const change = {
+      stage: "started",
+      startedAt: event.seq,
+      ...(sandbox === undefined ? {} : { sandbox }),
+    } as const;
     const [first, ...others] = state.again;
     if (first?.action === action) return { again: [{ ...first, ...change }, ...others] };
     const started = onAction(state, action, change);
@@ -309,7 +313,9 @@ function withEffect(
   const action =
     state.persons.get(data.action) ?? state.branch.actions.find((one) => one.action === data.action);
   if (!action || !mayChangeFiles(action.tool)) return { branch: state.branch };
-  return branchOf(state, { effects: push(state.branch.effects, { seq, action }) });
+  return branchOf(state, {
+    effects: push(state.branch.effects, { seq, from: action.startedAt ?? seq, action }),
+  });
 }
 
 /** An action that was to be run again has been, or is left out. */

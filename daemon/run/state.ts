@@ -23,8 +23,9 @@ export interface ActionState {
   readonly by?: "person";
   readonly verdict?: Verdict;
   readonly finished?: EventData<"action.finished">;
-  /** The sandbox that it was started in. */
+  /** The sandbox that it was started in, and the seq of that event. */
   readonly sandbox?: string;
+  readonly startedAt?: number;
 }
 
 /** A persistent list, newest first, so that each event costs one cell and old states stay whole. */
@@ -49,6 +50,13 @@ export type ConversationEvent = EventOf<
   | "reflection.noted"
 >;
 
+/** An action that may have changed files from the event `from` on; `seq` is the event that told of it. */
+export interface Effect {
+  readonly seq: number;
+  readonly from: number;
+  readonly action: ActionState;
+}
+
 /** What a rewind takes back: the conversation and where the turn stands. */
 export interface Branch {
   /** Number of the present turn, from 1; 0 before the first. */
@@ -71,8 +79,8 @@ export interface Branch {
   readonly turnBegan: number;
   /** The newest checkpoint taken on this branch; `c0` is the workspace as it was ingested. */
   readonly checkpoint: CheckpointId | undefined;
-  /** What may have changed files: actions as they were started, of people as they ended; by seq. */
-  readonly effects: Chain<{ readonly seq: number; readonly action: ActionState }>;
+  /** What may have changed files: the agent's actions as they were started, people's as they ended. */
+  readonly effects: Chain<Effect>;
   /** Requests that left the sandbox, by the action that made them, where it is known. */
   readonly sent: Chain<{ readonly seq: number; readonly action: ActionId | undefined }>;
   /** Seq of the newest event that let commands run beside actions: acceptance checks. */

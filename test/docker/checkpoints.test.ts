@@ -105,3 +105,23 @@ test("C1: a rewind restores files, shell and conversation; the scripted model go
   expect(events[seq - 1]?.type).toBe("run.rewound");
   expect(events.at(-1)?.type).toBe("run.completed");
 });
+
+test("a person's checkpoint: named, taken at once while the model thinks, at the turn's end while it acts", async () => {
+  const model = scripted([
+    bash("touch one"),
+    { delayMs: 600_000, ...bash("touch two; until [ -e three ]; do sleep 0.05; done") },
+    { say: "Done." },
+  ]);
+  const { run } = await under.harness.submit({ task: "t", model });
+  await under.until(run, (event) => event.type === "checkpoint.taken");
+  const thinking = await under.harness.checkpoint(run, "before two");
+  expect(thinking).toMatchObject({ id: "c2", name: "before two", parent: "c1" });
+  const model2 = scripted([bash("touch two; until [ -e three ]; do sleep 0.05; done"), { say: "Done." }]);
+  await under.harness.cancel(run);
+  const { run: second } = await under.harness.submit({ task: "t", model: model2 });
+  await under.until(second, (event) => event.type === "action.started");
+  const acting = under.harness.checkpoint(second, "after two");
+  await under.harness.shell(second, { command: "touch three" });
+  expect(await acting).toMatchObject({ id: "c1", name: "after two" });
+  await under.ended(second);
+});

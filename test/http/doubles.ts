@@ -164,6 +164,7 @@ export class CannedHarness {
       resume: async (run) => this.#answer("resume", [run], { run, seq: 4 }),
       shell: async (run, body) => this.#answer("shell", [run, body], { action: "a1", seq: 4 }),
       signalShell: async (run, body) => this.#answer("signalShell", [run, body], undefined),
+      checkpoint: async (run, name) => this.#answer("checkpoint", [run, name], { run, seq: 7 }),
       rewind: async (run, to) => this.#answer("rewind", [run, to], { run, seq: 6 }),
       cancel: async (run) => this.#answer("cancel", [run], { run, seq: 5 }),
       remove: async (run) => this.#answer("remove", [run], undefined),

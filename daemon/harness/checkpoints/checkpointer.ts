@@ -1,6 +1,6 @@
 import type { Seq } from "../../protocol/ids.ts";
 import type { CheckpointView } from "../../protocol/views.ts";
-import { INGESTED, mayHaveChanged } from "../../run/branches.ts";
+import { INGESTED, mayHaveChanged, standsFor } from "../../run/branches.ts";
 import { checkpointImage, type GatedSandbox, SandboxLost } from "../../sandbox/gate.ts";
 import type { LiveRun } from "../live-run.ts";
 import { processesOf } from "./processes.ts";
@@ -9,6 +9,13 @@ import { rebase } from "./rebase.ts";
 /** A commit that took longer than this many milliseconds copies too much: the run goes on from the checkpoint. */
 const REBASE_AFTER_MS = 150;
 
+/** What a person asked for: taken whether something changed or not. */
+interface Wanted {
+  readonly name: string | undefined;
+  readonly taken: (checkpoint: CheckpointView) => void;
+  readonly refused: (error: unknown) => void;
+}
+
 /**
  * Takes a run's checkpoints (C1, C2): at the end of a turn, while the model thinks. Whoever is about to change
  * files waits until the one under way is taken.
@@ -16,8 +23,9 @@ const REBASE_AFTER_MS = 150;
 export class Checkpointer {
   readonly #run: LiveRun;
   #underway: Promise<void> = Promise.resolve();
+  #wanted: Wanted[] = [];
   /** What the files of a sandbox looked like at its newest checkpoint. */
-  #taken: { readonly sandbox: string; readonly fingerprint: string | undefined } | undefined;
+  #taken: { readonly sandbox: string; readonly fingerprint: string } | undefined;
 
   constructor(run: LiveRun) {
     this.#run = run;
@@ -26,9 +34,26 @@ export class Checkpointer {
   /** The turn has ended and the model is asked: what may have changed is committed meanwhile. */
   begin(): void {
     const { state, deps } = this.#run;
-    if (deps.settings.checkpoints === "off" || !mayHaveChanged(state)) return;
-    const at = state.branch.turnBegan;
-    this.#underway = this.#underway.then(() => this.#attempt(at));
+    const due = deps.settings.checkpoints === "turn" && mayHaveChanged(state);
+    if (!due && this.#wanted.length === 0) return;
+    this.#underway = this.#underway.then(() => this.#attempt());
+  }
+
+  /**
+   * One that a person asks for: now if no action of this turn has begun, else at the turn's end. Rejects with why
+   * it could not be taken.
+   */
+  wanted(name: string | undefined): Promise<CheckpointView> {
+    return new Promise((taken, refused) => {
+      this.#wanted.push({ name, taken, refused });
+      if (standsFor(this.#run.state) !== undefined) this.begin();
+    });
+  }
+
+  /** The run ends: what people still wait for is taken before its sandbox goes. */
+  async atEnd(): Promise<void> {
+    if (this.#wanted.length > 0) this.begin();
+    await this.settled();
   }
 
   /** Resolves when none is being taken any more. */
@@ -39,12 +64,17 @@ export class Checkpointer {
   }
 
   /** What can't be had now costs this checkpoint only: the next turn's end tries again. */
-  async #attempt(at: Seq): Promise<void> {
+  async #attempt(): Promise<void> {
     const { run, deps, sandbox } = this.#run;
-    if (!sandbox || this.#run.stopping) return;
+    const wanted = this.#wanted;
+    const at = standsFor(this.#run.state);
+    if (!sandbox || this.#run.stopping || at === undefined) return;
+    this.#wanted = [];
     try {
-      await this.#take(sandbox, at);
+      for (const { name, taken } of wanted) taken(await this.#take(sandbox, at, name));
+      if (wanted.length === 0) await this.#takeIfChanged(sandbox, at);
     } catch (error) {
+      for (const { refused } of wanted) refused(error);
       // The loop learns of a lost sandbox by itself.
       if (this.#run.stopping || error instanceof SandboxLost) return;
       const reason = error instanceof Error ? error.message : String(error);
@@ -53,16 +83,26 @@ export class Checkpointer {
     }
   }
 
-  async #take(sandbox: GatedSandbox, at: Seq, name?: string): Promise<void> {
+  async #takeIfChanged(sandbox: GatedSandbox, at: Seq): Promise<void> {
+    const fingerprint = await sandbox.fingerprint();
+    const same = this.#taken?.sandbox === sandbox.id && this.#taken.fingerprint === fingerprint;
+    if (same && (await sandbox.running()).length === 0)
+      return this.#skip(at, `No file has changed since ${this.#run.state.branch.checkpoint}.`);
+    const began = performance.now();
+    const taken = await this.#take(sandbox, at);
+    this.#taken = { sandbox: sandbox.id, fingerprint };
+    if (performance.now() - began > REBASE_AFTER_MS && !taken.processesLost)
+      await this.#rebase(sandbox, taken);
+  }
+
+  /** Commits, and journals the checkpoint when its image is there: then it counts (J3). */
+  async #take(sandbox: GatedSandbox, at: Seq, name?: string): Promise<CheckpointView> {
     const run = this.#run;
     const began = run.deps.now();
-    const [processes, fingerprint] = await Promise.all([processesOf(run, sandbox), sandbox.fingerprint()]);
-    const unchanged = this.#taken?.sandbox === sandbox.id && this.#taken.fingerprint === fingerprint;
-    if (unchanged && processes.length === 0 && name === undefined)
-      return this.#skip(at, `No file has changed since ${run.state.branch.checkpoint}.`);
+    const processes = await processesOf(run, sandbox);
     const checkpoint = `c${run.state.lastCheckpoint + 1}`;
     const image = checkpointImage(run.run, checkpoint);
-    const committed = await sandbox.commit(image, { pause: processes.length > 0 });
+    const { bytes } = await sandbox.commit(image, { pause: processes.length > 0 });
     const durationMs = Math.max(0, run.deps.now() - began);
     const { checkpoint: parent } = run.state.branch;
     await run.commit("synced", () => [
@@ -72,7 +112,7 @@ export class Checkpointer {
           checkpoint,
           at,
           image,
-          bytes: committed.bytes,
+          bytes,
           durationMs,
           ...(parent === undefined || parent === INGESTED ? {} : { parent }),
           ...(name === undefined ? {} : { name }),
@@ -80,13 +120,13 @@ export class Checkpointer {
         },
       },
     ]);
-    this.#taken = { sandbox: sandbox.id, fingerprint };
-    if (durationMs > REBASE_AFTER_MS && processes.length === 0) await this.#rebase(sandbox, checkpoint);
+    const taken = run.state.checkpoints.find(({ id }) => id === checkpoint);
+    if (!taken) throw new Error(`checkpoint ${checkpoint} was not journalled`);
+    return taken;
   }
 
-  async #rebase(sandbox: GatedSandbox, checkpoint: string): Promise<void> {
-    const taken = this.#run.state.checkpoints.find(({ id }) => id === checkpoint);
-    const next = taken && (await rebase(this.#run, sandbox, taken));
+  async #rebase(sandbox: GatedSandbox, onto: CheckpointView): Promise<void> {
+    const next = await rebase(this.#run, sandbox, onto);
     // What it holds is what was just committed.
     if (next) this.#taken = { sandbox: next.id, fingerprint: await next.fingerprint() };
   }
@@ -95,5 +135,3 @@ export class Checkpointer {
     await this.#run.commit("written", () => [{ type: "checkpoint.skipped", data: { at, reason } }]);
   }
 }
-
-export type { CheckpointView };

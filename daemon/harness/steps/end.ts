@@ -25,7 +25,7 @@ export function sandboxOf(run: LiveRun): GatedSandbox {
  */
 export async function endRun(run: LiveRun, ending: Ending): Promise<void> {
   await stopPersons(run);
-  await run.checkpoints.settled();
+  await run.checkpoints.atEnd();
   const id = run.state.sandbox?.sandbox;
   if (id !== undefined) {
     const left = await outcomeOf(run);

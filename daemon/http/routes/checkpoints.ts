@@ -34,11 +34,8 @@ export function checkpointRoutes({ views, harness }: Services): readonly Route[]
         description: "The checkpoint counts.",
         schema: z.union([CheckpointView, Acknowledged]),
       },
-      errors: ["run_ended", "not_supported"],
-      handle: ({ params }) => {
-        requireRun(views, params.run);
-        return notSupported("take checkpoints on request");
-      },
+      errors: ["run_ended", "no_sandbox"],
+      handle: async ({ params, body }) => json(202, await harness.checkpoint(params.run, body.name)),
     }),
     route({
       method: "POST",
