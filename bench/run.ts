@@ -55,10 +55,16 @@ export async function benchRun(): Promise<{ rows: BenchRow[] }> {
     const tag = await new Images(engine).ensureImage("base", () => undefined);
     return { rows: [...(await actionRows(daemon, engine, tag)), await submissionRow(daemon, engine, tag)] };
   } finally {
+    await removeRuns(daemon.client);
     daemon.process.kill("SIGTERM");
     await once(daemon.process, "exit");
     await rm(home, { recursive: true, force: true });
   }
+}
+
+/** Their checkpoints go with them. */
+async function removeRuns(client: CaissonClient): Promise<void> {
+  for (const { run } of (await client.runs()).items) await client.remove(run);
 }
 
 async function start(home: string): Promise<Daemon> {

@@ -29,6 +29,7 @@ async function main(): Promise<void> {
   try {
     await show(caisson, folder);
   } finally {
+    await caisson.run(["rm", "last"], { quiet: true }).catch(() => undefined);
     await caisson.run(["down"], { quiet: true }).catch(() => undefined);
     await rm(folder, { recursive: true, force: true });
   }

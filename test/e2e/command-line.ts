@@ -1,13 +1,17 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { homedir, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { promisify } from "node:util";
 import { clientProgram } from "../built.ts";
+import { removeImagesOf } from "./owned-images.ts";
 
 /** Milliseconds for one command; over a large folder it takes longer. */
 const DEADLINE_MS = process.env.CAISSON_TEST_FULL === "1" ? 900_000 : 90_000;
+
+const execute = promisify(execFile);
 
 export interface Ended {
   readonly status: number | null;
@@ -137,6 +141,9 @@ export class CommandLine {
 
   async close(): Promise<void> {
     const { status, error } = await this.run(["down"]);
+    const owner = await readFile(join(this.folder, "home", "owner"), "utf8").catch(() => undefined);
+    if (owner !== undefined)
+      await removeImagesOf(owner.trim(), (words) => execute("docker", words, { env: this.env }));
     await rm(this.folder, { recursive: true, force: true });
     if (status !== 0) throw new Error(`caisson down ended with ${status}: ${error}`);
   }

@@ -1,0 +1,16 @@
+import { OWNER_LABEL } from "../../daemon/sandbox/container-options.ts";
+
+type Docker = (words: string[]) => Promise<{ readonly stdout: string }>;
+
+/** Names of the checkpoint images of one owner. */
+export async function imagesOf(owner: string, docker: Docker): Promise<string[]> {
+  const filter = `label=${OWNER_LABEL}=${owner}`;
+  const { stdout } = await docker(["images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", filter]);
+  return stdout.split("\n").filter((name) => name !== "");
+}
+
+/** Checkpoints outlive their runs and daemons, as they should: a suite removes those it made. */
+export async function removeImagesOf(owner: string, docker: Docker): Promise<void> {
+  const images = await imagesOf(owner, docker);
+  if (images.length > 0) await docker(["rmi", "--force", ...images]);
+}
