@@ -22,6 +22,9 @@
 #define SMALL_READ 4096
 #define SMALL_READS_MAX 64
 #define REST_MS 4
+/* Where only the end is wanted, reading a flood as fast as can be would take all cores: so a rest every so many bytes. */
+#define TAIL_READ (256 * 1024)
+#define TAIL_REST_MS 1
 
 static bool drained(const struct output *output) {
   return output->watch.fd < 0 || output_end(output) >= output->stop;
@@ -114,14 +117,17 @@ static bool read_some(struct runner *runner, struct action *action, struct outpu
   return false;
 }
 
+static void output_rest(struct runner *runner, struct output *output, uint64_t until) {
+  output->rest_until = until;
+  watch_set(runner, &output->watch, 0);
+}
+
 /* After many small reads in quick succession the pipe is left to fill for a moment. */
-static void output_rest(struct runner *runner, struct output *output) {
+static void small_read(struct runner *runner, struct output *output) {
   uint64_t now = now_ms(), credit = REST_MS * SMALL_READS_MAX;
   if (output->small_paid + credit < now) output->small_paid = now - credit;
   output->small_paid += REST_MS;
-  if (output->small_paid <= now) return;
-  output->rest_until = now + REST_MS;
-  watch_set(runner, &output->watch, 0);
+  if (output->small_paid > now) output_rest(runner, output, now + REST_MS);
 }
 
 void output_rested(struct runner *runner, struct output *output, uint64_t now) {
@@ -137,7 +143,10 @@ void output_readable(struct runner *runner, struct action *action, struct output
     if (!read_some(runner, action, output)) break;
   finish_if_drained(runner, action);
   if (output->watch.fd >= 0 && output_end(output) >= output->stop) discard(runner, action, output);
-  if (output->watch.events && output_end(output) - begin < SMALL_READ) output_rest(runner, output);
+  if (output->watch.events == 0) return;
+  if (output_end(output) - begin < SMALL_READ) small_read(runner, output);
+  else if (action->tail && begin / TAIL_READ != output_end(output) / TAIL_READ)
+    output_rest(runner, output, now_ms() + TAIL_REST_MS);
 }
 
 void outputs_drain(struct runner *runner, struct action *action) {
