@@ -22,6 +22,7 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   approve: ["caisson approve 3c6d5dbb.a4", "caisson approve 3c6d5dbb.a4 --for run"],
   deny: ['caisson deny 3c6d5dbb.a4 --reason "Not on a Friday"'],
   revoke: ["caisson revoke 3c6d5dbb.a4"],
+  checkpoints: ["caisson checkpoints last", "caisson checkpoints last --json | jq '.items[].id'"],
   diff: ["caisson diff last", "caisson diff last > changes.patch"],
   apply: ["caisson apply last", "caisson apply last --workspace ../app --branch agent"],
   cp: ["caisson cp last:src/postage.js .", "caisson cp 3c6d5dbb:docs ./docs-of-the-run"],

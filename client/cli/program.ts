@@ -37,6 +37,7 @@ export function createProgram(host: Host): Program {
   addRun(add, start);
   addRuns(add, start);
   addApprovals(add, start);
+  addCheckpoints(add, start);
   addResults(add, start);
   addPolicies(program, start);
   addDaemon(program, add, start);
@@ -155,6 +156,14 @@ function addApprovals(add: Add, start: Start): void {
     );
   add("revoke <id>", "take back an approval that was given for a run").action((id: string, options: Json) =>
     start(async (command) => (await module()).revoke(command, id), options),
+  );
+}
+
+function addCheckpoints(add: Add, start: Start): void {
+  const module = () => import("./commands/checkpoints.ts");
+  add("checkpoints <run>", "a run's checkpoints, as the tree of its branches").action(
+    (name: string, options: Json) =>
+      start(async (command) => (await module()).checkpoints(command, name), options),
   );
 }
 

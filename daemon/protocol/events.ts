@@ -309,7 +309,12 @@ export const EVENT_DATA = {
     durationMs: milliseconds.optional(),
   }),
   "checkpoint.skipped": z.object({ at: Seq, reason: z.string() }),
-  "checkpoint.reclaimed": z.object({ checkpoint: CheckpointId, image: z.string(), bytes: count }),
+  "checkpoint.reclaimed": z.object({
+    checkpoint: CheckpointId,
+    image: z.string(),
+    bytes: count,
+    missing: z.literal(true).optional().describe("Somebody else had removed its image."),
+  }),
   "run.rewound": z.object({ checkpoint: CheckpointId, to: Seq, from: Seq }),
   "run.forked": z.object({ child: RunId, at: Seq, checkpoint: CheckpointId }),
   "plan.changed": z.object({ nodes: z.array(PlanNode), action: ActionId.optional() }),

@@ -26,6 +26,10 @@ export const Usage = z.object({
 });
 export type Usage = z.infer<typeof Usage>;
 
+/** A run that goes on from another one's checkpoint. `seq` and `checkpoint` are the parent's. */
+export const Fork = z.object({ run: RunId, seq: Seq, checkpoint: CheckpointId });
+export type Fork = z.infer<typeof Fork>;
+
 /** A run as clients see it. `head` is the hash of the event at `seq`. */
 export const RunView = z.object({
   run: RunId,
@@ -38,6 +42,10 @@ export const RunView = z.object({
   model: ModelChoice,
   policy: z.object({ name: z.string(), hash: Sha256.optional() }),
   parent: Parent.optional(),
+  forks: z
+    .array(Fork)
+    .optional()
+    .describe("Runs that were forked from this one, oldest first; absent: none."),
   usage: Usage,
   waitingFor: z.string().optional().describe("Approval id, question id, or what else the run waits for."),
   notice: z.string().optional().describe("What the run waits for outside of it, such as room on the disk."),
@@ -91,6 +99,12 @@ export const CheckpointView = z.object({
   bytes: z.int().min(0),
   at: Timestamp,
   reclaimed: z.boolean(),
+  turn: z.int().min(0).optional().describe("The turn at whose end it was taken; 0: before the first."),
+  present: z
+    .literal(true)
+    .optional()
+    .describe("It lies on the run's present branch; absent: on one that a rewind abandoned."),
+  missing: z.literal(true).optional().describe("It is reclaimed because somebody else removed its image."),
   image: z.string().optional().describe("Its name on the engine."),
   processesLost: z
     .array(z.string())

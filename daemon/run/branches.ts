@@ -105,12 +105,34 @@ export function liesBefore(state: RunState, earlier: number, seq: number): boole
   }
   return earlier <= end;
 }
+/** The branch as it was after an event of the journal; before the first: as it is now. */
+export function branchAt(state: RunState, seq: number): Branch {
+  let cell = state.branches;
+  while (cell && cell.value.seq > seq) cell = cell.before;
+  return cell?.value.branch ?? state.branch;
+}
+
+/** A checkpoint whose image is no more. */
+export function reclaimed(
+  checkpoint: CheckpointView,
+  { missing }: Pick<EventData<"checkpoint.reclaimed">, "missing">,
+): CheckpointView {
+  return { ...checkpoint, reclaimed: true, ...(missing ? { missing } : {}) };
+}
+
+/** The checkpoints, each marked that lies on the present branch. */
+export function markedPresent({ checkpoints, branch }: RunState): readonly CheckpointView[] {
+  const byId = new Map(checkpoints.map((one) => [one.id, one]));
+  const present = new Set<CheckpointId>();
+  for (let id = branch.checkpoint; id !== undefined && !present.has(id); id = byId.get(id)?.parent)
+    present.add(id);
+  return checkpoints.map((one) => (present.has(one.id) ? { ...one, present: true } : one));
+}
+
 
 /** The branch as it was after `to`, with what people said since (C1). Asks of the abandoned part are no more. */
 export function rewound(state: RunState, { to, checkpoint }: EventData<"run.rewound">): Branch {
-  let cell = state.branches;
-  while (cell && cell.value.seq > to) cell = cell.before;
-  const then = cell?.value.branch ?? state.branch;
+  const then = branchAt(state, to);
   const known = new Set(toArray(then.conversation).map(({ hash }) => hash));
   const said = toArray(state.branch.conversation).filter(
     (event) => event.type === "message.received" && !known.has(event.hash),

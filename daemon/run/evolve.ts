@@ -1,6 +1,6 @@
 import type { EventOf, EventType, JournalEvent } from "../protocol/events.ts";
 import { mayChangeFiles } from "../protocol/tools.ts";
-import { effectsSince, rewound } from "./branches.ts";
+import { branchAt, effectsSince, reclaimed, rewound } from "./branches.ts";
 import {
   type ActionState,
   type ApprovalState,
@@ -281,6 +281,7 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
       reclaimed: false,
       ...(name ? { name } : {}),
       ...(parent ? { parent } : {}),
+      turn: branchAt(state, seq).turn,
       ...(processesLost ? { processesLost } : {}),
     };
     return {
@@ -291,7 +292,7 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
   },
   "checkpoint.reclaimed": (state, event) => ({
     checkpoints: state.checkpoints.map((one) =>
-      one.id === event.data.checkpoint ? { ...one, reclaimed: true } : one,
+      one.id === event.data.checkpoint ? reclaimed(one, event.data) : one,
     ),
   }),
   "run.rewound": (state, event) => ({

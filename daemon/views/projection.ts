@@ -6,10 +6,12 @@ import {
   type ApprovalView,
   type CheckpointView,
   ENDED,
+  type Fork,
   type QuestionView,
   type RunStatus,
   type RunView,
 } from "../protocol/views.ts";
+import { markedPresent, reclaimed } from "../run/branches.ts";
 import { evolve } from "../run/evolve.ts";
 import { approvalsAsked, initialState, pendingApproval, type RunState, statusOf } from "../run/state.ts";
 
@@ -29,16 +31,22 @@ export interface RunSummary {
 export interface Projection {
   readonly state: RunState;
   readonly questions: readonly QuestionView[];
+  readonly forks: readonly Fork[];
 }
 
-export const initialProjection: Projection = { state: initialState, questions: [] };
+export const initialProjection: Projection = { state: initialState, questions: [], forks: [] };
 
 /** The projection after one more event. Pure. */
 export function project(projection: Projection, event: JournalEvent): Projection {
   return {
     state: evolve(projection.state, slim(event)),
     questions: questionsAfter(projection, event),
+    forks: event.type === "run.forked" ? [...projection.forks, forkOf(event)] : projection.forks,
   };
+}
+
+function forkOf({ data: { child: run, at: seq, checkpoint } }: EventOf<"run.forked">): Fork {
+  return { run, seq, checkpoint };
 }
 
 /** The event without its long texts: a list needs no conversation, and thousands of runs may be in it. */
@@ -100,7 +108,7 @@ export function summarise(projection: Projection): RunSummary | undefined {
     ),
     pending,
     questions,
-    checkpoints: state.checkpoints,
+    checkpoints: markedPresent(state),
   };
 }
 
@@ -138,6 +146,7 @@ function viewOf(
       ? { name: state.policy.name, hash: state.policy.hash }
       : { name: submitted.data.policy.name },
     ...(parent ? { parent } : {}),
+    ...(projection.forks.length > 0 ? { forks: [...projection.forks] } : {}),
     usage: { inputTokens, outputTokens, ...(costUsd === undefined ? {} : { costUsd }) },
     ...(waitingFor === undefined ? {} : { waitingFor }),
     ...(failed ? { failure: { code: failed.code, reason: previewOf(failed.reason) } } : {}),
@@ -145,16 +154,18 @@ function viewOf(
 }
 
 /** A run that asked a question waits as one that asked an approval does. */
-function waiting(status: RunStatus, { state, questions }: Projection): RunStatus {
-  return status === "running" && pendingQuestions({ state, questions }).length > 0 ? "waiting" : status;
+function waiting(status: RunStatus, projection: Projection): RunStatus {
+  return status === "running" && pendingQuestions(projection).length > 0 ? "waiting" : status;
 }
 
-/** An ended run's summary after one more event: its images may be reclaimed, nothing else moves any more. */
+/** An ended run's summary after one more event: its images may be reclaimed, it may be forked; nothing else moves any more. */
 export function afterEnd(summary: RunSummary, event: JournalEvent): RunSummary {
   const view = { ...summary.view, seq: event.seq, head: event.hash };
+  if (event.type === "run.forked")
+    return { ...summary, view: { ...view, forks: [...(view.forks ?? []), forkOf(event)] } };
   if (event.type !== "checkpoint.reclaimed") return { ...summary, view };
   const checkpoints = summary.checkpoints.map((checkpoint) =>
-    checkpoint.id === event.data.checkpoint ? { ...checkpoint, reclaimed: true } : checkpoint,
+    checkpoint.id === event.data.checkpoint ? reclaimed(checkpoint, event.data) : checkpoint,
   );
   return { ...summary, view, checkpoints };
 }

@@ -1,12 +1,13 @@
 import { CaissonError } from "../../../daemon/protocol/errors.ts";
 import type { RunId } from "../../../daemon/protocol/ids.ts";
 import { previewOf } from "../../../daemon/protocol/text.ts";
-import { RunStatus, type RunView } from "../../../daemon/protocol/views.ts";
+import { type CheckpointView, type Fork, RunStatus, type RunView } from "../../../daemon/protocol/views.ts";
 import type { CaissonClient } from "../../api/client.ts";
 import { type Command, connect, writeJson } from "../command.ts";
 import { badInput, CliError, EXIT, type ExitStatus } from "../exit.ts";
 import { follow } from "../follow.ts";
 import { runNamed } from "../names.ts";
+import { shortTree } from "../render/checkpoints.ts";
 import { usageText } from "../render/closing.ts";
 import { columnLines } from "../render/columns.ts";
 import { eventLines } from "../render/events.ts";
@@ -73,12 +74,16 @@ export function runLines(items: readonly RunView[], more: boolean, now: number):
 export async function show(command: Command, name: string): Promise<ExitStatus> {
   const client = await connect(command);
   const view = await client.run(await runNamed(client, name));
-  if (command.json) await writeJson(command, view);
-  else command.terminal.say(showLines(view, Date.now()));
+  if (command.json) {
+    await writeJson(command, view);
+    return EXIT.done;
+  }
+  const { items } = await client.checkpoints(view.run);
+  command.terminal.say(showLines(view, Date.now(), items));
   return EXIT.done;
 }
 
-export function showLines(view: RunView, now: number): Line[] {
+export function showLines(view: RunView, now: number, checkpoints: readonly CheckpointView[] = []): Line[] {
   const fact = (name: string, ...rest: Parameters<typeof line>[1][]) =>
     line(0, span(name.padEnd(9), "dim"), ...rest);
   const model = typeof view.model === "string" ? view.model : "scripted";
@@ -101,6 +106,8 @@ export function showLines(view: RunView, now: number): Line[] {
           ),
         ]
       : []),
+    ...shortTree(checkpoints).map((text, row) => fact(row === 0 ? "tree" : "", text)),
+    ...(view.forks ?? []).map((fork, row) => fact(row === 0 ? "forks" : "", forkText(fork))),
     fact("journal", `${view.seq} events, head ${view.head}`),
     ...(view.waitingFor ? [fact("waits", `for ${view.waitingFor}`)] : []),
     ...(view.notice ? [fact("", view.notice)] : []),
@@ -109,6 +116,10 @@ export function showLines(view: RunView, now: number): Line[] {
     EMPTY,
     ...wayOn(view),
   ];
+}
+
+function forkText({ run, checkpoint }: Fork): string {
+  return `${shortRun(run)} at ${checkpoint}`;
 }
 
 /** The commands that make sense now. */

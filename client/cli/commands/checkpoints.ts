@@ -1,0 +1,40 @@
+import type { RunId } from "../../../daemon/protocol/ids.ts";
+import type { RunView } from "../../../daemon/protocol/views.ts";
+import type { CaissonClient } from "../../api/client.ts";
+import { type Command, connect, writeJson } from "../command.ts";
+import { EXIT, type ExitStatus } from "../exit.ts";
+import { runNamed } from "../names.ts";
+import { type CheckpointTree, checkpointLines } from "../render/checkpoints.ts";
+
+/** The workspace is ingested before the first turn: events of a journal among which that stands. */
+const FIRST_EVENTS = 100;
+
+/** `caisson checkpoints RUN`: the tree of its branches. */
+export async function checkpoints(command: Command, name: string): Promise<ExitStatus> {
+  const client = await connect(command);
+  const run = await runNamed(client, name);
+  const list = await client.checkpoints(run);
+  if (command.json) await writeJson(command, list);
+  else {
+    const tree = await treeOf(client, await client.run(run), list.items);
+    command.terminal.say(checkpointLines(tree, command.terminal.paper.columns, Date.now()));
+  }
+  return EXIT.done;
+}
+
+/** A run's checkpoints, and what their root is. */
+export async function treeOf(
+  client: CaissonClient,
+  run: RunView,
+  items: CheckpointTree["checkpoints"],
+): Promise<CheckpointTree> {
+  const ingested = await ingestedOf(client, run.run);
+  return { run, checkpoints: items, ...(ingested ? { ingested } : {}) };
+}
+
+async function ingestedOf(client: CaissonClient, run: RunId): Promise<CheckpointTree["ingested"]> {
+  const { items } = await client.eventPage(run, { limit: FIRST_EVENTS });
+  for (const { type, data, seq, at } of items)
+    if (type === "workspace.ingested") return { files: data.files, bytes: data.bytes, seq, at };
+  return undefined;
+}
