@@ -302,7 +302,6 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
     lost: undefined,
     losses: 0,
     again: [],
-    interrupted: false,
   }),
 };
 

@@ -46,7 +46,8 @@ export function next(state: RunState, now: number): Step {
   if (state.lost && state.losses >= LOSSES) return { do: "end", ending: lostSandbox(state) };
   if (state.limit && (!state.sandbox || !actionAgain(state)))
     return { do: "end", ending: overLimit(state.limit) };
-  if (state.interrupted) return { do: "rest" };
+  // What a person looks at in an interrupted run is whole, also when it was taken back or its sandbox was lost.
+  if (state.interrupted && !restoring(state)) return { do: "rest" };
   if (!state.policy) return { do: "bind-policy" };
   if (!state.sandbox) return { do: "start-sandbox", from: restorePoint(state) };
   if (!state.ingested) return { do: "ingest-workspace" };
@@ -55,6 +56,12 @@ export function next(state: RunState, now: number): Step {
   const reached = limitReached(state, now);
   if (reached) return { do: "note-limit", reached };
   return nextOfTurn(state);
+}
+
+/** The run had files, and has not all of them in a sandbox now. */
+function restoring(state: RunState): boolean {
+  if (state.sandbox) return !state.ingested || actionAgain(state) !== undefined;
+  return state.lost !== undefined || state.rewinds.length > 0;
 }
 
 /** Effects inside are had again as they were; what had left the sandbox leaves it a second time only if a person says so. */

@@ -49,7 +49,9 @@ __caisson_save() {
   { builtin set +x
     builtin printf '\\n'
     builtin export -p
-    builtin printf 'builtin cd -- %q || __caisson_gone=1\\n${STATE_ENDING.trimEnd()}\\n' "$PWD"
+    builtin printf 'builtin cd -- %q || __caisson_gone=1\\n' "$PWD"
+    [[ -v OLDPWD ]] && builtin printf 'OLDPWD=%q\\n' "$OLDPWD"
+    builtin printf '${STATE_ENDING.trimEnd()}\\n'
   } >&${STATE_FD} 2>/dev/null
 }
 trap __caisson_save EXIT

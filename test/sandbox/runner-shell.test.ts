@@ -63,6 +63,12 @@ describe("the shell", () => {
     expect((await bash("export R=4 N=5 PLAIN=6; echo $R $N $PLAIN")).out).toBe("4 5 6\n");
   });
 
+  it("goes back with `cd -` to where an earlier call came from, however many calls lie between", async () => {
+    await bash("cd /usr; cd /tmp");
+    expect((await bash("echo $OLDPWD")).out).toBe("/usr\n");
+    expect((await bash("cd - >/dev/null; pwd")).out).toBe("/usr\n");
+  });
+
   it("starts where it is told, then stays there", async () => {
     expect((await bash("pwd", { cwd: "/tmp" })).out).toBe("/tmp\n");
     expect((await bash("pwd")).out).toBe("/tmp\n");
