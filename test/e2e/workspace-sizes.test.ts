@@ -1,12 +1,13 @@
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { appendFile, mkdir, readdir, readFile, truncate, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { appendFile, readdir, readFile, truncate } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { EventOf, JournalEvent } from "../../daemon/protocol/events.ts";
 import { CommandLine } from "./command-line.ts";
 import { eventually } from "./eventually.ts";
+import { manyFiles } from "./many-files.ts";
 
 const FULL = process.env.CAISSON_TEST_FULL === "1";
 /** Milliseconds for one run over a large folder. */
@@ -26,14 +27,6 @@ async function script(name: string, command: string): Promise<string> {
   const turns = [{ use: [{ tool: "bash", input: { command } }] }, { say: "Done." }];
   await cli.file(name, JSON.stringify({ turns }));
   return `script:${name}`;
-}
-
-async function files(folder: string, count: number): Promise<void> {
-  for (let index = 0; index < count; index += 1) {
-    const path = join(cli.work, folder, `d${index % 97}`, `e${index % 11}`, `f${index}.txt`);
-    if (index < 97 * 11) await mkdir(dirname(path), { recursive: true });
-    await writeFile(path, `file ${index}\n`.repeat(1 + (index % 50)));
-  }
 }
 
 async function lastEvents(): Promise<JournalEvent[]> {
@@ -137,20 +130,20 @@ async function untilSandboxGone(): Promise<number> {
 
 describe("large workspaces", () => {
   test("3,000 files go in and what changed comes out", async () => {
-    await files("three", 3_000);
+    await manyFiles(join(cli.work, "three"), 3_000);
     await roundTrip("three", ["d0/e0/f0.txt", "d1/e1/f1.txt"]);
     expect(await lastIngested()).toMatchObject({ files: 3_000, withheldCount: 0 });
   });
 
   test.skipIf(!FULL)("100,000 files (CAISSON_TEST_FULL)", { timeout: LARGE_MS }, async () => {
-    await files("hundred", 100_000);
+    await manyFiles(join(cli.work, "hundred"), 100_000);
     await roundTrip("hundred", ["d0/e0/f0.txt", "d1/e1/f1.txt"]);
     expect(await lastIngested()).toMatchObject({ files: 100_000, withheldCount: 0 });
     expect(await daemonPeakKb()).toBeLessThan(MEMORY_KB);
   });
 
   test.skipIf(!FULL)("100,000 files, twice at once (CAISSON_TEST_FULL)", { timeout: LARGE_MS }, async () => {
-    if (!existsSync(join(cli.work, "hundred"))) await files("hundred", 100_000);
+    if (!existsSync(join(cli.work, "hundred"))) await manyFiles(join(cli.work, "hundred"), 100_000);
     const model = await script("edit.yaml", "echo new >> d0/e0/f0.txt");
     const words = ["run", "Edit.", "--workspace", "hundred", "--model", model];
     const [one, two] = await Promise.all([cli.run(words), cli.run(words)]);
