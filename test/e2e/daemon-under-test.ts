@@ -9,7 +9,9 @@ import { packageRoot } from "../../daemon/package-root.ts";
 import type { EventOf, EventType, JournalEvent } from "../../daemon/protocol/events.ts";
 import { OWNER_LABEL } from "../../daemon/sandbox/container-options.ts";
 import { daemonProgram } from "../built.ts";
+import { expectReplays } from "../harness/replay/replays.ts";
 import { eventually } from "./eventually.ts";
+import { imagesOf, removeImagesOf } from "./owned-images.ts";
 import { isEnd } from "./runs.ts";
 
 const run = promisify(execFile);
@@ -29,6 +31,8 @@ export interface DaemonOptions {
   readonly config?: string;
   /** Text of `prices.json`. */
   readonly prices?: string;
+  /** Why what it records can't be replayed; else every run must be when the daemon is cleaned up. */
+  readonly unreplayed?: string;
 }
 
 /** A whole daemon in a process of its own, with its own home and owner, on the real engine. */
@@ -36,14 +40,16 @@ export class DaemonUnderTest {
   readonly home: string;
   readonly #env: NodeJS.ProcessEnv;
   readonly #engine: string | undefined;
+  readonly #replayed: boolean;
   #child: ChildProcess | undefined;
   #address = "127.0.0.1:0";
   #log = "";
 
-  private constructor(home: string, env: NodeJS.ProcessEnv, engine: string | undefined) {
+  private constructor(home: string, env: NodeJS.ProcessEnv, { engine, unreplayed }: DaemonOptions) {
     this.home = home;
     this.#env = env;
     this.#engine = engine;
+    this.#replayed = unreplayed === undefined;
   }
 
   static async start(options: DaemonOptions = {}): Promise<DaemonUnderTest> {
@@ -67,7 +73,7 @@ export class DaemonUnderTest {
         CAISSON_POOL: "1",
         ...options.env,
       },
-      options.engine,
+      options,
     );
     try {
       await daemon.startAgain();
@@ -254,6 +260,11 @@ export class DaemonUnderTest {
     return stdout.split("\n").filter((id) => id !== "");
   }
 
+  /** Names of this daemon's checkpoint images. */
+  async checkpointImages(): Promise<string[]> {
+    return imagesOf(await this.owner(), (words) => this.#docker(words));
+  }
+
   /** Resolves when a container of this daemon's is no more: a run ends before its sandbox is gone. */
   async untilGone(sandbox: string | undefined): Promise<void> {
     if (sandbox === undefined) throw new Error("the run never had a sandbox");
@@ -316,7 +327,10 @@ export class DaemonUnderTest {
       if (left.length > 0) await this.#docker(["rm", "--force", "--volumes", ...left]).catch(() => undefined);
       return left.length === 0;
     });
-    await rm(this.home, { recursive: true, force: true });
+    const owner = await this.owner().catch(() => undefined);
+    if (owner !== undefined) await removeImagesOf(owner, (words) => this.#docker(words));
+    const replayed = this.#replayed ? expectReplays(this.state) : Promise.resolve();
+    await replayed.finally(() => rm(this.home, { recursive: true, force: true }));
   }
 }
 

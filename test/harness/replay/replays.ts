@@ -6,6 +6,7 @@ import { divergences } from "../../../daemon/harness/replay/replay.ts";
 import type { Instead, ReplayDependencies } from "../../../daemon/harness/replay/today.ts";
 import { createToolbox } from "../../../daemon/harness/tools/registry.ts";
 import { openFileBlobs } from "../../../daemon/journal/blobs.ts";
+import { CHAIN_START, checkLine } from "../../../daemon/protocol/chain.ts";
 import type { JournalEvent } from "../../../daemon/protocol/events.ts";
 import type { Divergence } from "../../../daemon/protocol/replay.ts";
 
@@ -34,7 +35,7 @@ async function* inOne<T>(value: T): AsyncGenerator<T> {
   yield value;
 }
 
-/** Every run that a home has recorded, as far as its journal is whole, must come out as it was today. */
+/** Every run that a home has recorded, must come out today as it was: as far as its journal is whole. */
 export async function expectReplays(home: string): Promise<void> {
   const deps = await replaying(home);
   const runs = await readdir(join(home, "runs")).catch(() => []);
@@ -48,11 +49,15 @@ export async function expectReplays(home: string): Promise<void> {
   }
 }
 
-/** A last line without its line feed was never finished. */
+/** The journal's events up to where it is torn or damaged. */
 async function eventsOf(path: string): Promise<JournalEvent[]> {
   const text = await readFile(path, "utf8").catch(() => "");
-  return text
-    .split("\n")
-    .slice(0, -1)
-    .map((line) => JSON.parse(line) as JournalEvent);
+  const events: JournalEvent[] = [];
+  for (const line of text.split("\n").slice(0, -1)) {
+    const { seq, hash: head } = events.at(-1) ?? { seq: CHAIN_START.seq, hash: CHAIN_START.head };
+    const checked = checkLine(Buffer.from(line), { seq, head });
+    if (!checked.ok) break;
+    events.push(checked.event);
+  }
+  return events;
 }
