@@ -94,6 +94,7 @@ async function start(parts: Parts): Promise<RunningDaemon> {
   const { journal, blobs } = await openJournal(parts, metrics, disk);
   const views = await createViews({
     journal,
+    blobs,
     file: join(home.path, "catalog.json"),
     failed: (err) => log.warn({ err }, "the catalogue could not be kept up to date"),
     notices,

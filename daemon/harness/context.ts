@@ -40,12 +40,12 @@ export async function assembleContext(
   const shown = await run.excerpts.of(toArray(state.branch.conversation));
   const events = (await hydrate(shown, deps.blobs)) as ConversationEvent[];
   const submitted = (await hydrate(state.submitted?.data, deps.blobs)) as EventData<"run.submitted">;
+  const first = state.inherited
+    ? ((await hydrate(state.inherited.first.data, deps.blobs)) as EventData<"run.submitted">)
+    : submitted;
   const system = prompt(submitted, await policiesOf(run));
   const budget = submitted.context?.budgetTokens ?? BUDGET_TOKENS;
-  const messages = withinBudget(
-    conversation(submitted, events),
-    budget * CHARACTERS_PER_TOKEN - system.length,
-  );
+  const messages = withinBudget(conversation(first, events), budget * CHARACTERS_PER_TOKEN - system.length);
   const { definitions } = deps.toolbox;
   const request: ModelRequest = {
     purpose: "ordinary",
@@ -55,7 +55,13 @@ export async function assembleContext(
     maxOutputTokens: MAXIMUM_OUTPUT_TOKENS,
     observed: observed(run, events),
   };
-  const manifest = { system: digestOf(system), tools: digestOf(definitions), events: ranges(events) };
+  const inherited = state.inherited?.said ?? 0;
+  const manifest = {
+    system: digestOf(system),
+    tools: digestOf(definitions),
+    events: ranges(events.slice(inherited)),
+    ...(inherited > 0 ? { inherited } : {}),
+  };
   return { request, manifest, digest: digestOf([system, definitions, messages]) };
 }
 

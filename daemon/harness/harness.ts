@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { checkedWorkspace } from "../boundary/checked-workspace.ts";
-import { JournalDamaged, JournalMissing, requireRoom } from "../journal/port.ts";
+import { BlobDamaged, BlobMissing, JournalDamaged, JournalMissing, requireRoom } from "../journal/port.ts";
 import { checkPolicy } from "../policy/check-policy.ts";
 import { explainPolicy } from "../policy/explain.ts";
 import type { DecideApproval, RunShell, SignalShell } from "../protocol/commands.ts";
@@ -8,10 +8,12 @@ import { CaissonError } from "../protocol/errors.ts";
 import type { CheckpointId, RunId, Seq } from "../protocol/ids.ts";
 import type { ApprovalView } from "../protocol/views.ts";
 import { checkpointAt, decide, noSandbox, type RunCommand } from "../run/decide.ts";
-import { evolve } from "../run/evolve.ts";
 import { initialState, type RunState } from "../run/state.ts";
+import { Forks } from "./checkpoints/fork.ts";
 import { rewind } from "./checkpoints/rewind.ts";
 import type { Dependencies } from "./dependencies.ts";
+import { EndedJournals } from "./ended-journals.ts";
+import { folded } from "./fold.ts";
 import { LiveRun } from "./live-run.ts";
 import { live, mayGoOn, type Standing } from "./loop.ts";
 import { heldUp } from "./notices.ts";
@@ -34,6 +36,7 @@ export class RunHarness implements Harness {
   readonly #runs = new Map<RunId, LiveRun>();
   readonly #loops = new Map<RunId, Promise<Standing>>();
   readonly #slots: Slots;
+  readonly #forks: Forks;
   readonly #submissions = new Map<string, Promise<unknown>>();
   readonly #leaving = new AbortController();
   #stopping = false;
@@ -44,6 +47,13 @@ export class RunHarness implements Harness {
     this.#slots = new Slots({ atOnce: runsAtOnce, sandboxes }, (run, held) =>
       held ? deps.notices.set(run, heldUp(sandboxes)) : deps.notices.clear(run),
     );
+    const endedJournals = new EndedJournals(deps.journal);
+    this.#forks = new Forks(deps, endedJournals, {
+      carried: (run) => this.#known(run),
+      ended: (run) => this.#ended(run),
+      closed: async (run) => void (await this.#loops.get(run)),
+      carry: (run) => this.#carry(run),
+    });
   }
 
   async submit(body: Parameters<Harness["submit"]>[0]) {
@@ -128,10 +138,11 @@ export class RunHarness implements Harness {
   }
 
   async #letGo(run: LiveRun, standing: Standing): Promise<Standing> {
+    if (standing !== "waits") {
+      this.#runs.delete(run.run);
+      await this.#closed(run);
+    }
     this.#loops.delete(run.run);
-    if (standing === "waits") return standing;
-    this.#runs.delete(run.run);
-    await this.#closed(run);
     return standing;
   }
 
@@ -149,7 +160,8 @@ export class RunHarness implements Harness {
   recover(): Promise<void> {
     return recover(this.#deps, this.#leaving.signal, (run) => {
       takeUpPersons(run);
-      this.#carry(run);
+      this.#runs.set(run.run, run);
+      void this.#forks.takenUp(run).then(() => this.#carry(run));
     });
   }
 
@@ -194,9 +206,9 @@ export class RunHarness implements Harness {
   async #ended(id: RunId): Promise<RunState> {
     let state = initialState;
     try {
-      for await (const batch of this.#deps.journal.read(id, 0)) state = batch.reduce(evolve, state);
+      state = await folded(this.#deps.journal.read(id, 0), this.#deps.blobs);
     } catch (error) {
-      if (error instanceof JournalDamaged)
+      if (error instanceof JournalDamaged || error instanceof BlobMissing || error instanceof BlobDamaged)
         throw new CaissonError("journal_damaged", error.message, { cause: error });
       if (!(error instanceof JournalMissing)) throw error;
     }
@@ -264,6 +276,12 @@ export class RunHarness implements Harness {
       throw new CaissonError("run_ended", detail);
     }
     return { run: id, seq: await rewind(run, to) };
+  }
+
+  async fork(id: RunId, body: Parameters<Harness["fork"]>[1]) {
+    if (this.#stopping)
+      throw new CaissonError("stopping", "The daemon is stopping; nothing was forked. Try again.");
+    return this.#forks.fork(id, body);
   }
 
   async remove(id: RunId) {

@@ -3,6 +3,7 @@ import type { Ending } from "../protocol/events.ts";
 import { next, type Step } from "../run/next.ts";
 import { EngineError, EngineUnreachable, SandboxLost } from "../sandbox/gate.ts";
 import { actAgain, leaveOut, requestAgain } from "./checkpoints/again.ts";
+import { adoptCheckpoint } from "./checkpoints/fork.ts";
 import { overDisk, watchDisk } from "./disk-watch.ts";
 import { stopped } from "./engine-wait.ts";
 import type { LiveRun } from "./live-run.ts";
@@ -92,6 +93,8 @@ function perform(run: LiveRun, step: Exclude<Step, { do: "nothing" | "rest" }>):
   switch (step.do) {
     case "bind-policy":
       return bindPolicy(run);
+    case "adopt-checkpoint":
+      return adoptCheckpoint(run);
     case "start-sandbox":
       return startSandbox(run, step.from);
     case "ingest-workspace":

@@ -2,6 +2,7 @@ import type { z } from "zod";
 import type {
   DecideApproval,
   ExplainPolicy,
+  ForkRun,
   RunShell,
   ShellStarted,
   SignalShell,
@@ -12,7 +13,13 @@ import type { LiveFrame } from "../protocol/frames.ts";
 import type { ApprovalId, CheckpointId, RunId, Seq } from "../protocol/ids.ts";
 import type { ReplayReport } from "../protocol/replay.ts";
 import type { SubmissionCheck } from "../protocol/submission-check.ts";
-import type { ApprovalView, CheckpointView, PolicyCheck, PolicyExplanation, PolicyView } from "../protocol/views.ts";
+import type {
+  ApprovalView,
+  CheckpointView,
+  PolicyCheck,
+  PolicyExplanation,
+  PolicyView,
+} from "../protocol/views.ts";
 
 /** The seq of the event that a command appended. */
 export interface Acknowledged {
@@ -71,6 +78,11 @@ export interface Harness {
    * with `unknown_checkpoint`, and with `checkpoint_gone` when its image is not there any more.
    */
   rewind(run: RunId, to: CheckpointId | Seq): Promise<Acknowledged>;
+  /**
+   * A new run that goes on from a checkpoint of one that goes on or has ended, with another task or model if given.
+   * Rejects as rewind does, and as submit does for the model.
+   */
+  fork(run: RunId, body: ForkRun): Promise<Submitted>;
   decideApproval(id: ApprovalId, decision: DecideApproval): Promise<ApprovalView>;
   revokeApproval(id: ApprovalId): Promise<ApprovalView>;
   /** What the run changed in its workspace, without what the policy lets nobody bring back. */

@@ -1,20 +1,22 @@
 import type { RunId } from "../protocol/ids.ts";
-import { evolve } from "../run/evolve.ts";
-import { initialState } from "../run/state.ts";
 import { EngineUnreachable } from "../sandbox/gate.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { isEngineAway } from "./engine-wait.ts";
+import { folded } from "./fold.ts";
 import { hold, regain } from "./hold.ts";
 import { LiveRun } from "./live-run.ts";
 
 /**
  * A run as an earlier daemon left it: its state from the journal, its sandbox attached again. A sandbox that is
  * gone, or does not answer, is lost to its own run and no other (S6): the run's loop journals that.
- * @throws JournalDamaged, JournalMissing, EngineUnreachable
+ * @throws JournalDamaged, JournalMissing, BlobMissing and BlobDamaged for a fork's history, EngineUnreachable
  */
 export async function takeUp(deps: Dependencies, id: RunId): Promise<LiveRun> {
   const { journal, events } = await deps.journal.open(id);
-  const state = events.reduce(evolve, initialState);
+  const state = await folded([events], deps.blobs).catch(async (error: unknown) => {
+    await journal.close();
+    throw error;
+  });
   const run = new LiveRun(deps, journal, state);
   const sandbox = state.sandbox?.sandbox;
   if (sandbox !== undefined && !state.ended) await reattach(run, sandbox);

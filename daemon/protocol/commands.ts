@@ -80,6 +80,7 @@ export const ForkRun = z.strictObject({
   task: text(LONG).optional(),
   model: SubmittedModel.optional(),
 });
+export type ForkRun = z.infer<typeof ForkRun>;
 export const CheckPolicy = z.strictObject({ text: text(LONG) });
 export const ExplainPolicy = z
   .strictObject({

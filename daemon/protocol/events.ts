@@ -159,6 +159,9 @@ export const EVENT_DATA = {
       system: Sha256,
       tools: Sha256,
       events: z.array(z.tuple([Seq, Seq])).describe("Ranges of seq, inclusive, that went into the context."),
+      inherited: count
+        .optional()
+        .describe("Of a fork: how many events of its history's conversation went in before them."),
       stores: z.array(z.string()).optional().describe("Memory and plan entries that went into the context."),
     }),
     digest: Sha256.describe("Of the assembled context."),

@@ -6,7 +6,6 @@ import {
   type ActionState,
   type Branch,
   type ConversationEvent,
-  initialState,
   openAction,
   push,
   type RunState,
@@ -26,7 +25,7 @@ export function seqOf(state: RunState, checkpoint: CheckpointId): number | undef
  * The checkpoint to restore the present branch from: the newest on it whose image is there. Undefined: there is
  * nothing but the workspace to ingest again.
  */
-export function restorePoint(state: RunState): CheckpointView | undefined {
+export function restorePoint(state: Pick<RunState, "branch" | "checkpoints">): CheckpointView | undefined {
   let id = state.branch.checkpoint;
   while (id !== undefined && id !== INGESTED) {
     const found = state.checkpoints.find((one) => one.id === id);
@@ -105,6 +104,7 @@ export function liesBefore(state: RunState, earlier: number, seq: number): boole
   }
   return earlier <= end;
 }
+
 /** The branch as it was after an event of the journal; before the first: as it is now. */
 export function branchAt(state: RunState, seq: number): Branch {
   let cell = state.branches;
@@ -129,7 +129,6 @@ export function markedPresent({ checkpoints, branch }: RunState): readonly Check
   return checkpoints.map((one) => (present.has(one.id) ? { ...one, present: true } : one));
 }
 
-
 /** The branch as it was after `to`, with what people said since (C1). Asks of the abandoned part are no more. */
 export function rewound(state: RunState, { to, checkpoint }: EventData<"run.rewound">): Branch {
   const then = branchAt(state, to);
@@ -142,26 +141,4 @@ export function rewound(state: RunState, { to, checkpoint }: EventData<"run.rewo
     then.conversation,
   );
   return { ...then, checkpoint, conversation, unheard: then.unheard || said.length > 0 };
-}
-
-/** What a fork starts from: the conversation, plan and memory of the parent as its history leaves them, and what that cost. */
-export function forked(history: RunState): RunState {
-  const { effects: _, sent: __, ...kept } = history.branch;
-  const branch: Branch = {
-    ...kept,
-    effects: undefined,
-    sent: undefined,
-    turnBegan: 0,
-    checkedAt: 0,
-    checkpoint: undefined,
-  };
-  const { ingested, used, lastAction } = history;
-  return {
-    ...initialState,
-    ingested,
-    used,
-    lastAction,
-    branch,
-    branches: push(undefined, { seq: 0, branch }),
-  };
 }

@@ -1,6 +1,7 @@
 import type { EventOf, EventType, JournalEvent } from "../protocol/events.ts";
 import { mayChangeFiles } from "../protocol/tools.ts";
 import { branchAt, effectsSince, reclaimed, rewound } from "./branches.ts";
+import { beginningOf, hasNewTask } from "./forks.ts";
 import {
   type ActionState,
   type ApprovalState,
@@ -18,7 +19,7 @@ type Evolver<T extends EventType> = (state: RunState, event: EventOf<T>) => Part
 export function evolve(state: RunState, event: JournalEvent): RunState {
   const evolver = EVOLVERS[event.type] as Evolver<EventType> | undefined;
   const changed = { ...state, ...evolver?.(state, event), seq: event.seq, head: event.hash, at: event.at };
-  const next = isConversation(event) ? said(changed, event) : changed;
+  const next = isConversation(state, event) ? said(changed, event) : changed;
   return timed(state, next.branch === state.branch ? next : remembered(next));
 }
 
@@ -58,10 +59,10 @@ const CONVERSATION = [
   "reflection.noted",
 ] as const;
 
-function isConversation(event: JournalEvent): event is ConversationEvent {
-  // A first sandbox, and a submission that takes up nothing, are no news to the model.
+function isConversation(before: RunState, event: JournalEvent): event is ConversationEvent {
+  // A first sandbox, and a submission that goes on with the same task, are no news to the model.
   if (event.type === "sandbox.started") return event.data.because !== undefined;
-  if (event.type === "run.submitted") return event.data.history !== undefined;
+  if (event.type === "run.submitted") return hasNewTask(before, event);
   return isType(event, ...CONVERSATION);
 }
 
@@ -108,7 +109,8 @@ function onApproval(
 const FINAL_STOPS: ReadonlySet<string> = new Set(["end_turn", "stop_sequence", "tool_use"]);
 
 const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
-  "run.submitted": (_, event) => ({ submitted: event }),
+  "run.submitted": (state, event) => ({ submitted: event, branch: beginningOf(state, event) }),
+  "run.forked": (state, event) => ({ forks: [...state.forks, event.data] }),
   "policy.bound": (state, event) => ({
     policy: event.data,
     ...(state.begunAt ? {} : begun(state, event.at)),
@@ -279,9 +281,9 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
       image,
       at: event.at,
       reclaimed: false,
+      turn: branchAt(state, seq).turn,
       ...(name ? { name } : {}),
       ...(parent ? { parent } : {}),
-      turn: branchAt(state, seq).turn,
       ...(processesLost ? { processesLost } : {}),
     };
     return {

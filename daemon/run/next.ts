@@ -2,6 +2,7 @@ import type { Ending, EventData } from "../protocol/events.ts";
 import type { LimitName } from "../protocol/limits.ts";
 import type { CheckpointView } from "../protocol/views.ts";
 import { hasSent, restorePoint } from "./branches.ts";
+import { isStranded, lacksFirst } from "./forks.ts";
 import {
   type ActionState,
   type ApprovalState,
@@ -16,6 +17,8 @@ import {
 /** What a run needs next. The harness does it, journals what came of it, and asks again. */
 export type Step =
   | { readonly do: "bind-policy" }
+  /** A fork's first checkpoint, whose image is there. */
+  | { readonly do: "adopt-checkpoint" }
   /** From a checkpoint, or afresh: then the workspace is ingested, again if need be. */
   | { readonly do: "start-sandbox"; readonly from: CheckpointView | undefined }
   | { readonly do: "ingest-workspace" }
@@ -49,6 +52,8 @@ export function next(state: RunState, now: number): Step {
   // What a person looks at in an interrupted run is whole, also when it was taken back or its sandbox was lost.
   if (state.interrupted && !restoring(state)) return { do: "rest" };
   if (!state.policy) return { do: "bind-policy" };
+  if (lacksFirst(state)) return { do: "adopt-checkpoint" };
+  if (isStranded(state)) return { do: "end", ending: stranded(state) };
   if (!state.sandbox) return { do: "start-sandbox", from: restorePoint(state) };
   if (!state.ingested) return { do: "ingest-workspace" };
   const again = actionAgain(state);
@@ -139,6 +144,15 @@ function lostSandbox({ lost, losses, branch }: RunState): Ending {
     type: "run.failed",
     code: "sandbox",
     reason: `The sandbox was lost ${losses} times in a row, the last time because ${reason}. Its journal and checkpoints are kept.${from}`,
+  };
+}
+
+function stranded({ submitted }: RunState): Ending {
+  const { run, checkpoint } = submitted?.data.parent ?? {};
+  return {
+    type: "run.failed",
+    code: "sandbox",
+    reason: `The images of the run's checkpoints are gone, and with them the files that it began with. Fork run ${run} at ${checkpoint} again, if it still has that checkpoint.`,
   };
 }
 

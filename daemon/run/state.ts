@@ -94,6 +94,15 @@ export interface ApprovalState extends ApprovalView {
   readonly again: string | undefined;
 }
 
+/** What a fork goes on with. Its conversation's first events, `said` many, have seqs of other journals. */
+export interface Inherited {
+  /** What the conversation began with. */
+  readonly first: EventOf<"run.submitted">;
+  /** Whose task and model were in force where the fork begins. */
+  readonly last: EventOf<"run.submitted">;
+  readonly said: number;
+}
+
 /** What stays whatever is rewound: what was spent, sent, approved, or said by people (C1). */
 export interface RunState {
   readonly seq: number;
@@ -101,6 +110,8 @@ export interface RunState {
   /** `at` of the newest event. */
   readonly at: string;
   readonly submitted: EventOf<"run.submitted"> | undefined;
+  /** Of a fork, what it has from the runs before it. */
+  readonly inherited: Inherited | undefined;
   readonly policy: EventData<"policy.bound"> | undefined;
   readonly sandbox: EventData<"sandbox.started"> | undefined;
   /** The present sandbox holds the workspace. */
@@ -133,6 +144,8 @@ export interface RunState {
   readonly persons: ReadonlyMap<string, ActionState>;
   readonly approvals: ReadonlyMap<string, ApprovalState>;
   readonly checkpoints: readonly CheckpointView[];
+  /** Runs that were forked from this one. */
+  readonly forks: readonly EventData<"run.forked">[];
   readonly branch: Branch;
   /** Rewinds so far, oldest first: events after `to` and up to `seq` are on no present branch. */
   readonly rewinds: readonly { readonly seq: number; readonly to: number }[];
@@ -163,6 +176,7 @@ export const initialState: RunState = {
   head: "0".repeat(64),
   at: "1970-01-01T00:00:00.000Z",
   submitted: undefined,
+  inherited: undefined,
   policy: undefined,
   sandbox: undefined,
   ingested: undefined,
@@ -184,6 +198,7 @@ export const initialState: RunState = {
   persons: new Map(),
   approvals: new Map(),
   checkpoints: [],
+  forks: [],
   rewinds: [],
   branch: initialBranch,
   branches: undefined,

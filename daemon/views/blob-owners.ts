@@ -1,18 +1,20 @@
-import type { Journal } from "../journal/port.ts";
+import { blobsNamed } from "../journal/history.ts";
+import type { Blobs, Journal } from "../journal/port.ts";
 import type { RunId, Sha256 } from "../protocol/ids.ts";
-import { referencesIn } from "../protocol/text.ts";
 
 /** Runs whose blobs are remembered; the others' are read from their journals again. */
 const REMEMBERED = 16;
 
-/** Which blobs a run's journal names: read when asked for, from where the last reading ended. */
+/** Which blobs a run's journal names, and the history that it begins with: read when asked for, from where the last reading ended. */
 export class BlobOwners {
   readonly #journal: Pick<Journal, "read">;
+  readonly #blobs: Pick<Blobs, "read">;
   /** In order of last use. */
   readonly #runs = new Map<RunId, { seq: number; readonly hashes: Set<Sha256> }>();
 
-  constructor(journal: Pick<Journal, "read">) {
+  constructor(journal: Pick<Journal, "read">, blobs: Pick<Blobs, "read">) {
     this.#journal = journal;
+    this.#blobs = blobs;
   }
 
   async owns(run: RunId, hash: Sha256): Promise<boolean> {
@@ -20,8 +22,7 @@ export class BlobOwners {
     if (known.hashes.has(hash)) return true;
     for await (const events of this.#journal.read(run, known.seq)) {
       for (const event of events) {
-        if (event.type === "run.submitted" && event.data.workspace) known.hashes.add(event.data.workspace);
-        for (const { blob } of referencesIn(event.data)) known.hashes.add(blob);
+        for await (const blob of blobsNamed(event, this.#blobs)) known.hashes.add(blob);
         known.seq = Math.max(known.seq, event.seq);
       }
     }

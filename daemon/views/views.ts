@@ -1,4 +1,12 @@
-import { type Faults, type Journal, JournalDamaged, JournalMissing } from "../journal/port.ts";
+import {
+  BlobDamaged,
+  BlobMissing,
+  type Blobs,
+  type Faults,
+  type Journal,
+  JournalDamaged,
+  JournalMissing,
+} from "../journal/port.ts";
 import type { JournalEvent } from "../protocol/events.ts";
 import type { RunId } from "../protocol/ids.ts";
 import type { NoticeBoard } from "../protocol/notices.ts";
@@ -19,11 +27,15 @@ import {
   summarise,
 } from "./projection.ts";
 
+/** What can be wrong with a journal or a history: then nothing is known of the blobs it names. */
+const UNREADABLE = [JournalMissing, JournalDamaged, BlobMissing, BlobDamaged] as const;
 /** Journals read at once at start. */
 const READERS = 8;
 
 export interface ViewsOptions {
   readonly journal: Journal;
+  /** Where the histories of forks stand. */
+  readonly blobs: Pick<Blobs, "read">;
   /** The cache, `$CAISSON_HOME/catalog.json`. */
   readonly file: string;
   /** Told of a cache that could not be written and of journals that could not be read. */
@@ -46,7 +58,7 @@ export interface OpenViews extends Views {
 export async function createViews(options: ViewsOptions): Promise<OpenViews> {
   const failed = options.failed ?? (() => undefined);
   const cache = new CatalogueWriter(await openCatalogue(options.file, options.faults), failed);
-  const views = new FoldedViews(options.journal, cache, failed, options.notices ?? { of: () => undefined });
+  const views = new FoldedViews(options, cache, failed);
   await views.start();
   return views;
 }
@@ -69,16 +81,15 @@ class FoldedViews implements OpenViews {
   readonly #stops: (() => void)[];
 
   constructor(
-    journal: Journal,
+    { journal, blobs, notices = { of: () => undefined } }: ViewsOptions,
     cache: CatalogueWriter,
     failed: (error: unknown) => void,
-    notices: Pick<NoticeBoard, "of">,
   ) {
     this.#notices = notices;
     this.#journal = journal;
     this.#cache = cache;
     this.#failed = failed;
-    this.#owners = new BlobOwners(journal);
+    this.#owners = new BlobOwners(journal, blobs);
     this.#stops = [
       journal.onAppended((run, events) => this.#appended(run, events)),
       journal.onRemoved((run) => this.#forget(run)),
@@ -144,7 +155,7 @@ class FoldedViews implements OpenViews {
     try {
       return await this.#owners.owns(run, hash);
     } catch (error) {
-      if (error instanceof JournalMissing || error instanceof JournalDamaged) return false;
+      if (UNREADABLE.some((kind) => error instanceof kind)) return false;
       throw error;
     }
   }

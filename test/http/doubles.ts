@@ -166,6 +166,7 @@ export class CannedHarness {
       signalShell: async (run, body) => this.#answer("signalShell", [run, body], undefined),
       checkpoint: async (run, name) => this.#answer("checkpoint", [run, name], { run, seq: 7 }),
       rewind: async (run, to) => this.#answer("rewind", [run, to], { run, seq: 6 }),
+      fork: async (run, body) => this.#answer("fork", [run, body], { run: UNKNOWN_RUN, seq: 2 }),
       cancel: async (run) => this.#answer("cancel", [run], { run, seq: 5 }),
       remove: async (run) => this.#answer("remove", [run], undefined),
       decideApproval: async (id, decision) => this.#answer("decideApproval", [id, decision], approval(id)),

@@ -88,7 +88,8 @@ describe("what can't be asked yet", () => {
     ["POST", `/v1/runs/${RUN}/checkpoints`, { name: 7 }, 400, "invalid_request"],
     ["POST", `/v1/runs/${RUN}/rewind`, { to: "c9" }, 404, "unknown_checkpoint"],
     ["POST", `/v1/runs/${RUN}/rewind`, { to: "x" }, 400, "invalid_request"],
-    ["POST", `/v1/runs/${RUN}/fork`, { at: 3 }, 404, "unknown_checkpoint"],
+    ["POST", `/v1/runs/${RUN}/fork`, { at: "x" }, 400, "invalid_request"],
+    ["POST", `/v1/runs/${RUN}/fork`, {}, 400, "invalid_request"],
     ["POST", `/v1/questions/${RUN}.a1`, { answer: "yes" }, 404, "unknown_question"],
   ])("%s %s %j is %d %s", async (method, path, body, status, code) => {
     expect(await problem(await daemon.call(method, path, { body }))).toEqual([status, code]);

@@ -2,6 +2,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { v7 as newRunId } from "uuid";
 import { expect, test } from "vitest";
+import { openFileBlobs } from "../../daemon/journal/blobs.ts";
 import type { Journal } from "../../daemon/journal/port.ts";
 import { CHAIN_START, sealEvent } from "../../daemon/protocol/chain.ts";
 import type { JournalEvent, NewEvent } from "../../daemon/protocol/events.ts";
@@ -51,13 +52,14 @@ test("J5: ten thousand ended runs start from the cache alone, and page without r
     const ids = Array.from({ length: RUNS }, (_, index) => newRunId({ msecs: 1_700_000_000_000 + index }));
     const journals = new Map(ids.map((run) => [run, shortRun(run)]));
     const file = join(home, "catalog.json");
+    const blobs = await openFileBlobs({ home });
     const first = pretended(journals);
-    const folded = await createViews({ journal: first.journal, file });
+    const folded = await createViews({ journal: first.journal, blobs, file });
     await folded.close();
     expect(first.reads()).toBe(RUNS);
 
     const second = pretended(journals);
-    const views = await createViews({ journal: second.journal, file });
+    const views = await createViews({ journal: second.journal, blobs, file });
     expect(second.reads()).toBe(0);
     const page = views.runs({ limit: 500, status: new Set(["cancelled"]) });
     expect(page.items.map(({ run }) => run)).toEqual([...ids].reverse().slice(0, 500));

@@ -2,6 +2,7 @@ import { appendFile, readdir, readFile, rm, stat, writeFile } from "node:fs/prom
 import { join } from "node:path";
 import { v7 as newRunId } from "uuid";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { openFileBlobs } from "../../daemon/journal/blobs.ts";
 import { openFileJournal } from "../../daemon/journal/file-journal.ts";
 import type { Journal, RunJournal } from "../../daemon/journal/port.ts";
 import { sha256 } from "../../daemon/protocol/chain.ts";
@@ -31,7 +32,12 @@ afterEach(async () => {
 
 async function start(): Promise<void> {
   journal = await openFileJournal({ home, clock: systemClock });
-  views = await createViews({ journal, file: catalogue(), failed: (error) => failures.push(error) });
+  views = await createViews({
+    journal,
+    blobs: await openFileBlobs({ home }),
+    file: catalogue(),
+    failed: (error) => failures.push(error),
+  });
 }
 
 async function stop(): Promise<void> {
@@ -289,6 +295,7 @@ test("a cache that can't be written is no reason to stop", async () => {
   journal = await openFileJournal({ home, clock: systemClock });
   views = await createViews({
     journal,
+    blobs: await openFileBlobs({ home }),
     file: join(folder, "catalog.json"),
     failed: (error) => failures.push(error),
   });

@@ -138,7 +138,8 @@ export async function policyText(folder: string, given: string): Promise<string>
   return `${await readDocument(path, "policy")}\n`;
 }
 
-async function modelChoice(folder: string, given: string): Promise<string | { script: string }> {
+/** A model's id, or `script:FILE` read. @throws CliError */
+export async function modelChoice(folder: string, given: string): Promise<string | { script: string }> {
   if (!given.startsWith("script:")) return given;
   const name = given.slice("script:".length);
   if (name === "") throw badInput("--model script: needs a file: --model script:FILE");

@@ -1,9 +1,9 @@
 import type { CheckpointId, Seq } from "../../protocol/ids.ts";
-import { checkpointAt, decide, goneCheckpoint } from "../../run/decide.ts";
-import type { RunState } from "../../run/state.ts";
+import { decide } from "../../run/decide.ts";
 import type { LiveRun } from "../live-run.ts";
 import { stopPersons } from "../persons-ending.ts";
 import { noteGone } from "../steps/set-up.ts";
+import { requireImage } from "./gone.ts";
 
 /**
  * Takes a run back: what it does now is stopped, the rewind journalled, and the sandbox let go of; the loop goes on
@@ -11,7 +11,10 @@ import { noteGone } from "../steps/set-up.ts";
  * @throws CaissonError `unknown_checkpoint`, `checkpoint_gone`; nothing was changed then
  */
 export async function rewind(run: LiveRun, to: CheckpointId | Seq): Promise<Seq> {
-  await requireImage(run, run.state, to);
+  await requireImage(run.deps.sandboxes, run.state, to, async (gone) => {
+    await noteGone(run, gone);
+    return run.state;
+  });
   run.stopStep("rewind");
   return run.alone(async () => {
     await stopPersons(run);
@@ -24,15 +27,4 @@ export async function rewind(run: LiveRun, to: CheckpointId | Seq): Promise<Seq>
     if (old !== undefined) run.deps.removals.begin(old, run.run, sandbox);
     return events.at(-1)?.seq ?? run.state.seq;
   });
-}
-
-/** An image that somebody removed is found missing before anything is given up for it (C1). */
-async function requireImage(run: LiveRun, state: RunState, to: CheckpointId | Seq): Promise<void> {
-  const { id, seq, image } = checkpointAt(state, to);
-  if (image === undefined) return;
-  const images = await run.deps.sandboxes.checkpoints();
-  if (images.some(({ reference }) => reference === image)) return;
-  const checkpoint = state.checkpoints.find((one) => one.id === id);
-  if (checkpoint) await noteGone(run, checkpoint);
-  throw goneCheckpoint(run.state, { id, seq });
 }

@@ -3,6 +3,7 @@ import type { Divergence } from "../../protocol/replay.ts";
 import { evolve } from "../../run/evolve.ts";
 import { next, type Step } from "../../run/next.ts";
 import { initialState, type RunState } from "../../run/state.ts";
+import { stateBefore } from "../fold.ts";
 import * as actions from "./action-events.ts";
 import { compared, type Difference } from "./compare.ts";
 import { type Expectation, otherStep } from "./expectation.ts";
@@ -68,10 +69,16 @@ export class Stepwise {
 
   /** Takes the next event; undefined: today's harness would have made the same. */
   async take(event: JournalEvent): Promise<Divergence | undefined> {
+    if (this.#state === initialState) await this.#begin(event);
     const own = !this.#isWorlds(event);
     const difference = (await this.#behind(event)) ?? (own ? await this.#made(event) : undefined);
     this.#fold(event, own);
     return difference && { seq: event.seq, type: event.type, ...difference };
+  }
+
+  async #begin(first: JournalEvent): Promise<void> {
+    this.#state = await stateBefore(first, this.#today.deps.blobs);
+    this.#standings = [this.#state];
   }
 
   #fold(event: JournalEvent, own: boolean): void {

@@ -13,6 +13,7 @@ const PARTS: Readonly<Record<keyof Manifest, string>> = {
   system: "the system prompt",
   tools: "the tools' descriptions",
   events: "which events it is told of",
+  inherited: "how much of its history it is told",
   stores: "which memory and plan entries it is told of",
 };
 

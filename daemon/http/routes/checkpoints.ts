@@ -1,10 +1,7 @@
 import { z } from "zod";
 import { ForkRun, RewindRun, Submitted, TakeCheckpoint } from "../../protocol/commands.ts";
-import { CaissonError } from "../../protocol/errors.ts";
-import type { CheckpointId, RunId, Seq } from "../../protocol/ids.ts";
 import { CheckpointView, listOf } from "../../protocol/views.ts";
-import type { Views } from "../../views/port.ts";
-import { json, notSupported, type Route, requireRun, route, type Services, whole } from "../route.ts";
+import { json, type Route, requireRun, route, type Services, whole } from "../route.ts";
 import { Acknowledged } from "./runs.ts";
 
 const CheckpointList = listOf(CheckpointView);
@@ -54,24 +51,19 @@ export function checkpointRoutes({ views, harness }: Services): readonly Route[]
       params: ["run"],
       body: ForkRun,
       answer: { status: 202, description: "The new run's submission is on disk.", schema: Submitted },
-      errors: ["unknown_checkpoint", "not_supported"],
-      handle: ({ params, body }) => {
-        requireCheckpoint(views, params.run, body.at);
-        return notSupported("fork runs");
-      },
+      errors: [
+        "unknown_checkpoint",
+        "checkpoint_gone",
+        "unknown_workspace",
+        "script_invalid",
+        "model_unconfigured",
+        "model_unpriced",
+        "journal_damaged",
+        "engine_unreachable",
+        "stopping",
+        "disk_full",
+      ],
+      handle: async ({ params, body }) => json(202, await harness.fork(params.run, body)),
     }),
   ];
-}
-
-/** @throws CaissonError `unknown_run`, `unknown_checkpoint` when no checkpoint stands at or before the place */
-function requireCheckpoint(views: Views, run: RunId, at: CheckpointId | Seq): void {
-  requireRun(views, run);
-  const found = views
-    .checkpoints(run)
-    .some((checkpoint) => (typeof at === "string" ? checkpoint.id === at : checkpoint.seq <= at));
-  if (!found)
-    throw new CaissonError(
-      "unknown_checkpoint",
-      `The run has no checkpoint ${typeof at === "string" ? at : `at or before seq ${at}`}. \`caisson checkpoints\` lists them.`,
-    );
 }

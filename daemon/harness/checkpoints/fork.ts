@@ -1,0 +1,133 @@
+/** Forks: a new run that goes on from another one's checkpoint, files and conversation of one moment (C1). */
+import { JournalMissing, requireRoom } from "../../journal/port.ts";
+import type { ForkRun, Submitted } from "../../protocol/commands.ts";
+import type { NewEvent } from "../../protocol/events.ts";
+import type { RunId } from "../../protocol/ids.ts";
+import type { CheckpointView } from "../../protocol/views.ts";
+import { FIRST_OF_FORK } from "../../run/forks.ts";
+import type { RunState } from "../../run/state.ts";
+import { CheckpointGone, checkpointImage } from "../../sandbox/gate.ts";
+import type { Dependencies } from "../dependencies.ts";
+import type { EndedJournals } from "../ended-journals.ts";
+import { LiveRun } from "../live-run.ts";
+import { type ForkSubmission, forkSubmission } from "./fork-submission.ts";
+import { refuseGone } from "./gone.ts";
+import { Histories } from "./history.ts";
+
+/** The runs as the harness has them. */
+export interface Runs {
+  /** Undefined when it has ended. @throws CaissonError `unknown_run`, or for one that nothing can be journalled of */
+  carried(run: RunId): Promise<LiveRun | undefined>;
+  ended(run: RunId): Promise<RunState>;
+  /** Resolves when nobody has the journal of a run that has ended open. */
+  closed(run: RunId): Promise<void>;
+  carry(run: LiveRun): void;
+}
+
+/**
+ * Makes forks. First comes the child's image, then its journal: from there on it counts. Then `run.forked` in the
+ * parent's, then its loop. A daemon that dies before the child's journal leaves an image that no run needs; one that
+ * dies behind it leaves a child that the next start takes up, and which tells its parent first ({@link takenUp}).
+ */
+export class Forks {
+  readonly #deps: Dependencies;
+  readonly #runs: Runs;
+  readonly #histories: Histories;
+  readonly #journals: EndedJournals;
+
+  constructor(deps: Dependencies, journals: EndedJournals, runs: Runs) {
+    this.#deps = deps;
+    this.#runs = runs;
+    this.#histories = new Histories(deps);
+    this.#journals = journals;
+  }
+
+  /** @throws CaissonError as {@link forkSubmission}, and `unknown_run`; nothing is kept then */
+  async fork(parent: RunId, body: ForkRun): Promise<Submitted> {
+    const deps = this.#deps;
+    const state = (await this.#runs.carried(parent))?.state ?? (await this.#runs.ended(parent));
+    await requireRoom(deps.disk, "forked");
+    const submission = await forkSubmission(deps, this.#histories, parent, state, body);
+    const child = submission.data.run;
+    const image = checkpointImage(child, FIRST_OF_FORK);
+    if (submission.from) await this.#copyImage(parent, state, submission.from, image);
+    try {
+      const run = await this.#begun(submission);
+      await this.#note(parent, forkedEvent(submission.data));
+      this.#runs.carry(run);
+      return { run: child, seq: run.state.seq };
+    } catch (error) {
+      await deps.journal.remove(child).catch(() => undefined);
+      if (submission.from) await deps.sandboxes.removeCheckpoint(image).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /**
+   * A fork that an earlier daemon left before it began is told to its parent, unless that was done. A parent that
+   * can't be told any more does not keep it.
+   */
+  async takenUp({ run, state }: LiveRun): Promise<void> {
+    const submitted = state.submitted?.data;
+    if (!submitted?.history || !submitted.parent || state.policy) return;
+    const { parent } = submitted;
+    try {
+      for await (const events of this.#deps.journal.read(parent.run, parent.seq))
+        if (events.some((event) => event.type === "run.forked" && event.data.child === run)) return;
+      await this.#note(parent.run, forkedEvent({ run, parent }));
+    } catch (error) {
+      if (error instanceof JournalMissing) return;
+      const fields = { run, parent: parent.run, error: String(error) };
+      this.#deps.log.warn(fields, "a fork could not be told to its parent");
+    }
+  }
+
+  async #copyImage(parent: RunId, state: RunState, from: CheckpointView, to: string): Promise<void> {
+    try {
+      await this.#deps.sandboxes.copyCheckpoint(from.image ?? "", to);
+    } catch (error) {
+      if (!(error instanceof CheckpointGone)) throw error;
+      await refuseGone(state, from.id, async ({ id, image = "" }) => {
+        const gone: NewEvent = { type: "checkpoint.reclaimed", data: { checkpoint: id, image, bytes: 0 } };
+        await this.#note(parent, gone);
+        return (await this.#runs.carried(parent))?.state ?? this.#runs.ended(parent);
+      });
+    }
+  }
+
+  /** The child, with its journal. */
+  async #begun({ data, from, state, policies, model }: ForkSubmission): Promise<LiveRun> {
+    const run = new LiveRun(this.#deps, await this.#deps.journal.create(data.run), state);
+    run.policies = policies;
+    run.model = model;
+    const taken = from ? [firstCheckpoint(data.run, from.processesLost)] : [];
+    await run.command(() => [{ type: "run.submitted", data }, ...taken]);
+    return run;
+  }
+
+  /** In the journal of a run that goes on, or behind the end of one that has ended. */
+  async #note(id: RunId, event: NewEvent): Promise<void> {
+    const run = await this.#runs.carried(id);
+    const noted = await run?.command((state) => (state.ended ? [] : [event]));
+    if (noted?.length) return;
+    await this.#runs.closed(id);
+    await this.#journals.append(id, [event]);
+  }
+}
+
+function forkedEvent({ run: child, parent }: Pick<ForkSubmission["data"], "run" | "parent">): NewEvent {
+  const { seq: at, checkpoint = FIRST_OF_FORK } = parent;
+  return { type: "run.forked", data: { child, at, checkpoint } };
+}
+
+/** The files that a fork begins with, as a checkpoint of its own: its image outlives its parent's. */
+function firstCheckpoint(run: RunId, processesLost: readonly string[] = []): NewEvent {
+  const image = checkpointImage(run, FIRST_OF_FORK);
+  const lost = processesLost.length > 0 ? { processesLost: [...processesLost] } : {};
+  return { type: "checkpoint.taken", data: { checkpoint: FIRST_OF_FORK, at: 1, image, bytes: 0, ...lost } };
+}
+
+/** What a torn end of the fork's journal took: its image was there before its first event. */
+export async function adoptCheckpoint(run: LiveRun): Promise<void> {
+  await run.commit("synced", () => [firstCheckpoint(run.run)]);
+}
