@@ -1,13 +1,21 @@
 /** Checkpoint images on the engine: committed, listed, named, removed; only this owner's (C2, S5). */
-import { BASE_LABEL, CHECKPOINT_KIND, KIND_LABEL, KIT_LABEL, OWNER_LABEL } from "./container-options.ts";
-import { type Engine, statusOf } from "./engine.ts";
+
 import {
   CHECKPOINT_REPOSITORY,
   CheckpointGone,
   type CheckpointImage,
   type CommittedImage,
-  EngineError,
-} from "./host.ts";
+} from "./checkpoints.ts";
+import {
+  BASE_LABEL,
+  CHECKPOINT_KIND,
+  KIND_LABEL,
+  KIT_LABEL,
+  OWNER_LABEL,
+  SANDBOX_USER,
+} from "./container-options.ts";
+import { type Engine, statusOf } from "./engine.ts";
+import { EngineError } from "./host.ts";
 
 /** Milliseconds. A commit copies all that a sandbox wrote: 30,000 small files take 3 s on an idle disk. */
 const CALL_MS = { commit: 300_000, inspect: 10_000, list: 30_000, tag: 10_000, remove: 60_000 } as const;
@@ -27,8 +35,10 @@ export interface Committable {
 
 interface KnownImage {
   readonly id: string;
+  readonly names: readonly string[];
   readonly bytes: number;
-  readonly layers: number;
+  /** Digests, the lowest first. */
+  readonly layers: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
 }
 
@@ -51,23 +61,29 @@ export class CheckpointImages {
       (docker, abortSignal) =>
         docker.getContainer(from.container).commit({
           _query: query,
-          _body: { Labels: this.#labels(from.labels) },
+          _body: { Labels: this.#labels(from.labels), User: SANDBOX_USER },
           abortSignal,
         }),
       reference,
     );
     const [made, base] = await Promise.all([this.#inspect(reference), this.#inspect(from.image)]);
     if (made === undefined) throw new CheckpointGone(`${reference} was removed as soon as it was committed`);
-    return { bytes: Math.max(0, made.bytes - (base?.bytes ?? 0)), layers: made.layers };
+    return addedBy(made, base);
   }
 
   /**
-   * Makes sure that a checkpoint's image is there and this owner's.
+   * A checkpoint's image, which must be this owner's.
    * @throws {CheckpointGone} @throws {EngineError} when it is somebody else's
    */
-  async check(reference: string): Promise<void> {
+  async find(reference: string): Promise<KnownImage> {
     const found = await this.#mine(reference);
     if (found === undefined) throw new CheckpointGone(`the engine has no image ${reference} any more`);
+    return found;
+  }
+
+  /** Any image; undefined when there is none. */
+  inspect(reference: string): Promise<KnownImage | undefined> {
+    return this.#inspect(reference);
   }
 
   async list(): Promise<CheckpointImage[]> {
@@ -88,8 +104,7 @@ export class CheckpointImages {
 
   /** @throws {CheckpointGone} when there is no image `from` */
   async copy(from: string, to: string): Promise<void> {
-    const found = await this.#mine(from);
-    if (found === undefined) throw new CheckpointGone(`the engine has no image ${from} any more`);
+    const found = await this.find(from);
     await this.#engine.call(
       "tag image",
       CALL_MS.tag,
@@ -104,16 +119,27 @@ export class CheckpointImages {
    */
   async remove(reference: string): Promise<void> {
     if ((await this.#mine(reference)) === undefined) return;
-    await this.#engine
-      .call(
-        "untag image",
-        CALL_MS.remove,
-        (docker, abortSignal) => docker.getImage(reference).remove({ force: true, abortSignal }),
-        reference,
-      )
-      .catch((error: unknown) => {
-        if (statusOf(error) !== 404) throw error;
-      });
+    await this.#delete(reference, true).catch((error: unknown) => {
+      if (statusOf(error) !== 404) throw error;
+    });
+  }
+
+  /** What became of an image whose name was given to another: it goes, unless something needs it still. */
+  async removeNameless(id: string): Promise<void> {
+    const found = await this.#mine(id);
+    if (found === undefined || found.names.length > 0) return;
+    await this.#delete(id, false).catch((error: unknown) => {
+      if (statusOf(error) !== 404 && statusOf(error) !== 409) throw error;
+    });
+  }
+
+  #delete(reference: string, force: boolean): Promise<unknown> {
+    return this.#engine.call(
+      "untag image",
+      CALL_MS.remove,
+      (docker, abortSignal) => docker.getImage(reference).remove({ force, abortSignal }),
+      reference,
+    );
   }
 
   /** Ours afresh; what the engine would hand on of ours from the container and its image is emptied. */
@@ -149,13 +175,23 @@ export class CheckpointImages {
         (docker) => docker.getImage(reference).inspect(),
         reference,
       );
-      const layers = found.RootFS.Layers?.length ?? 0;
-      return { id: found.Id, bytes: found.Size, layers, labels: found.Config.Labels ?? {} };
+      return {
+        id: found.Id,
+        names: found.RepoTags ?? [],
+        bytes: found.Size,
+        layers: found.RootFS.Layers ?? [],
+        labels: found.Config.Labels ?? {},
+      };
     } catch (error) {
       if (statusOf(error) === 404) return undefined;
       throw error;
     }
   }
+}
+
+/** What `image` adds to one that it was made from. */
+export function addedBy(image: KnownImage, base: KnownImage | undefined): CommittedImage {
+  return { bytes: Math.max(0, image.bytes - (base?.bytes ?? 0)), layers: image.layers.length };
 }
 
 /** A person's own image made from a checkpoint has its labels too, and is none. */

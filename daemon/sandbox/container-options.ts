@@ -3,9 +3,10 @@ import type { SandboxLimits } from "./host.ts";
 
 /** Whom a container belongs to. Labels can't be changed once set, so the run stands in the name. */
 export const OWNER_LABEL = "caisson.owner";
-/** What it is: {@link SANDBOX_KIND} or {@link CHECKPOINT_KIND}. */
 export const KIND_LABEL = "caisson.kind";
-export const SANDBOX_KIND = "sandbox";
+/** A container in which nothing of an agent's runs: it works on the files of checkpoints. */
+const MAINTENANCE_KIND = "maintenance";
+const SANDBOX_KIND = "sandbox";
 /** An image's; a container with it was made from a checkpoint by somebody's hand. */
 export const CHECKPOINT_KIND = "checkpoint";
 /** The id of the image that a container, or a checkpoint, was made from in the first place. */
@@ -15,6 +16,7 @@ export const KIT_LABEL = "caisson.kit";
 
 /** Numeric, so that it needs no entry in the image's /etc/passwd. */
 export const SANDBOX_UID = 10_001;
+export const SANDBOX_USER = `${SANDBOX_UID}:${SANDBOX_UID}`;
 export const WORKSPACE = "/workspace";
 export const HOME = "/home/agent";
 export const RUNNER = "/.caisson/runner";
@@ -33,6 +35,8 @@ export interface ContainerRequest {
   readonly owner: string;
   readonly kit: string;
   readonly base: string;
+  /** Absent: a sandbox. */
+  readonly kind?: typeof MAINTENANCE_KIND;
   readonly limits: SandboxLimits;
   readonly seccomp: string;
   /** OCI runtime; absent: the engine's default. */
@@ -69,18 +73,25 @@ export function limitSettings(limits: SandboxLimits, unenforced: readonly string
   };
 }
 
+/**
+ * Agents take read permission from their own files, give them any mode, and a copy must have owner, mode and bits
+ * such as set-user-id all the same. Nothing of an agent's is run with these: only the kit's tree helper.
+ */
+const MAINTENANCE_CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"];
+
 export function containerOptions(request: ContainerRequest) {
+  const maintenance = request.kind === MAINTENANCE_KIND;
   return {
     name: request.name,
     Image: request.image,
     Entrypoint: [RUNNER],
     Cmd: [],
-    User: `${SANDBOX_UID}:${SANDBOX_UID}`,
+    User: maintenance ? "0:0" : SANDBOX_USER,
     WorkingDir: WORKSPACE,
     Hostname: "sandbox",
     Labels: {
       [OWNER_LABEL]: request.owner,
-      [KIND_LABEL]: SANDBOX_KIND,
+      [KIND_LABEL]: request.kind ?? SANDBOX_KIND,
       [KIT_LABEL]: request.kit,
       [BASE_LABEL]: request.base,
     },
@@ -103,6 +114,7 @@ export function containerOptions(request: ContainerRequest) {
       UTSMode: "",
       CgroupnsMode: "private" as const,
       CapDrop: ["ALL"],
+      ...(maintenance && { CapAdd: MAINTENANCE_CAPABILITIES }),
       SecurityOpt: ["no-new-privileges", `seccomp=${request.seccomp}`],
       Privileged: false,
       ReadonlyRootfs: false,
@@ -125,6 +137,15 @@ export function containerOptions(request: ContainerRequest) {
       DnsOptions: [],
     },
   };
+}
+
+/**
+ * Whether a container is one that this owner's daemon made. One that somebody made by hand from a checkpoint image
+ * has the image's labels, owner included, and another kind.
+ */
+export function isOwn(labels: Readonly<Record<string, string>> | undefined, owner: string): boolean {
+  const kind = labels?.[KIND_LABEL];
+  return labels?.[OWNER_LABEL] === owner && (kind === SANDBOX_KIND || kind === MAINTENANCE_KIND);
 }
 
 const NAME = /^\/?caisson-(.+)\.[0-9a-f]{12}$/;

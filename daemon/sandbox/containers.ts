@@ -4,10 +4,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import {
   type ContainerRequest,
   containerOptions,
-  KIND_LABEL,
+  isOwn,
   limitSettings,
   OWNER_LABEL,
-  SANDBOX_KIND,
 } from "./container-options.ts";
 import { type Engine, statusOf } from "./engine.ts";
 import { EngineError, EngineUnreachable, type SandboxLimits, Unmeasurable } from "./host.ts";
@@ -49,6 +48,7 @@ export interface ContainerState {
 
 export interface ListedContainer {
   readonly id: string;
+  /** Without the engine's slash. */
   readonly name: string;
   readonly running: boolean;
 }
@@ -158,20 +158,21 @@ export class Containers {
     );
   }
 
-  /**
-   * Every container that carries this owner's label, in any state. One that somebody made from a checkpoint image
-   * has the image's kind, and is none of ours.
-   */
+  /** Every container of this owner's, in any state. */
   async list(owner: string): Promise<ListedContainer[]> {
-    const label = [`${OWNER_LABEL}=${owner}`, `${KIND_LABEL}=${SANDBOX_KIND}`];
+    const label = [`${OWNER_LABEL}=${owner}`];
     const found = await this.#engine.call("list containers", CALL_MS.list, (docker, abortSignal) =>
       docker.listContainers({ all: true, filters: { label }, abortSignal }),
     );
     return (
       found
         // The engine's filter is trusted with speed, not with somebody else's container.
-        .filter(({ Labels }) => Labels?.[OWNER_LABEL] === owner && Labels[KIND_LABEL] === SANDBOX_KIND)
-        .map((one) => ({ id: one.Id, name: one.Names?.[0] ?? "", running: one.State === "running" }))
+        .filter(({ Labels }) => isOwn(Labels, owner))
+        .map((one) => ({
+          id: one.Id,
+          name: one.Names?.[0]?.slice(1) ?? "",
+          running: one.State === "running",
+        }))
     );
   }
 

@@ -2,20 +2,13 @@
 import { randomBytes } from "node:crypto";
 import pLimit from "p-limit";
 import { CheckpointImages } from "./checkpoint-images.ts";
-import {
-  BASE_LABEL,
-  containerName,
-  KIND_LABEL,
-  OWNER_LABEL,
-  runOfName,
-  SANDBOX_KIND,
-} from "./container-options.ts";
+import { type CheckpointLayer, checkpointLayers } from "./checkpoint-layers.ts";
+import { CheckpointGone, type CheckpointImage, type CommittedImage } from "./checkpoints.ts";
+import { BASE_LABEL, containerName, isOwn, runOfName } from "./container-options.ts";
 import { Containers } from "./containers.ts";
 import { DOCKER_HOST_DEFAULTS, type DockerHostOptions } from "./docker-host-options.ts";
 import { attachment, environmentOf, openSandbox } from "./docker-sandbox.ts";
 import {
-  CheckpointGone,
-  type CheckpointImage,
   EngineError,
   type HostFacts,
   type Sandbox,
@@ -29,6 +22,7 @@ import { Leftovers } from "./leftovers.ts";
 import { lacksImage, type Make, type MakerOptions, makeOf, makeSandbox } from "./maker.ts";
 import { Pool, type PoolView } from "./pool.ts";
 import { probeEngine } from "./probe.ts";
+import { Squashes } from "./squash.ts";
 import { Places } from "./tree.ts";
 import { untilItFails } from "./until-it-fails.ts";
 
@@ -51,6 +45,7 @@ class DockerHost implements SandboxHost, PoolView {
   readonly #checkpoints: CheckpointImages;
   readonly #leftovers: Leftovers;
   readonly #maker: MakerOptions;
+  readonly #squashes: Squashes;
   /** By what a {@link Make} is made of, as JSON text. */
   readonly #pool: Pool<Pooled>;
   /** What an image of the engine was asked for as, to have it again should somebody remove it. */
@@ -81,6 +76,7 @@ class DockerHost implements SandboxHost, PoolView {
       heartbeatMs: config.heartbeatMs,
       answerMs: config.answerMs,
     };
+    this.#squashes = new Squashes(this.#maker, () => containerName(undefined, distinction()));
     this.#pool = new Pool<Pooled>({
       size: config.poolSize,
       keys: config.poolKeys,
@@ -144,9 +140,11 @@ class DockerHost implements SandboxHost, PoolView {
 
   async leases(): Promise<readonly SandboxLease[]> {
     const listed = await this.#containers.list(this.#options.owner);
-    return listed.map(({ id, name, running }) => {
+    // Those at work on checkpoints are nobody's leftovers, nor sandboxes.
+    const sandboxes = listed.filter(({ name }) => !this.#squashes.has(name));
+    return sandboxes.map(({ id, name, running }) => {
       const run = runOfName(name);
-      const pooled = this.#poolNames.has(name.replace(/^\//, ""));
+      const pooled = this.#poolNames.has(name);
       return { id, running, ...(run !== undefined && { run }), ...(pooled && { pooled: true as const }) };
     });
   }
@@ -162,12 +160,20 @@ class DockerHost implements SandboxHost, PoolView {
     return this.#checkpoints.list();
   }
 
+  checkpointLayers(): Promise<readonly CheckpointLayer[]> {
+    return checkpointLayers(this.#options.engine, this.#options.owner);
+  }
+
   copyCheckpoint(from: string, to: string): Promise<void> {
     return this.#checkpoints.copy(from, to);
   }
 
   removeCheckpoint(reference: string): Promise<void> {
     return this.#checkpoints.remove(reference);
+  }
+
+  squash(reference: string, onto: string): Promise<CommittedImage> {
+    return this.#squashes.squash(reference, onto);
   }
 
   async warm(image: string, limits: SandboxLimits): Promise<void> {
@@ -192,7 +198,7 @@ class DockerHost implements SandboxHost, PoolView {
 
   /** Its image is not made again when it is gone: nothing else holds what is in it. */
   async #restore(spec: SandboxSpec, checkpoint: string): Promise<Sandbox> {
-    await this.#checkpoints.check(checkpoint);
+    await this.#checkpoints.find(checkpoint);
     const wanted = makeOf(checkpoint, spec.limits, spec.runtime);
     const made = makeSandbox(this.#maker, () => containerName(spec.run, distinction()), wanted);
     return made.catch((error: unknown) => {
@@ -202,7 +208,7 @@ class DockerHost implements SandboxHost, PoolView {
   }
 
   #refuseForeign(id: string, labels: Readonly<Record<string, string>>): void {
-    if (labels[OWNER_LABEL] === this.#options.owner && labels[KIND_LABEL] === SANDBOX_KIND) return;
+    if (isOwn(labels, this.#options.owner)) return;
     throw new EngineError("check owner", `container ${id.slice(0, 12)} is not this daemon's; left alone`);
   }
 

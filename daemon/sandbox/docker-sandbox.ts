@@ -4,11 +4,11 @@ import type { Duplex } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { demultiplex } from "./attached-stream.ts";
 import type { CheckpointImages, Committable } from "./checkpoint-images.ts";
+import type { CommittedImage } from "./checkpoints.ts";
 import { HOME } from "./container-options.ts";
 import type { ContainerState, Containers } from "./containers.ts";
 import { engineDisk } from "./engine-disk.ts";
 import {
-  type CommittedImage,
   type EngineDisk,
   EngineUnreachable,
   type ProcessSpec,

@@ -1,7 +1,7 @@
 import type { Decision } from "../protocol/verdicts.ts";
+import type { CheckpointLayer } from "./checkpoint-layers.ts";
+import type { CheckpointImage, CommittedImage } from "./checkpoints.ts";
 import type {
-  CheckpointImage,
-  CommittedImage,
   ProcessOutcome,
   ProcessSpec,
   Sandbox,
@@ -93,20 +93,15 @@ export interface GatedSandboxHost {
   remove(id: string): Promise<void>;
   /** As in {@link SandboxHost}. */
   checkpoints(): Promise<readonly CheckpointImage[]>;
+  checkpointLayers(): Promise<readonly CheckpointLayer[]>;
   copyCheckpoint(from: string, to: string): Promise<void>;
   removeCheckpoint(reference: string): Promise<void>;
+  squash(reference: string, onto: string): Promise<CommittedImage>;
 }
 
-export {
-  CheckpointGone,
-  checkpointImage,
-  EngineError,
-  EngineUnreachable,
-  NoRoom,
-  SandboxLost,
-  Unmeasurable,
-} from "./host.ts";
-export type { ProcessSpec, SandboxProcess, SandboxSpec };
+export { CheckpointGone, checkpointImage, LAYERS_MAX } from "./checkpoints.ts";
+export { EngineError, EngineUnreachable, NoRoom, SandboxLost, Unmeasurable } from "./host.ts";
+export type { CheckpointLayer, ProcessSpec, SandboxProcess, SandboxSpec };
 
 const ERROR_BYTES = 4096;
 /** The daemon's own processes in a sandbox. */
@@ -234,7 +229,9 @@ export function gateSandboxes(host: SandboxHost, newId: () => string): GatedSand
     reconcile: (liveRuns) => reconcile(host, liveRuns),
     remove: (id) => host.remove(id),
     checkpoints: () => host.checkpoints(),
+    checkpointLayers: () => host.checkpointLayers(),
     copyCheckpoint: (from, to) => host.copyCheckpoint(from, to),
     removeCheckpoint: (reference) => host.removeCheckpoint(reference),
+    squash: (reference, onto) => host.squash(reference, onto),
   };
 }

@@ -10,6 +10,9 @@
  * - A *checkpoint* is a sandbox image tied to a journal `seq`.
  */
 
+import type { CheckpointLayer } from "./checkpoint-layers.ts";
+import type { CheckpointImage, CommittedImage } from "./checkpoints.ts";
+
 /** What a process may use. Bytes, counts and milliseconds; hard limits, set before `exec` (S2). */
 export interface ProcessLimits {
   readonly openFiles?: number;
@@ -178,7 +181,7 @@ export interface SandboxSpec {
   /** An image name: one of `sandbox-images/`, or any Linux image the engine has. */
   readonly image: string;
   /**
-   * The checkpoint image to restore, as {@link checkpointImage} names it; `image` is then what it was made from.
+   * The checkpoint image to restore, as `checkpointImage` names it; `image` is then what it was made from.
    * Absent: a fresh sandbox, from the pool if one fits.
    */
   readonly checkpoint?: string;
@@ -217,24 +220,6 @@ export interface EngineDisk {
   readonly totalFiles: number;
 }
 
-/** What a commit came to. */
-export interface CommittedImage {
-  /** Bytes of the image's own layer on the engine's disk. */
-  readonly bytes: number;
-  /** Layers the image has in all; an engine takes about 125. */
-  readonly layers: number;
-}
-
-/** One checkpoint image of this owner. */
-export interface CheckpointImage {
-  /** As {@link checkpointImage} names it; the engine's id for one that lost its name, or never got it. */
-  readonly reference: string;
-  /** The engine's id of the image: two references may name the same. */
-  readonly id: string;
-  /** Bytes of the whole image, layers it shares with others included. */
-  readonly bytes: number;
-}
-
 export interface SandboxHost {
   /** Rejects with {@link EngineUnreachable} when no engine answers within the deadline. */
   probe(): Promise<HostFacts>;
@@ -248,10 +233,18 @@ export interface SandboxHost {
   remove(id: string): Promise<void>;
   /** Every checkpoint image with this owner's label, and no other. */
   checkpoints(): Promise<readonly CheckpointImage[]>;
-  /** Gives a checkpoint image a second name, for a fork. Rejects with {@link CheckpointGone}. */
+  /** The same images as layers, those that have lost their names included: what they take on disk, each once. */
+  checkpointLayers(): Promise<readonly CheckpointLayer[]>;
+  /** Gives a checkpoint image a second name, for a fork. Rejects with CheckpointGone. */
   copyCheckpoint(from: string, to: string): Promise<void>;
   /** Takes a checkpoint image's name away; its layers go with the last name that needs them. Already gone is success. */
   removeCheckpoint(reference: string): Promise<void>;
+  /**
+   * Makes a checkpoint's image anew as one layer on top of `onto`, an image it was made from: the same files under the
+   * same name. Its old layers go unless something else needs them. No sandbox is touched.
+   * @throws {CheckpointGone} @throws {EngineError} when it is not done; the image is as it was then
+   */
+  squash(reference: string, onto: string): Promise<CommittedImage>;
   /** Fills the pool in the background for an image; resolves when it is warm. */
   warm(image: string, limits: SandboxLimits): Promise<void>;
   /** Empties the pool and closes connections; running sandboxes of runs are left alone. */
@@ -260,10 +253,6 @@ export interface SandboxHost {
 
 export class SandboxLost extends Error {
   override readonly name = "SandboxLost";
-}
-/** The engine has no image of a checkpoint any more. */
-export class CheckpointGone extends Error {
-  override readonly name = "CheckpointGone";
 }
 /** The engine answers, and can't tell how much a sandbox has written: something in its files is in the way. */
 export class Unmeasurable extends Error {
@@ -287,11 +276,4 @@ export class EngineError extends Error {
     this.call = call;
     this.late = options?.late ?? false;
   }
-}
-
-export const CHECKPOINT_REPOSITORY = "caisson-checkpoint";
-
-/** What a checkpoint's image is called: a run's id and the checkpoint's, such as `caisson-checkpoint:<run>.c3`. */
-export function checkpointImage(run: string, checkpoint: string): string {
-  return `${CHECKPOINT_REPOSITORY}:${run}.${checkpoint}`;
 }

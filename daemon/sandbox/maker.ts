@@ -23,6 +23,8 @@ export interface Make {
   readonly image: string;
   readonly limits: SandboxLimits;
   readonly runtime?: string;
+  /** Absent: a sandbox. */
+  readonly kind?: "maintenance";
 }
 
 /** Keys in a fixed order, so that equal wishes have equal text. */
@@ -125,6 +127,7 @@ async function makeOnce(options: MakerOptions, name: string, wanted: Make): Prom
       answerMs,
     };
     const sandbox = await openSandbox(parts, attached);
+    if (wanted.kind !== undefined) return sandbox;
     const found = await places.learn(base, sandbox);
     if (restored) await relinkFiles(options, sandbox, found, name);
     return sandbox;

@@ -42,17 +42,28 @@ export class Places {
   }
 }
 
-/** In a sandbox where commands have run: good for that one alone. */
-export async function findPlaces(sandbox: Starter): Promise<readonly string[]> {
-  const { answer } = await tree(sandbox, ["places"], WALK_MS);
+/**
+ * In a sandbox where commands have run: good for that one alone.
+ * @param uid whose places, where that is not the one who asks
+ */
+export async function findPlaces(sandbox: Starter, uid?: number): Promise<readonly string[]> {
+  const words = uid === undefined ? ["places"] : ["places", String(uid)];
+  const { answer } = await tree(sandbox, words, WALK_MS);
   const places = (answer ?? "").split("\0").slice(0, -1);
   const told = places.length > 0 && places.every((path) => path.startsWith("/") && !path.includes("\uFFFD"));
   return told ? places : EVERYWHERE;
 }
 
-/** @throws {Error} when the files could not be looked at as a whole */
-export async function fingerprint(sandbox: Starter, places: readonly string[]): Promise<string> {
-  const { answer, complaint } = await tree(sandbox, ["fingerprint", ...places], WALK_MS);
+/**
+ * `digest` tells only what an image carries from one container to another.
+ * @throws {Error} when the files could not be looked at as a whole
+ */
+export async function fingerprint(
+  sandbox: Starter,
+  places: readonly string[],
+  kind: "fingerprint" | "digest" = "fingerprint",
+): Promise<string> {
+  const { answer, complaint } = await tree(sandbox, [kind, ...places], WALK_MS);
   if (answer !== undefined && DIGEST.test(answer)) return answer.trim();
   throw new Error(`the sandbox's files could not be looked at: ${complaint}`);
 }

@@ -1,5 +1,5 @@
 /*
- * The tree helper.
+ * The tree helper. It runs as the sandbox's user, and as root in containers where nothing of an agent's runs.
  *
  * A place is a file or folder that this user owns or may write, in a folder where it may not: outside of places
  * it can change nothing, now or later, so places are looked for once. Paths are separated by zero bytes.
@@ -12,11 +12,13 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "delta.h"
 #include "errors.h"
 #include "hash.h"
 #include "walk.h"
@@ -39,9 +41,13 @@ static void print_path(const char *path) {
   putchar(0);
 }
 
+/* Whose places are looked for; its group has the same number. */
+static uid_t user;
+
 static bool may_write(int folder, const char *name, const struct stat *status) {
-  if (status->st_uid == geteuid()) return true;
+  if (status->st_uid == user) return true;
   if (S_ISLNK(status->st_mode)) return false;
+  if (user != geteuid()) return status->st_mode & (status->st_gid == user ? S_IWGRP | S_IWOTH : S_IWOTH);
   return faccessat(folder < 0 ? AT_FDCWD : folder, name, W_OK, 0) == 0;
 }
 
@@ -58,9 +64,10 @@ static bool place_visit(struct walk *walk, int folder, const char *name, const s
   return false;
 }
 
-static int places(void) {
+static int places(const char *of) {
   static struct walk walk;
   int count = 0;
+  user = of ? (uid_t)strtoul(of, NULL, 10) : geteuid();
   walk.visit = place_visit;
   walk.closed = closed_is_place;
   walk.context = &count;
@@ -88,24 +95,35 @@ static bool later(const struct timespec *a, const struct timespec *b) {
   return a->tv_sec != b->tv_sec ? a->tv_sec > b->tv_sec : a->tv_nsec > b->tv_nsec;
 }
 
-static bool fingerprint_visit(struct walk *walk, int folder, const char *name, const struct stat *status) {
+/* `portable`: what an image carries from one container to another, so no inode numbers and change times. */
+static void entry_add(struct walk *walk, const struct stat *status, bool portable) {
   static uint64_t record[10 + WALK_PATH_MAX / sizeof(uint64_t)];
   struct fingerprint *fingerprint = walk->context;
-  (void)folder, (void)name;
   uint64_t *word = record;
   *word++ = status->st_mode;
   *word++ = status->st_uid;
   *word++ = status->st_gid;
   /* A folder's size tells of entries that were, too. */
   *word++ = S_ISDIR(status->st_mode) ? 0 : (uint64_t)status->st_size;
-  *word++ = status->st_ino;
   *word++ = (uint64_t)status->st_mtim.tv_sec;
   *word++ = (uint64_t)status->st_mtim.tv_nsec;
-  *word++ = (uint64_t)status->st_ctim.tv_sec;
-  *word++ = (uint64_t)status->st_ctim.tv_nsec;
+  *word++ = portable ? 0 : status->st_ino;
+  *word++ = portable ? 0 : (uint64_t)status->st_ctim.tv_sec;
+  *word++ = portable ? 0 : (uint64_t)status->st_ctim.tv_nsec;
   memcpy(word, walk->path, walk->path_length);
   sum_add(fingerprint, record, (size_t)(word - record) * sizeof *word + walk->path_length);
   if (later(&status->st_ctim, &fingerprint->newest)) fingerprint->newest = status->st_ctim;
+}
+
+static bool fingerprint_visit(struct walk *walk, int folder, const char *name, const struct stat *status) {
+  (void)folder, (void)name;
+  entry_add(walk, status, false);
+  return true;
+}
+
+static bool digest_visit(struct walk *walk, int folder, const char *name, const struct stat *status) {
+  (void)folder, (void)name;
+  entry_add(walk, status, true);
   return true;
 }
 
@@ -126,16 +144,16 @@ static void tick_wait(const struct timespec *newest) {
   }
 }
 
-static int fingerprint(int count, char **tops) {
+static int fingerprint(int count, char **tops, bool portable) {
   static struct walk walk;
   struct fingerprint fingerprint = {0};
-  walk.visit = fingerprint_visit;
+  walk.visit = portable ? digest_visit : fingerprint_visit;
   walk.closed = closed_is_unknown;
   walk.context = &fingerprint;
   if (!walk_start(&walk, ENTRIES_MAX)) return failed("/");
   for (int i = 0; i < count; i++)
     if (!walk_from(&walk, tops[i])) return failed(walk.path);
-  tick_wait(&fingerprint.newest);
+  if (!portable) tick_wait(&fingerprint.newest);
   printf("%016" PRIx64 "%016" PRIx64 "\n", fingerprint.sum.high, fingerprint.sum.low);
   return flushed();
 }
@@ -179,10 +197,16 @@ static int volatile_files(void) {
 }
 
 int tree_main(int argc, char **argv) {
-  if (argc == 1 && strcmp(argv[0], "places") == 0) return places();
+  bool some = argc > 1;
+  if (argc >= 1 && argc <= 2 && strcmp(argv[0], "places") == 0) return places(argv[1]);
   if (argc == 1 && strcmp(argv[0], "volatile") == 0) return volatile_files();
-  if (argc > 1 && strcmp(argv[0], "fingerprint") == 0) return fingerprint(argc - 1, argv + 1);
-  if (argc > 1 && strcmp(argv[0], "relink") == 0) return tree_relink(argc - 1, argv + 1);
-  fputs("EINVAL usage: runner tree places | fingerprint PLACE... | relink PLACE... | volatile\n", stderr);
+  if (argc == 1 && strcmp(argv[0], "apply") == 0) return delta_apply();
+  if (some && strcmp(argv[0], "fingerprint") == 0) return fingerprint(argc - 1, argv + 1, false);
+  if (some && strcmp(argv[0], "digest") == 0) return fingerprint(argc - 1, argv + 1, true);
+  if (some && strcmp(argv[0], "relink") == 0) return tree_relink(argc - 1, argv + 1);
+  if (some && strcmp(argv[0], "list") == 0) return delta_list(argc - 1, argv + 1);
+  if (some && strcmp(argv[0], "delta") == 0) return delta_make(argc - 1, argv + 1);
+  fputs("EINVAL usage: runner tree places [UID] | volatile | apply\n"
+        "  | fingerprint PLACE... | digest PLACE... | relink PLACE... | list PLACE... | delta PLACE...\n", stderr);
   return 1;
 }

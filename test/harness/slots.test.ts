@@ -119,8 +119,10 @@ test("runs that wait for a person hold no more sandboxes than daemon.sandboxes; 
     leases: async () => [],
     remove: async (id) => void living.delete(id),
     checkpoints: async () => [],
+    checkpointLayers: async () => [],
     copyCheckpoint: async () => undefined,
     removeCheckpoint: async () => undefined,
+    squash: () => Promise.reject(new Error("not asked")),
     warm: async () => undefined,
     close: async () => undefined,
   };

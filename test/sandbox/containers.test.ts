@@ -102,7 +102,7 @@ describe("listing containers", () => {
     const fake = await fakeEngine(() => ({ status: 200, body }));
     try {
       const listed = await new Containers(fake.engine).list("me");
-      expect(listed).toEqual([{ id: "mine", name: "/mine", running: true }]);
+      expect(listed).toEqual([{ id: "mine", name: "mine", running: true }]);
     } finally {
       await fake.close();
     }
