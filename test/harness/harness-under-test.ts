@@ -26,6 +26,16 @@ import { expectReplays } from "./replay/replays.ts";
 
 const SECRET = "sk-test-0123456789abcdef";
 
+export const SETTINGS: Dependencies["settings"] = {
+  runsAtOnce: 4,
+  sandboxes: 16,
+  defaultModel: "claude-sonnet-5-5",
+  modelAttempts: 3,
+  modelRetryMs: 1,
+  maximumWorkspaceBytes: 2 ** 30,
+  checkpoints: "turn",
+};
+
 /** A harness over a real journal and a real sandbox host; only the model follows a script. */
 export interface HarnessUnderTest {
   readonly harness: RunHarness;
@@ -83,15 +93,7 @@ export async function harnessUnderTest(
     notices: new Notices(),
     log: { info: quiet, warn: quiet, error: (fields, message) => console.error(message, fields) },
     live,
-    settings: {
-      runsAtOnce: 4,
-      sandboxes: 16,
-      defaultModel: "claude-sonnet-5-5",
-      modelAttempts: 3,
-      modelRetryMs: 1,
-      maximumWorkspaceBytes: 2 ** 30,
-      checkpoints: "turn",
-    },
+    settings: SETTINGS,
     ...change,
   });
   await harness.recover();
