@@ -1,21 +1,8 @@
 /** What this owner's checkpoint images take on the engine's disk, each layer counted once. */
 
-import { CHECKPOINT_REPOSITORY } from "./checkpoints.ts";
+import { CHECKPOINT_REPOSITORY, type CheckpointLayer } from "./checkpoints.ts";
 import { BASE_LABEL, CHECKPOINT_KIND, KIND_LABEL, OWNER_LABEL } from "./container-options.ts";
 import { type Engine, statusOf } from "./engine.ts";
-
-/** One checkpoint image of this owner as what it adds to the one it was made from. */
-export interface CheckpointLayer {
-  /** The engine's id of the image. */
-  readonly id: string;
-  /** The checkpoint image it was made from; absent: one that is no checkpoint. */
-  readonly parent?: string;
-  readonly bytes: number;
-  /** Milliseconds since the epoch, by the engine's clock. */
-  readonly madeAt: number;
-  /** Its names; none: it stays only because of others that were made from it, or of a sandbox. */
-  readonly references: readonly string[];
-}
 
 /** Milliseconds. Listing 500 images takes an idle engine a fifth of a second. */
 const CALL_MS = { list: 30_000, inspect: 10_000 } as const;

@@ -18,6 +18,19 @@ export interface CheckpointImage {
   readonly bytes: number;
 }
 
+/** One checkpoint image of this owner as what it adds to the one it was made from. */
+export interface CheckpointLayer {
+  /** The engine's id of the image. */
+  readonly id: string;
+  /** The checkpoint image it was made from; absent: one that is no checkpoint. */
+  readonly parent?: string;
+  readonly bytes: number;
+  /** Milliseconds since the epoch, by the engine's clock. */
+  readonly madeAt: number;
+  /** Its names; none: it stays only because of others that were made from it, or of a sandbox. */
+  readonly references: readonly string[];
+}
+
 /** The engine has no image of a checkpoint any more. */
 export class CheckpointGone extends Error {
   override readonly name = "CheckpointGone";

@@ -2,8 +2,8 @@
 import { randomBytes } from "node:crypto";
 import pLimit from "p-limit";
 import { CheckpointImages } from "./checkpoint-images.ts";
-import { type CheckpointLayer, checkpointLayers } from "./checkpoint-layers.ts";
-import { CheckpointGone, type CheckpointImage, type CommittedImage } from "./checkpoints.ts";
+import { checkpointLayers } from "./checkpoint-layers.ts";
+import { CheckpointGone } from "./checkpoints.ts";
 import { BASE_LABEL, containerName, isOwn, runOfName } from "./container-options.ts";
 import { Containers } from "./containers.ts";
 import { DOCKER_HOST_DEFAULTS, type DockerHostOptions } from "./docker-host-options.ts";
@@ -156,11 +156,11 @@ class DockerHost implements SandboxHost, PoolView {
     await this.#containers.remove(state.id);
   }
 
-  checkpoints(): Promise<readonly CheckpointImage[]> {
+  checkpoints() {
     return this.#checkpoints.list();
   }
 
-  checkpointLayers(): Promise<readonly CheckpointLayer[]> {
+  checkpointLayers() {
     return checkpointLayers(this.#options.engine, this.#options.owner);
   }
 
@@ -172,7 +172,7 @@ class DockerHost implements SandboxHost, PoolView {
     return this.#checkpoints.remove(reference);
   }
 
-  squash(reference: string, onto: string): Promise<CommittedImage> {
+  squash(reference: string, onto: string) {
     return this.#squashes.squash(reference, onto);
   }
 

@@ -1,6 +1,5 @@
 import type { Decision } from "../protocol/verdicts.ts";
-import type { CheckpointLayer } from "./checkpoint-layers.ts";
-import type { CheckpointImage, CommittedImage } from "./checkpoints.ts";
+import type { CheckpointImage, CheckpointLayer, CommittedImage } from "./checkpoints.ts";
 import type {
   ProcessOutcome,
   ProcessSpec,

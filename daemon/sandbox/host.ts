@@ -10,8 +10,7 @@
  * - A *checkpoint* is a sandbox image tied to a journal `seq`.
  */
 
-import type { CheckpointLayer } from "./checkpoint-layers.ts";
-import type { CheckpointImage, CommittedImage } from "./checkpoints.ts";
+import type { CheckpointImage, CheckpointLayer, CommittedImage } from "./checkpoints.ts";
 
 /** What a process may use. Bytes, counts and milliseconds; hard limits, set before `exec` (S2). */
 export interface ProcessLimits {
