@@ -1,7 +1,9 @@
 /** `npm run bench`: the speed table. Both sides of every row are measured in this one run. */
 import Table from "cli-table3";
+import { benchCheckpoints } from "./checkpoints.ts";
 import { benchJournal } from "./journal.ts";
 import { benchPolicy } from "./policy.ts";
+import { benchRecovery } from "./recovery.ts";
 import type { BenchRow } from "./row.ts";
 import { benchRun } from "./run.ts";
 import { benchSandbox } from "./sandbox.ts";
@@ -11,6 +13,8 @@ const PARTS: Readonly<Record<string, () => Promise<{ rows: readonly BenchRow[] }
   sandbox: benchSandbox,
   journal: benchJournal,
   policy: benchPolicy,
+  recovery: benchRecovery,
+  checkpoints: benchCheckpoints,
 };
 
 const wanted = process.argv.slice(2);

@@ -2,22 +2,15 @@
  * Whole runs through a whole daemon, against plain Docker on the same engine in the same run: one action with
  * its journal on disk, and the time from submission to the first output.
  */
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { execFile } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
 import { performance } from "node:perf_hooks";
-import { createInterface } from "node:readline";
 import { setTimeout as wait } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import WebSocket from "ws";
-import { CaissonClient } from "../client/api/client.ts";
-import type { JournalEvent } from "../daemon/protocol/events.ts";
-import { OWNER_LABEL } from "../daemon/sandbox/container-options.ts";
 import { Engine } from "../daemon/sandbox/engine.ts";
 import { Images } from "../daemon/sandbox/images.ts";
+import { type Daemon, follow, poolIsWarm, withDaemon } from "./daemon.ts";
 import { type BenchRow, timesRow } from "./row.ts";
 
 const CALL_MS = 60_000;
@@ -32,71 +25,16 @@ const WARM_UPS = 2;
 const PLAIN_RUNS = 8;
 /** The first few warm up caches and the compiler. */
 const UNCOUNTED = 5;
-const POLL_MS = 100;
 /** What a filled pool's last container still does after its start must not fall into the measurement. */
 const SETTLED_MS = 300;
-const DAEMON = join(dirname(fileURLToPath(import.meta.url)), "..", "daemon", "main.js");
 const execute = promisify(execFile);
 
-/** A daemon in a process of its own, as people run it; the bench is its client. */
-interface Daemon {
-  readonly address: string;
-  readonly token: string;
-  readonly client: CaissonClient;
-  readonly process: ChildProcess;
-  readonly owner: string;
-}
-
-export async function benchRun(): Promise<{ rows: BenchRow[] }> {
-  const home = await mkdtemp(join(tmpdir(), "caisson-bench-"));
-  const daemon = await start(home);
-  try {
+export function benchRun(): Promise<{ rows: BenchRow[] }> {
+  return withDaemon(async (daemon) => {
     const engine = await Engine.connect();
     const tag = await new Images(engine).ensureImage("base", () => undefined);
     return { rows: [...(await actionRows(daemon, engine, tag)), await submissionRow(daemon, engine, tag)] };
-  } finally {
-    await removeRuns(daemon.client);
-    daemon.process.kill("SIGTERM");
-    await once(daemon.process, "exit");
-    await rm(home, { recursive: true, force: true });
-  }
-}
-
-/** Their checkpoints go with them. */
-async function removeRuns(client: CaissonClient): Promise<void> {
-  for (const { run } of (await client.runs()).items) await client.remove(run);
-}
-
-async function start(home: string): Promise<Daemon> {
-  const child = spawn(process.execPath, [DAEMON, "serve"], {
-    env: {
-      ...process.env,
-      CAISSON_HOME: home,
-      CAISSON_ADDRESS: "127.0.0.1:0",
-      CAISSON_POOL: "2",
-      CAISSON_LOG: "info",
-    },
-    stdio: ["ignore", "pipe", "inherit"],
   });
-  for await (const line of createInterface({ input: child.stdout })) {
-    if ((JSON.parse(line) as { msg: string }).msg === "listening") break;
-  }
-  child.stdout.resume();
-  const { address } = JSON.parse(await readFile(join(home, "daemon.json"), "utf8")) as { address: string };
-  const token = (await readFile(join(home, "token"), "utf8")).trim();
-  const owner = (await readFile(join(home, "owner"), "utf8")).trim();
-  return { address, token, client: new CaissonClient({ address, token }), process: child, owner };
-}
-
-/** Until the daemon's pool holds a sandbox that has started. */
-async function poolIsWarm(engine: Engine, owner: string): Promise<void> {
-  const filters = { label: [`${OWNER_LABEL}=${owner}`], name: ["caisson-pool"], status: ["running"] };
-  for (let left = CALL_MS; left > 0; left -= POLL_MS) {
-    const pooled = await engine.call("bench: list", CALL_MS, (docker) => docker.listContainers({ filters }));
-    if (pooled.length >= 2) return;
-    await wait(POLL_MS);
-  }
-  throw new Error("the daemon's pool did not fill");
 }
 
 /**
@@ -139,22 +77,6 @@ async function finishedAt({ client, address, token }: Daemon, script: string): P
   await ended;
   socket.close();
   return times;
-}
-
-/** Follows a run over the WebSocket to its end. */
-async function follow(
-  client: CaissonClient,
-  body: Parameters<CaissonClient["submit"]>[0],
-  onEvent: (event: JournalEvent) => void,
-): Promise<void> {
-  const { run } = await client.submit(body);
-  for await (const seen of client.watch(run)) {
-    if (seen.kind !== "event") continue;
-    onEvent(seen.event);
-    if (seen.event.type === "run.completed") return;
-    if (seen.event.type === "run.failed")
-      throw new Error(`the bench's run failed: ${JSON.stringify(seen.event.data)}`);
-  }
 }
 
 /** `docker exec` of a shell that does nothing: as the engine's API, and as the command. */
