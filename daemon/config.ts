@@ -2,15 +2,16 @@ import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import * as yaml from "yaml";
 import {
+  type CheckpointsTaken,
   ConfigError,
   configFolder,
   type Environment,
-  type CheckpointsTaken,
   type LogLevel,
   type ReadConfig,
   settingsIn,
 } from "./protocol/config.ts";
 import { readConfigText } from "./protocol/config-file.ts";
+import { ByteSize } from "./protocol/quantities.ts";
 
 export interface Config {
   readonly home: string;
@@ -25,6 +26,8 @@ export interface Config {
   readonly acceptUnenforced: readonly string[];
   readonly modelIdleMs: number;
   readonly checkpoints: CheckpointsTaken;
+  readonly checkpointsKept: number;
+  readonly checkpointDiskBytes: number;
   readonly logLevel: LogLevel;
   /** A person's additions to the price list: a JSON file, which may not exist. */
   readonly pricesFile: string | undefined;
@@ -46,6 +49,8 @@ export async function readConfig(env: Environment): Promise<Config> {
     acceptUnenforced: settings["daemon.acceptUnenforced"].value,
     modelIdleMs: settings["daemon.modelIdleMs"].value,
     checkpoints: settings["daemon.checkpoints"].value,
+    checkpointsKept: settings["daemon.checkpointsKept"].value,
+    checkpointDiskBytes: ByteSize.parse(settings["daemon.checkpointDisk"].value),
     logLevel: settings["daemon.log"].value,
     pricesFile: folder === undefined ? undefined : `${folder}/prices.json`,
   };

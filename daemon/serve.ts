@@ -5,6 +5,7 @@ import { announce } from "./announcement.ts";
 import { createRedactor, type Redactor } from "./boundary/redaction.ts";
 import type { Config } from "./config.ts";
 import { injectedFaults } from "./faults.ts";
+import { CheckpointStorage } from "./harness/checkpoints/storage.ts";
 import type { PolicyLibrary } from "./harness/dependencies.ts";
 import { RunHarness } from "./harness/harness.ts";
 import { LiveFeed } from "./harness/live-feed.ts";
@@ -41,6 +42,7 @@ import { Images } from "./sandbox/images.ts";
 import { configuredSecrets } from "./secrets.ts";
 import { createStream } from "./sockets/stream.ts";
 import { version } from "./version.ts";
+import { checkpointsOfEnded } from "./views/ended.ts";
 import type { Views } from "./views/port.ts";
 import { createViews } from "./views/views.ts";
 
@@ -105,19 +107,26 @@ async function start(parts: Parts): Promise<RunningDaemon> {
   const live = new LiveFeed();
   const policyCache = new PolicyCache();
   const policies = createPolicyLibrary(join(packageRoot, "policies"));
+  const { checkpointsKept: kept, checkpointDiskBytes: diskBytes } = config;
+  const checkpointStorage = new CheckpointStorage(sandboxes, { kept, diskBytes }, log);
   const harness = new RunHarness({
     journal,
     blobs,
     outputs: createFileOutputStore(home.path, parts.faults),
     sandboxes,
     removals: new Removals(sandboxes, log),
+    checkpointStorage,
     openModel: (choice) => openModel(choice, { prices, env, idleTimeoutMs: config.modelIdleMs }),
     policies,
     policyCache,
     organisationPolicy: undefined,
     toolbox,
     redactor,
-    lookup: { unended: () => unendedRuns(views), byRequestId: (id) => views.byRequestId(id) },
+    lookup: {
+      unended: () => unendedRuns(views),
+      byRequestId: (id) => views.byRequestId(id),
+      checkpoints: (id) => checkpointsOfEnded(views, id),
+    },
     newRunId: uuid,
     now: steadyClock(),
     systemTime: Date.now,
@@ -170,6 +179,7 @@ async function start(parts: Parts): Promise<RunningDaemon> {
     approvalsPending: () => views.approvals().filter(({ decision }) => decision === undefined).length,
     pool: () => host.pool(),
     streamSockets: () => stream.sockets,
+    checkpoints: () => checkpointStorage.usage,
     disks: { home: home.path, ...engineDisk(facts, env) },
   });
   const listening = await server.listen(config.host, config.port);

@@ -13,6 +13,7 @@ import {
   type TakeCheckpoint,
 } from "../../daemon/protocol/commands.ts";
 import type { JournalEvent } from "../../daemon/protocol/events.ts";
+import { CheckpointStorageView, type CollectGarbage, GcReport } from "../../daemon/protocol/gc.ts";
 import { type ApprovalId, type QuestionId, RunId, Seq, Sha256 } from "../../daemon/protocol/ids.ts";
 import { ReplayReport } from "../../daemon/protocol/replay.ts";
 import { SubmissionCheck } from "../../daemon/protocol/submission-check.ts";
@@ -30,6 +31,9 @@ const Events = z.object({
   ),
   next: z.string().optional(),
 });
+
+/** `storage`: what those of all runs take; a daemon of another version may not tell. */
+const Checkpoints = views.listOf(views.CheckpointView).extend({ storage: CheckpointStorageView.optional() });
 
 const Omitted = z.array(z.object({ path: z.string(), reason: z.string() }));
 
@@ -154,7 +158,7 @@ export class CaissonClient {
   }
 
   checkpoints(run: RunId) {
-    return this.#http.json(views.listOf(views.CheckpointView), "GET", of(run, "checkpoints"));
+    return this.#http.json(Checkpoints, "GET", of(run, "checkpoints"));
   }
 
   /** @returns what the daemon says of it; a daemon that can't yet throws `not_supported` */
@@ -204,6 +208,11 @@ export class CaissonClient {
       transfer: true,
     });
     return workspace;
+  }
+
+  /** Gives up old checkpoints of all runs, and removes images that no journal names; a dry run only tells. */
+  collectGarbage(body: z.input<typeof CollectGarbage> = {}): Promise<GcReport> {
+    return this.#http.json(GcReport, "POST", "/v1/gc", { json: body, transfer: true });
   }
 
   approvals() {

@@ -4,8 +4,9 @@ import type { Blobs, DiskRoom, Journal } from "../journal/port.ts";
 import type { Model } from "../model/port.ts";
 import type { Policy } from "../policy/port.ts";
 import type { RunId, Sha256 } from "../protocol/ids.ts";
-import type { PolicyView } from "../protocol/views.ts";
+import type { CheckpointView, PolicyView } from "../protocol/views.ts";
 import type { GatedSandboxHost } from "../sandbox/gate.ts";
+import type { CheckpointStorage } from "./checkpoints/storage.ts";
 import type { LiveFeed } from "./live-feed.ts";
 import type { Notices } from "./notices.ts";
 import type { PolicyCache } from "./policy-cache.ts";
@@ -49,6 +50,7 @@ export interface Dependencies {
   readonly outputs: OutputStore;
   readonly sandboxes: GatedSandboxHost;
   readonly removals: Removals;
+  readonly checkpointStorage: CheckpointStorage;
   /** @throws CaissonError `script_invalid`, `model_unconfigured` */
   readonly openModel: (choice: string | { readonly script: string }) => Promise<Model>;
   readonly policies: PolicyLibrary;
@@ -60,6 +62,11 @@ export interface Dependencies {
   readonly lookup: {
     /** Runs that have not ended, as far as the views know. */
     unended(): readonly RunId[];
+    /**
+     * Those of a run that has ended. `unknown`: it has no journal. `unreadable`: its journal can't be read to its
+     * end, or it has not ended.
+     */
+    checkpoints(run: RunId): readonly CheckpointView[] | "unknown" | "unreadable";
     byRequestId(requestId: string): { readonly run: RunId; readonly digest: Sha256 } | undefined;
   };
   readonly newRunId: () => RunId;

@@ -10,6 +10,7 @@ import type { ApprovalView } from "../protocol/views.ts";
 import { checkpointAt, decide, noSandbox, type RunCommand } from "../run/decide.ts";
 import { initialState, type RunState } from "../run/state.ts";
 import { Forks } from "./checkpoints/fork.ts";
+import { Reclaiming } from "./checkpoints/reclaiming.ts";
 import { rewind } from "./checkpoints/rewind.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { EndedJournals } from "./ended-journals.ts";
@@ -37,6 +38,7 @@ export class RunHarness implements Harness {
   readonly #loops = new Map<RunId, Promise<Standing>>();
   readonly #slots: Slots;
   readonly #forks: Forks;
+  readonly #reclaiming: Reclaiming;
   readonly #submissions = new Map<string, Promise<unknown>>();
   readonly #leaving = new AbortController();
   #stopping = false;
@@ -48,6 +50,7 @@ export class RunHarness implements Harness {
       held ? deps.notices.set(run, heldUp(sandboxes)) : deps.notices.clear(run),
     );
     const endedJournals = new EndedJournals(deps.journal);
+    this.#reclaiming = new Reclaiming(deps, this.#runs, endedJournals);
     this.#forks = new Forks(deps, endedJournals, {
       carried: (run) => this.#known(run),
       ended: (run) => this.#ended(run),
@@ -158,11 +161,12 @@ export class RunHarness implements Harness {
 
   /** @see recover. Call once, before serving. */
   recover(): Promise<void> {
-    return recover(this.#deps, this.#leaving.signal, (run) => {
+    const carry = (run: LiveRun) => {
       takeUpPersons(run);
       this.#runs.set(run.run, run);
       void this.#forks.takenUp(run).then(() => this.#carry(run));
-    });
+    };
+    return recover(this.#deps, this.#leaving.signal, carry, (taken) => this.#reclaiming.sweep(taken));
   }
 
   /** Leaves every run where it is: the next daemon goes on with it. */
@@ -170,10 +174,13 @@ export class RunHarness implements Harness {
     this.#stopping = true;
     this.#leaving.abort();
     this.#slots.clear();
+    this.#reclaiming.stop();
     for (const run of this.#runs.values()) run.stopStep("stop");
     const carried = [...this.#runs.values()];
     await Promise.race([
-      Promise.all(this.#loops.values()).then(() => this.#deps.removals.settled()),
+      Promise.all([...this.#loops.values(), this.#reclaiming.settled()]).then(() =>
+        this.#deps.removals.settled(),
+      ),
       new Promise((resolve) => setTimeout(resolve, 5_000).unref()),
     ]);
     await Promise.all(carried.map((run) => this.#closed(run)));
@@ -298,6 +305,15 @@ export class RunHarness implements Harness {
       if (!stopped || !(error instanceof JournalMissing)) throw error;
     });
     this.#deps.notices.clear(id);
+  }
+
+  collectGarbage(dryRun: boolean) {
+    return this.#reclaiming.collect(dryRun);
+  }
+
+  checkpointStorage() {
+    const { usage, notice } = this.#deps.checkpointStorage;
+    return { ...usage, ...(notice === undefined ? {} : { notice }) };
   }
 
   async decideApproval(id: string, answer: DecideApproval): Promise<ApprovalView> {

@@ -10,6 +10,7 @@ import type {
   Submitted,
 } from "../protocol/commands.ts";
 import type { LiveFrame } from "../protocol/frames.ts";
+import type { CheckpointStorageView, GcReport } from "../protocol/gc.ts";
 import type { ApprovalId, CheckpointId, RunId, Seq } from "../protocol/ids.ts";
 import type { ReplayReport } from "../protocol/replay.ts";
 import type { SubmissionCheck } from "../protocol/submission-check.ts";
@@ -83,6 +84,10 @@ export interface Harness {
    * Rejects as rewind does, and as submit does for the model.
    */
   fork(run: RunId, body: ForkRun): Promise<Submitted>;
+  /** Gives up checkpoints that retention keeps no more, of all runs, and removes images that no journal names. */
+  collectGarbage(dryRun: boolean): Promise<GcReport>;
+  /** What checkpoints take on disk, as last measured. */
+  checkpointStorage(): CheckpointStorageView;
   decideApproval(id: ApprovalId, decision: DecideApproval): Promise<ApprovalView>;
   revokeApproval(id: ApprovalId): Promise<ApprovalView>;
   /** What the run changed in its workspace, without what the policy lets nobody bring back. */

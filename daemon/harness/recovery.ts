@@ -13,11 +13,13 @@ const TAKEN_UP_AT_ONCE = 16;
  * Takes up every run that has not ended, and removes sandboxes that no run needs (S5). A run whose journal must be
  * repaired while the disk has no room is taken up when there is some.
  * @param leaving aborts when the daemon stops
+ * @param sweep begins to remove checkpoint images that no journal names
  */
 export async function recover(
   deps: Dependencies,
   leaving: AbortSignal,
   carry: (run: LiveRun) => void,
+  sweep: (taken: readonly LiveRun[]) => Promise<void>,
 ): Promise<void> {
   const slots = pLimit(TAKEN_UP_AT_ONCE);
   const waiting: RunId[] = [];
@@ -26,6 +28,7 @@ export async function recover(
   const taken = await Promise.all(unended.map((id) => slots(() => takenUp(deps, id, later))));
   const runs = taken.filter((run) => run !== undefined);
   await removeLeftovers(deps, runs, waiting);
+  await sweep(runs);
   for (const run of runs) carry(run);
   for (const id of waiting) void takenUpLater(deps, id, leaving, carry);
 }

@@ -13,6 +13,7 @@ import { type Log, toCaissonError } from "./problems.ts";
 import { json, type Reply, type Route, route, type Services } from "./route.ts";
 import { checkpointRoutes } from "./routes/checkpoints.ts";
 import { contentRoutes } from "./routes/content.ts";
+import { garbageRoutes } from "./routes/garbage.ts";
 import { inboxRoutes, policyRoutes } from "./routes/people.ts";
 import { runRoutes } from "./routes/runs.ts";
 import { systemRoutes } from "./routes/system.ts";
@@ -69,6 +70,7 @@ export function routesOf(services: Services): readonly Route[] {
     ...runRoutes(services),
     ...contentRoutes(services),
     ...checkpointRoutes(services),
+    ...garbageRoutes(services),
     ...inboxRoutes(services),
     ...policyRoutes(services),
   ];

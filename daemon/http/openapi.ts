@@ -14,6 +14,7 @@ import {
 } from "../protocol/commands.ts";
 import { ERROR_STATUS, type ErrorCode, Problem } from "../protocol/errors.ts";
 import { JournalEvent } from "../protocol/events.ts";
+import { CollectGarbage, GcReport } from "../protocol/gc.ts";
 import { ReplayReport } from "../protocol/replay.ts";
 import * as views from "../protocol/views.ts";
 import { PARAMETERS, type Route, takesJson } from "./route.ts";
@@ -42,6 +43,7 @@ const ANSWERS: Readonly<Record<string, z.ZodType>> = {
   QuestionView: views.QuestionView,
   CheckpointView: views.CheckpointView,
   ReplayReport,
+  GcReport,
   PolicyView: views.PolicyView,
   PolicyCheck: views.PolicyCheck,
   PolicyExplanation: views.PolicyExplanation,
@@ -55,6 +57,7 @@ const BODIES: Readonly<Record<string, z.ZodType>> = {
   TakeCheckpoint,
   RewindRun,
   ForkRun,
+  CollectGarbage,
   CheckPolicy,
   ExplainPolicy,
 };

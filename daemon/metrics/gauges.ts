@@ -12,6 +12,8 @@ export interface GaugeSources {
   pool(): { readonly ready: number; readonly starting: number };
   /** Sockets that are open. */
   streamSockets(): number;
+  /** What checkpoints take on the engine's disk, and may take. */
+  checkpoints(): { readonly bytes: number; readonly images: number; readonly budgetBytes: number };
   /** Folders whose file systems are measured, by what stands on them. */
   readonly disks: Readonly<Record<string, string>>;
 }
@@ -47,6 +49,19 @@ export function addGauges(registry: Registry, sources: GaugeSources): void {
   });
   gauge("caisson_stream_sockets", "WebSockets that are open.", [], (sockets) =>
     sockets.set(sources.streamSockets()),
+  );
+  gauge("caisson_checkpoint_images", "Images of checkpoints there are.", [], (images) =>
+    images.set(sources.checkpoints().images),
+  );
+  gauge(
+    "caisson_checkpoint_bytes",
+    "What checkpoints take on the engine's disk, each layer once, and what they may take.",
+    ["kind"],
+    (bytes) => {
+      const { bytes: used, budgetBytes } = sources.checkpoints();
+      bytes.set({ kind: "used" }, used);
+      bytes.set({ kind: "budget" }, budgetBytes);
+    },
   );
   gauge(
     "caisson_disk_bytes",

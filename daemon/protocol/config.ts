@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { LimitsInput } from "./limits.ts";
+import { ByteSize } from "./quantities.ts";
 
 /** Loopback only (H1). */
 const ADDRESS = /^(127\.0\.0\.1|localhost|\[::1\]):(\d{1,5})$/;
@@ -16,6 +17,8 @@ const BUILT_IN = {
   pool: 2,
   modelIdleMs: 120_000,
   checkpoints: "turn",
+  checkpointsKept: 20,
+  checkpointDisk: "20GiB",
   log: "info",
 } as const;
 
@@ -45,6 +48,7 @@ const Pool = whole(0, 50);
 const ModelIdleMs = whole(1_000, 86_400_000);
 const LogLevel = oneOf(LOG_LEVELS);
 const Checkpoints = oneOf(["turn", "off"]);
+const CheckpointsKept = whole(1, 10_000);
 export type CheckpointsTaken = z.infer<typeof Checkpoints>;
 export type LogLevel = z.infer<typeof LogLevel>;
 
@@ -76,6 +80,12 @@ export const ConfigFile = z.strictObject(
           ),
           checkpoints: Checkpoints.optional().describe(
             "turn: at the end of every turn that changed files. off: only when asked for.",
+          ),
+          checkpointsKept: CheckpointsKept.optional().describe(
+            "The newest so many checkpoints of a run are all kept; older ones ever more sparsely.",
+          ),
+          checkpointDisk: ByteSize.optional().describe(
+            "What checkpoints may take on the engine's disk, such as 20GiB; with none left, none is taken.",
           ),
           log: LogLevel.optional().describe("The least that is logged."),
         },
@@ -127,6 +137,9 @@ export interface Settings {
   readonly "daemon.acceptUnenforced": Setting<readonly string[]>;
   readonly "daemon.modelIdleMs": Setting<number>;
   readonly "daemon.checkpoints": Setting<CheckpointsTaken>;
+  readonly "daemon.checkpointsKept": Setting<number>;
+  /** As it is written: with its unit. */
+  readonly "daemon.checkpointDisk": Setting<number | string>;
   readonly "daemon.log": Setting<LogLevel>;
 }
 
@@ -185,6 +198,20 @@ export function settingsIn(env: Environment, file: ReadConfig | undefined, userH
       ["daemon", "checkpoints"],
       daemon.checkpoints,
       BUILT_IN.checkpoints,
+    ),
+    "daemon.checkpointsKept": checked(
+      CheckpointsKept,
+      "CAISSON_CHECKPOINTS_KEPT",
+      ["daemon", "checkpointsKept"],
+      daemon.checkpointsKept,
+      BUILT_IN.checkpointsKept,
+    ),
+    "daemon.checkpointDisk": checked<number | string>(
+      ByteSize,
+      "CAISSON_CHECKPOINT_DISK",
+      ["daemon", "checkpointDisk"],
+      daemon.checkpointDisk,
+      BUILT_IN.checkpointDisk,
     ),
     "daemon.log": checked<LogLevel>(LogLevel, "CAISSON_LOG", ["daemon", "log"], daemon.log, BUILT_IN.log),
   };

@@ -41,3 +41,12 @@ export const ByteSize = quantity({ ...SIZES, "": 1 }, true, "a size such as 6553
 export const Count = quantity(COUNTS, true, "a whole number such as 200, 50k or 2M, above zero");
 /** `"5USD"`, `0.5` → US dollars. */
 export const Cost = quantity(COSTS, false, "a cost such as 5USD or 0.50USD");
+
+/** Bytes for people to read, in the units that sizes are written in. */
+export function sizeText(bytes: number): string {
+  for (const unit of ["GiB", "MiB", "KiB"] as const) {
+    const size = bytes / (SIZES[unit] ?? 1);
+    if (size >= 1) return `${size >= 100 ? Math.round(size) : Number(size.toFixed(1))} ${unit}`;
+  }
+  return `${bytes} B`;
+}

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { v7 as uuid } from "uuid";
 import { createRedactor } from "../../daemon/boundary/redaction.ts";
+import { CheckpointStorage, type StorageBounds } from "../../daemon/harness/checkpoints/storage.ts";
 import type { Dependencies } from "../../daemon/harness/dependencies.ts";
 import { RunHarness } from "../../daemon/harness/harness.ts";
 import { LiveFeed } from "../../daemon/harness/live-feed.ts";
@@ -22,6 +23,8 @@ import { END_TYPES, type JournalEvent } from "../../daemon/protocol/events.ts";
 import type { LiveFrame } from "../../daemon/protocol/frames.ts";
 import { gateSandboxes } from "../../daemon/sandbox/gate.ts";
 import type { SandboxHost } from "../../daemon/sandbox/host.ts";
+import { checkpointsOfEnded } from "../../daemon/views/ended.ts";
+import { createViews } from "../../daemon/views/views.ts";
 import { expectReplays } from "./replay/replays.ts";
 
 const SECRET = "sk-test-0123456789abcdef";
@@ -58,10 +61,12 @@ export async function harnessUnderTest(
   host: SandboxHost,
   change: Partial<Dependencies> = {},
   givenHome?: string,
+  bounds: Partial<StorageBounds> = {},
 ): Promise<HarnessUnderTest> {
   const home = givenHome ?? (await mkdtemp(join(tmpdir(), "caisson-harness-")));
   const blobs = await openFileBlobs({ home });
   const journal = await openFileJournal({ home, clock: Date, blobs });
+  const views = await createViews({ journal, blobs, file: join(home, "catalog.json") });
   const unended: string[] = [];
   for (const run of await journal.runs()) {
     let ended = false;
@@ -79,13 +84,22 @@ export async function harnessUnderTest(
     outputs: createFileOutputStore(home),
     sandboxes,
     removals: new Removals(sandboxes, { warn: quiet }),
+    checkpointStorage: new CheckpointStorage(
+      sandboxes,
+      { kept: 20, diskBytes: 2 ** 40, ...bounds },
+      { warn: quiet },
+    ),
     openModel: (choice) => openModel(choice, { prices: new Map() }),
     policies: createPolicyLibrary(join(packageRoot, "policies")),
     policyCache: new PolicyCache(),
     organisationPolicy: undefined,
     toolbox: createToolbox(),
     redactor: createRedactor([{ name: "key", value: SECRET }]),
-    lookup: { unended: () => unended, byRequestId: (id) => requests.get(id) },
+    lookup: {
+      unended: () => unended,
+      byRequestId: (id) => requests.get(id),
+      checkpoints: (run) => checkpointsOfEnded(views, run),
+    },
     newRunId: uuid,
     now: Date.now,
     systemTime: Date.now,
@@ -130,11 +144,13 @@ export async function harnessUnderTest(
     },
     restart: async () => {
       await harness.stop();
+      await views.close();
       await journal.close();
-      return harnessUnderTest(host, change, home);
+      return harnessUnderTest(host, change, home, bounds);
     },
     close: async () => {
       await harness.stop();
+      await views.close();
       await journal.close();
       await expectReplays(home).finally(() => rm(home, { recursive: true, force: true }));
     },

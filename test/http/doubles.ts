@@ -11,6 +11,7 @@ import { CHAIN_START, type ChainPosition, sealEvent, sha256 } from "../../daemon
 import { CaissonError } from "../../daemon/protocol/errors.ts";
 import type { JournalEvent, NewEvent } from "../../daemon/protocol/events.ts";
 import type { LiveFrame } from "../../daemon/protocol/frames.ts";
+import type { GcReport } from "../../daemon/protocol/gc.ts";
 import type { ApprovalView, RunView } from "../../daemon/protocol/views.ts";
 import type { Views } from "../../daemon/views/port.ts";
 
@@ -142,6 +143,12 @@ export function messages(count: number, from = 0, text = "message"): readonly Ne
   }));
 }
 
+function gcReport(dryRun: boolean): GcReport {
+  const before = { images: 2, bytes: 5 };
+  const after = { images: 1, bytes: 3 };
+  return { dryRun, runs: [], orphans: { images: 1, bytes: 2 }, before, after, budgetBytes: 10 };
+}
+
 /** A harness of canned answers that keeps what it was asked, and can be told to fail. */
 export class CannedHarness {
   readonly calls: { readonly method: string; readonly arguments: readonly unknown[] }[] = [];
@@ -167,6 +174,8 @@ export class CannedHarness {
       checkpoint: async (run, name) => this.#answer("checkpoint", [run, name], { run, seq: 7 }),
       rewind: async (run, to) => this.#answer("rewind", [run, to], { run, seq: 6 }),
       fork: async (run, body) => this.#answer("fork", [run, body], { run: UNKNOWN_RUN, seq: 2 }),
+      collectGarbage: async (dryRun) => this.#answer("collectGarbage", [dryRun], gcReport(dryRun)),
+      checkpointStorage: () => ({ bytes: 3, images: 1, budgetBytes: 10 }),
       cancel: async (run) => this.#answer("cancel", [run], { run, seq: 5 }),
       remove: async (run) => this.#answer("remove", [run], undefined),
       decideApproval: async (id, decision) => this.#answer("decideApproval", [id, decision], approval(id)),

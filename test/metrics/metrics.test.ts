@@ -115,6 +115,7 @@ test("what there is now is looked at when it is asked for; two daemons' figures 
   metrics.observe({
     runs: () => [{ status: "running" }, { status: "queued" }, { status: "queued" }],
     approvalsPending: () => pending,
+    checkpoints: () => ({ bytes: 5, images: 2, budgetBytes: 10 }),
     pool: () => ({ ready: 2, starting: 1 }),
     streamSockets: () => 3,
     disks: { home: home.home, engine: "/there/is/none" },

@@ -5,15 +5,19 @@ import { checkpointImage, type GatedSandbox, SandboxLost } from "../../sandbox/g
 import type { LiveRun } from "../live-run.ts";
 import { processesOf } from "./processes.ts";
 import { rebase } from "./rebase.ts";
-
-/** A commit that took longer than this many milliseconds copies too much: the run goes on from the checkpoint. */
-const REBASE_AFTER_MS = 150;
+import { Redundancy } from "./redundancy.ts";
 
 /** What a person asked for: taken whether something changed or not. */
 interface Wanted {
   readonly name: string | undefined;
   readonly taken: (checkpoint: CheckpointView) => void;
   readonly refused: (error: unknown) => void;
+}
+
+interface Taken {
+  readonly taken: CheckpointView;
+  /** That its image has. */
+  readonly layers: number;
 }
 
 /**
@@ -26,6 +30,7 @@ export class Checkpointer {
   #wanted: Wanted[] = [];
   /** What the files of a sandbox looked like at its newest checkpoint. */
   #taken: { readonly sandbox: string; readonly fingerprint: string } | undefined;
+  #redundancy = new Redundancy();
 
   constructor(run: LiveRun) {
     this.#run = run;
@@ -71,7 +76,7 @@ export class Checkpointer {
     if (!sandbox || this.#run.stopping || at === undefined) return;
     this.#wanted = [];
     try {
-      for (const { name, taken } of wanted) taken(await this.#take(sandbox, at, name));
+      for (const { name, taken } of wanted) taken((await this.#take(sandbox, at, name)).taken);
       if (wanted.length === 0) await this.#takeIfChanged(sandbox, at);
     } catch (error) {
       for (const { refused } of wanted) refused(error);
@@ -89,20 +94,23 @@ export class Checkpointer {
     if (same && (await sandbox.running()).length === 0)
       return this.#skip(at, `No file has changed since ${this.#run.state.branch.checkpoint}.`);
     const began = performance.now();
-    const taken = await this.#take(sandbox, at);
+    const { taken, layers } = await this.#take(sandbox, at);
+    if (this.#taken?.sandbox !== sandbox.id) this.#redundancy = new Redundancy();
     this.#taken = { sandbox: sandbox.id, fingerprint };
-    if (performance.now() - began > REBASE_AFTER_MS && !taken.processesLost)
-      await this.#rebase(sandbox, taken);
+    const grows = this.#redundancy.grows(taken.bytes, performance.now() - began);
+    if (grows && !taken.processesLost) await this.#rebase(sandbox, taken, layers);
   }
 
   /** Commits, and journals the checkpoint when its image is there: then it counts (J3). */
-  async #take(sandbox: GatedSandbox, at: Seq, name?: string): Promise<CheckpointView> {
+  async #take(sandbox: GatedSandbox, at: Seq, name?: string): Promise<Taken> {
     const run = this.#run;
     const began = run.deps.now();
     const processes = await processesOf(run, sandbox);
     const checkpoint = `c${run.state.lastCheckpoint + 1}`;
     const image = checkpointImage(run.run, checkpoint);
-    const { bytes } = await sandbox.commit(image, { pause: processes.length > 0 });
+    await run.deps.checkpointStorage.requireRoom();
+    await run.deps.checkpointStorage.free(image);
+    const { bytes, layers } = await sandbox.commit(image, { pause: processes.length > 0 });
     const durationMs = Math.max(0, run.deps.now() - began);
     const { checkpoint: parent } = run.state.branch;
     await run.commit("synced", () => [
@@ -122,11 +130,12 @@ export class Checkpointer {
     ]);
     const taken = run.state.checkpoints.find(({ id }) => id === checkpoint);
     if (!taken) throw new Error(`checkpoint ${checkpoint} was not journalled`);
-    return taken;
+    return { taken, layers };
   }
 
-  async #rebase(sandbox: GatedSandbox, onto: CheckpointView): Promise<void> {
-    const next = await rebase(this.#run, sandbox, onto);
+  async #rebase(sandbox: GatedSandbox, onto: CheckpointView, layers: number): Promise<void> {
+    const next = await rebase(this.#run, sandbox, onto, layers);
+    this.#redundancy = new Redundancy();
     // What it holds is what was just committed.
     if (next) this.#taken = { sandbox: next.id, fingerprint: await next.fingerprint() };
   }

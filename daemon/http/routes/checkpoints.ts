@@ -1,10 +1,11 @@
 import { z } from "zod";
 import { ForkRun, RewindRun, Submitted, TakeCheckpoint } from "../../protocol/commands.ts";
+import { CheckpointStorageView } from "../../protocol/gc.ts";
 import { CheckpointView, listOf } from "../../protocol/views.ts";
-import { json, type Route, requireRun, route, type Services, whole } from "../route.ts";
+import { json, type Route, requireRun, route, type Services } from "../route.ts";
 import { Acknowledged } from "./runs.ts";
 
-const CheckpointList = listOf(CheckpointView);
+const CheckpointList = listOf(CheckpointView).extend({ storage: CheckpointStorageView });
 
 /** Checkpoints, and going back to them. */
 export function checkpointRoutes({ views, harness }: Services): readonly Route[] {
@@ -17,7 +18,7 @@ export function checkpointRoutes({ views, harness }: Services): readonly Route[]
       answer: { status: 200, description: "Checkpoints.", schema: CheckpointList },
       handle: ({ params }) => {
         requireRun(views, params.run);
-        return whole(views.checkpoints(params.run));
+        return json(200, { items: views.checkpoints(params.run), storage: harness.checkpointStorage() });
       },
     }),
     route({
