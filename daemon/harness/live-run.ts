@@ -5,10 +5,11 @@ import type { SignalShell } from "../protocol/commands.ts";
 import type { RunId } from "../protocol/ids.ts";
 import type { RunState } from "../run/state.ts";
 import type { GatedSandbox } from "../sandbox/gate.ts";
+import { Budget } from "./budget.ts";
 import { Checkpointer } from "./checkpoints/checkpointer.ts";
 import { Commits } from "./committing.ts";
+import { Retelling } from "./conversation.ts";
 import type { Dependencies } from "./dependencies.ts";
-import { Excerpts } from "./excerpts.ts";
 
 /**
  * Why the step under way is to stop. On `disk` the sandbox has written more than it may; on `lost` it is gone; on
@@ -45,8 +46,9 @@ export class LiveRun {
   readers = 0;
   /** How often the kernel had killed in a sandbox for lack of memory when that was last asked. */
   readonly memoryKills = new WeakMap<GatedSandbox, number>();
-  /** Long outputs of this run as the model is shown them. */
-  readonly excerpts: Excerpts;
+  /** What the model is told, and how. */
+  readonly retelling: Retelling;
+  readonly budget = new Budget();
   /** Resolves when the sandbox could not be reached any more, and is now either attached again or lost. */
   fate: Promise<void> = Promise.resolve();
   model: Model | undefined;
@@ -63,7 +65,7 @@ export class LiveRun {
   constructor(deps: Dependencies, journal: RunJournal, state: RunState) {
     this.deps = deps;
     this.run = journal.run;
-    this.excerpts = new Excerpts(deps.blobs);
+    this.retelling = new Retelling(deps.blobs);
     this.checkpoints = new Checkpointer(this);
     this.#journal = journal;
     this.#commits = new Commits(deps, journal, state, this.#leaving.signal, () => this.#wake());

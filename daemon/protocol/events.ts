@@ -158,7 +158,9 @@ export const EVENT_DATA = {
     manifest: z.object({
       system: Sha256,
       tools: Sha256,
-      events: z.array(z.tuple([Seq, Seq])).describe("Ranges of seq, inclusive, that went into the context."),
+      events: z
+        .array(z.tuple([Seq, Seq]))
+        .describe("Ranges of seq, inclusive: what a model is told of in them went into the context."),
       inherited: count
         .optional()
         .describe("Of a fork: how many events of its history's conversation went in before them."),

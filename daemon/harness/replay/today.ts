@@ -2,9 +2,10 @@ import { parseCommand } from "../../policy/parse-command.ts";
 import type { Policy } from "../../policy/port.ts";
 import type { EventData } from "../../protocol/events.ts";
 import type { ActionState, RunState } from "../../run/state.ts";
+import { Budget } from "../budget.ts";
 import { type AssembledContext, assembleContext } from "../context.ts";
+import { Retelling } from "../conversation.ts";
 import type { Dependencies } from "../dependencies.ts";
-import { Excerpts } from "../excerpts.ts";
 import { absolutePath } from "../housekeeping.ts";
 import { hydrateInput } from "../inputs.ts";
 import { policiesOf } from "../policies.ts";
@@ -31,13 +32,14 @@ type Judged = EventData<"action.judged">;
 export class Today {
   readonly deps: ReplayDependencies;
   readonly #instead: Instead;
-  readonly #excerpts: Excerpts;
+  readonly #retelling: Retelling;
+  readonly #budget = new Budget();
   #bound: readonly Policy[] | undefined;
 
   constructor(deps: ReplayDependencies, instead: Instead = {}) {
     this.deps = deps;
     this.#instead = instead;
-    this.#excerpts = new Excerpts(deps.blobs);
+    this.#retelling = new Retelling(deps.blobs);
   }
 
   /** Whether verdicts come from other policies than those that were bound. */
@@ -59,7 +61,7 @@ export class Today {
 
   async context(state: RunState): Promise<AssembledContext> {
     const policies = await this.bound(state);
-    const run = { state, deps: this.deps, excerpts: this.#excerpts, policies };
+    const run = { state, deps: this.deps, retelling: this.#retelling, budget: this.#budget, policies };
     return assembleContext(run, this.#instead.prompt);
   }
 

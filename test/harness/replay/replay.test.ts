@@ -138,7 +138,7 @@ function changed(
 async function policyWith(from: string, to: string): Promise<Instead> {
   const text = await readFile(join(packageRoot, "policies", "coding.yaml"), "utf8");
   expect(text).toContain(from);
-  const parsed = parsePolicy(text.replace(from, to).replace(/^tests:[^]*/m, ""), "run");
+  const parsed = parsePolicy(text.replace(from, to).replace(/^tests:[\s\S]*/m, ""), "run");
   if (!parsed.ok) throw new Error(JSON.stringify(parsed.check));
   return { policies: [parsed.policy] };
 }
