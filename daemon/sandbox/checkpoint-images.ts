@@ -11,6 +11,7 @@ import {
   CHECKPOINT_KIND,
   KIND_LABEL,
   KIT_LABEL,
+  LINKS_LABEL,
   OWNER_LABEL,
   SANDBOX_USER,
 } from "./container-options.ts";
@@ -33,6 +34,13 @@ export interface Committable {
   readonly image: string;
 }
 
+export interface CommitOptions {
+  /** Processes stand still meanwhile. */
+  readonly pause: boolean;
+  /** {@link NO_LINKS}, or empty where nothing is known. */
+  readonly links: string;
+}
+
 interface KnownImage {
   readonly id: string;
   readonly names: readonly string[];
@@ -52,7 +60,7 @@ export class CheckpointImages {
   }
 
   /** @throws {EngineError} as when the image would have too many layers, or there is no room for it */
-  async commit(from: Committable, reference: string, options: { pause: boolean }): Promise<CommittedImage> {
+  async commit(from: Committable, reference: string, options: CommitOptions): Promise<CommittedImage> {
     const { repo, tag } = split(reference);
     const query = { container: from.container, repo, tag, comment: COMMENT, pause: options.pause };
     await this.#engine.call(
@@ -61,7 +69,7 @@ export class CheckpointImages {
       (docker, abortSignal) =>
         docker.getContainer(from.container).commit({
           _query: query,
-          _body: { Labels: this.#labels(from.labels), User: SANDBOX_USER },
+          _body: { Labels: this.#labels(from.labels, options.links), User: SANDBOX_USER },
           abortSignal,
         }),
       reference,
@@ -143,7 +151,7 @@ export class CheckpointImages {
   }
 
   /** Ours afresh; what the engine would hand on of ours from the container and its image is emptied. */
-  #labels(inherited: Readonly<Record<string, string>>): Record<string, string> {
+  #labels(inherited: Readonly<Record<string, string>>, links: string): Record<string, string> {
     const emptied = Object.keys(inherited)
       .filter((key) => OUR_LABELS.test(key))
       .map((key) => [key, ""]);
@@ -153,6 +161,7 @@ export class CheckpointImages {
       [KIND_LABEL]: CHECKPOINT_KIND,
       [KIT_LABEL]: inherited[KIT_LABEL] ?? "",
       [BASE_LABEL]: inherited[BASE_LABEL] ?? "",
+      [LINKS_LABEL]: links,
     };
   }
 

@@ -50,10 +50,12 @@ export function layersOf(
   const sizes = new Map(images.map(({ Id, Size }) => [Id, Size]));
   return images.map((image) => {
     const parent = image.ParentId !== undefined && sizes.has(image.ParentId) ? image.ParentId : undefined;
-    const below = parent === undefined ? bases.get(baseOf(image, sizes) ?? "") : sizes.get(parent);
+    const base = baseOf(image, sizes);
+    const below = parent === undefined ? bases.get(base ?? "") : sizes.get(parent);
     return {
       id: image.Id,
       ...(parent === undefined ? {} : { parent }),
+      ...(parent === undefined && base !== undefined ? { base } : {}),
       bytes: Math.max(0, image.Size - (below ?? 0)),
       madeAt: image.Created * 1_000,
       references: (image.RepoTags ?? []).filter((name) => name.startsWith(`${CHECKPOINT_REPOSITORY}:`)),

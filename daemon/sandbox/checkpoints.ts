@@ -24,6 +24,8 @@ export interface CheckpointLayer {
   readonly id: string;
   /** The checkpoint image it was made from; absent: one that is no checkpoint. */
   readonly parent?: string;
+  /** The image below the first of a chain, which is no checkpoint; absent: unknown. */
+  readonly base?: string;
   readonly bytes: number;
   /** Milliseconds since the epoch, by the engine's clock. */
   readonly madeAt: number;

@@ -11,6 +11,9 @@ const SANDBOX_KIND = "sandbox";
 export const CHECKPOINT_KIND = "checkpoint";
 /** The id of the image that a container, or a checkpoint, was made from in the first place. */
 export const BASE_LABEL = "caisson.base";
+/** Of a checkpoint image: {@link NO_LINKS} where no file has several names, so that none need be looked for. */
+export const LINKS_LABEL = "caisson.links";
+export const NO_LINKS = "none";
 /** Which kit a container, and an image committed from it, has under `/.caisson`. */
 export const KIT_LABEL = "caisson.kit";
 

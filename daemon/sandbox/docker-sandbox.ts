@@ -5,7 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { demultiplex } from "./attached-stream.ts";
 import type { CheckpointImages, Committable } from "./checkpoint-images.ts";
 import type { CommittedImage } from "./checkpoints.ts";
-import { HOME } from "./container-options.ts";
+import { HOME, NO_LINKS } from "./container-options.ts";
 import type { ContainerState, Containers } from "./containers.ts";
 import { engineDisk } from "./engine-disk.ts";
 import {
@@ -110,6 +110,9 @@ class DockerSandbox implements Sandbox {
   /** Settled for a container's life, so the engine is asked once. */
   readonly #places: () => Promise<readonly string[]>;
   readonly #committable: () => Promise<Committable>;
+  /** Processes asked for so far, and how many they were when no file had several names. */
+  #starts = 0;
+  #unlinkedAt: number | undefined;
   #detached = false;
   #destroyed = false;
 
@@ -119,7 +122,7 @@ class DockerSandbox implements Sandbox {
     this.#containers = parts.containers;
     this.#checkpoints = parts.checkpoints;
     this.#places = untilItFails(async () => parts.places.known(parts.base) ?? findPlaces(channel));
-    this.#committable = untilItFails(() => this.#askCommittable());
+    this.#committable = untilItFails(() => committable(parts.containers, parts.id));
     this.#attached = attached;
     this.#channel = channel;
     this.lost = this.#whenLost();
@@ -136,6 +139,7 @@ class DockerSandbox implements Sandbox {
   }
 
   start(spec: ProcessSpec): Promise<SandboxProcess> {
+    this.#starts += 1;
     return this.#channel.start(spec);
   }
 
@@ -152,6 +156,7 @@ class DockerSandbox implements Sandbox {
   }
 
   putTar(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void> {
+    this.#starts += 1;
     return putTar(this.#channel, `tar.${randomBytes(8).toString("hex")}`, folder, tar);
   }
 
@@ -163,12 +168,22 @@ class DockerSandbox implements Sandbox {
     return engineDisk(this.#channel, `disk.${randomBytes(8).toString("hex")}`);
   }
 
-  async commit(reference: string, options: { readonly pause: boolean }): Promise<CommittedImage> {
-    return this.#checkpoints.commit(await this.#committable(), reference, options);
+  async commit(reference: string, { pause }: { readonly pause: boolean }): Promise<CommittedImage> {
+    const [from, linked] = await Promise.all([this.#committable(), this.#mayHoldLinks()]);
+    return this.#checkpoints.commit(from, reference, { pause, links: linked ? "" : NO_LINKS });
   }
 
   async fingerprint(): Promise<string> {
-    return fingerprint(this.#channel, await this.#places());
+    const places = await this.#places();
+    const starts = this.#starts;
+    // Asked one after the other without waiting: the runner tells who runs before it starts the look.
+    const [processes, { digest, linked }] = await Promise.all([
+      this.#channel.processes(),
+      fingerprint(this.#channel, places),
+    ]);
+    const quiet = processes.every((one) => one.state === "ended" && one.alive === 0);
+    this.#unlinkedAt = quiet && linked === 0 ? starts : undefined;
+    return digest;
   }
 
   volatileFiles(): Promise<readonly string[]> {
@@ -190,10 +205,13 @@ class DockerSandbox implements Sandbox {
     }
   }
 
-  async #askCommittable(): Promise<Committable> {
-    const state = await this.#containers.inspect(this.id);
-    if (state === undefined) throw new SandboxLost("its container was removed");
-    return { container: this.id, labels: state.labels, image: state.image };
+  /**
+   * Whether a file may have several names now. Only what is sure counts: that the last look met none while nothing
+   * ran, and that nothing was started since.
+   */
+  async #mayHoldLinks(): Promise<boolean> {
+    if (this.#unlinkedAt !== this.#starts) await this.fingerprint().catch(() => undefined);
+    return this.#unlinkedAt !== this.#starts;
   }
 
   #letGo(): void {
@@ -230,6 +248,13 @@ class DockerSandbox implements Sandbox {
     }
     return undefined;
   }
+}
+
+/** What a commit of a container has to know of it. */
+export async function committable(containers: Containers, id: string): Promise<Committable> {
+  const state = await containers.inspect(id);
+  if (state === undefined) throw new SandboxLost("its container was removed");
+  return { container: id, labels: state.labels, image: state.image };
 }
 
 const KILLED = 128 + 9;

@@ -8,6 +8,8 @@ import {
   checkLimits,
   KIND_LABEL,
   KIT_LABEL,
+  LINKS_LABEL,
+  NO_LINKS,
   runOfName,
 } from "./container-options.ts";
 import type { Containers } from "./containers.ts";
@@ -129,7 +131,8 @@ async function makeOnce(options: MakerOptions, name: string, wanted: Make): Prom
     const sandbox = await openSandbox(parts, attached);
     if (wanted.kind !== undefined) return sandbox;
     const found = await places.learn(base, sandbox);
-    if (restored) await relinkFiles(options, sandbox, found, name);
+    const linked = image.labels[LINKS_LABEL] !== NO_LINKS;
+    if (restored && linked) await relinkFiles(options, sandbox, found, name);
     return sandbox;
   } catch (error) {
     // A name that is taken is not ours to remove.

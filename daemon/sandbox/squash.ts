@@ -2,7 +2,8 @@
 import { randomBytes } from "node:crypto";
 import { addedBy } from "./checkpoint-images.ts";
 import type { CommittedImage } from "./checkpoints.ts";
-import { BASE_LABEL, RUNNER, SANDBOX_UID } from "./container-options.ts";
+import { BASE_LABEL, LINKS_LABEL, RUNNER, SANDBOX_UID } from "./container-options.ts";
+import { committable } from "./docker-sandbox.ts";
 import { EngineError, type Sandbox, type SandboxLimits, type SandboxProcess } from "./host.ts";
 import { type MakerOptions, makeSandbox } from "./maker.ts";
 import { findPlaces, fingerprint } from "./tree.ts";
@@ -68,8 +69,13 @@ async function squash(
       fingerprint(from, places, "digest"),
       fingerprint(to, places, "digest"),
     ]);
-    if (wanted !== got) throw new EngineError("squash", `the files of ${reference} came out different`);
-    return to.commit(reference, { pause: false });
+    if (wanted.digest !== got.digest)
+      throw new EngineError("squash", `the files of ${reference} came out different`);
+    const { [LINKS_LABEL]: links = "" } = image.labels;
+    return checkpoints.commit(await committable(options.containers, to.id), reference, {
+      pause: false,
+      links,
+    });
   });
   await checkpoints.removeNameless(image.id);
   return committed;

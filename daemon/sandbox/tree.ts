@@ -10,7 +10,7 @@ const WALK_MS = 60_000;
 const RELINK_MS = 120_000;
 const VOLATILE_MS = 10_000;
 const ANSWER_BYTES = 256 * 1024;
-const DIGEST = /^[0-9a-f]{32}\n$/;
+const DIGEST = /^([0-9a-f]{32}) (\d+)\n$/;
 /** Where everything is looked at, since places could not be told. */
 const EVERYWHERE: readonly string[] = ["/"];
 /** Images whose places are remembered. */
@@ -54,6 +54,12 @@ export async function findPlaces(sandbox: Starter, uid?: number): Promise<readon
   return told ? places : EVERYWHERE;
 }
 
+export interface Fingerprint {
+  readonly digest: string;
+  /** Names met of files that have several; of an image's own files, in folders where nothing changed, none are. */
+  readonly linked: number;
+}
+
 /**
  * `digest` tells only what an image carries from one container to another.
  * @throws {Error} when the files could not be looked at as a whole
@@ -62,9 +68,10 @@ export async function fingerprint(
   sandbox: Starter,
   places: readonly string[],
   kind: "fingerprint" | "digest" = "fingerprint",
-): Promise<string> {
+): Promise<Fingerprint> {
   const { answer, complaint } = await tree(sandbox, [kind, ...places], WALK_MS);
-  if (answer !== undefined && DIGEST.test(answer)) return answer.trim();
+  const [, digest, linked] = DIGEST.exec(answer ?? "") ?? [];
+  if (digest !== undefined) return { digest, linked: Number(linked) };
   throw new Error(`the sandbox's files could not be looked at: ${complaint}`);
 }
 

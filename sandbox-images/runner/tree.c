@@ -21,6 +21,7 @@
 #include "delta.h"
 #include "errors.h"
 #include "hash.h"
+#include "settled.h"
 #include "walk.h"
 
 /* 2 million files take some seconds; the daemon's deadline comes first where they don't. */
@@ -82,6 +83,7 @@ static int places(const char *of) {
 struct fingerprint {
   struct digest sum;
   struct timespec newest;
+  size_t linked; /* names of files that have several */
 };
 
 /* A sum, so that the order in which a folder is listed means nothing. */
@@ -111,6 +113,7 @@ static void entry_add(struct walk *walk, const struct stat *status, bool portabl
   *word++ = portable ? 0 : (uint64_t)status->st_ctim.tv_sec;
   *word++ = portable ? 0 : (uint64_t)status->st_ctim.tv_nsec;
   memcpy(word, walk->path, walk->path_length);
+  if (!S_ISDIR(status->st_mode) && status->st_nlink > 1) fingerprint->linked++;
   sum_add(fingerprint, record, (size_t)(word - record) * sizeof *word + walk->path_length);
   if (later(&status->st_ctim, &fingerprint->newest)) fingerprint->newest = status->st_ctim;
 }
@@ -150,11 +153,12 @@ static int fingerprint(int count, char **tops, bool portable) {
   walk.visit = portable ? digest_visit : fingerprint_visit;
   walk.closed = closed_is_unknown;
   walk.context = &fingerprint;
+  if (!portable && settled_known()) walk.settled = settled_folder;
   if (!walk_start(&walk, ENTRIES_MAX)) return failed("/");
   for (int i = 0; i < count; i++)
     if (!walk_from(&walk, tops[i])) return failed(walk.path);
   if (!portable) tick_wait(&fingerprint.newest);
-  printf("%016" PRIx64 "%016" PRIx64 "\n", fingerprint.sum.high, fingerprint.sum.low);
+  printf("%016" PRIx64 "%016" PRIx64 " %zu\n", fingerprint.sum.high, fingerprint.sum.low, fingerprint.linked);
   return flushed();
 }
 

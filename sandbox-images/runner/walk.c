@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "walk.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -54,6 +55,13 @@ static bool path_extend(struct walk *walk, size_t length, const char *name) {
 
 static bool vanished(int error) { return error == ENOENT || error == ENOTDIR || error == ELOOP; }
 
+/* Plain folders have a link for each folder in them; where several are merged it is 1. */
+static bool holds_no_folder(const struct stat *status) { return status->st_nlink == 2; }
+
+static bool settled(const struct walk *walk, const struct stat *status) {
+  return walk->settled && walk->settled(status);
+}
+
 /* One entry; folders to go into are noted in `below`. */
 static bool entry_visit(struct walk *walk, int folder, size_t length, const char *name, struct names *below) {
   struct stat status;
@@ -67,10 +75,10 @@ static bool entry_visit(struct walk *walk, int folder, size_t length, const char
   walk->entries_left--;
   if (!path_extend(walk, length, name)) return false;
   if (!walk->visit(walk, folder, name, &status) || !S_ISDIR(status.st_mode)) return true;
-  return names_add(below, name);
+  return (settled(walk, &status) && holds_no_folder(&status)) || names_add(below, name);
 }
 
-static bool entries_visit(struct walk *walk, int folder, size_t length, struct names *below) {
+static bool entries_visit(struct walk *walk, int folder, size_t length, bool folders, struct names *below) {
   /* Shared by all levels: a folder is read to its end before the next one is begun. */
   static _Alignas(8) char entries[65536];
   long read;
@@ -79,13 +87,14 @@ static bool entries_visit(struct walk *walk, int folder, size_t length, struct n
       const struct directory_entry *entry = (const void *)(entries + at);
       at += entry->size;
       if (strcmp(entry->name, ".") == 0 || strcmp(entry->name, "..") == 0) continue;
+      if (folders && entry->type != DT_DIR && entry->type != DT_UNKNOWN) continue;
       if (!entry_visit(walk, folder, length, entry->name, below)) return false;
     }
   }
   return read == 0 || vanished(errno);
 }
 
-static bool folder_walk(struct walk *walk, int folder, size_t length, int depth);
+static bool folder_walk(struct walk *walk, int folder, const struct stat *status, size_t length, int depth);
 
 static bool below_walk(struct walk *walk, int folder, size_t length, const char *name, int depth) {
   struct stat status;
@@ -98,20 +107,20 @@ static bool below_walk(struct walk *walk, int folder, size_t length, const char 
   }
   if (fd < 0) return vanished(errno);
   bool same = fstat(fd, &status) == 0 && status.st_dev == walk->device;
-  bool whole = !same || folder_walk(walk, fd, own, depth);
+  bool whole = !same || folder_walk(walk, fd, &status, own, depth);
   int error = errno;
   close(fd);
   errno = error;
   return whole;
 }
 
-static bool folder_walk(struct walk *walk, int folder, size_t length, int depth) {
+static bool folder_walk(struct walk *walk, int folder, const struct stat *status, size_t length, int depth) {
   struct names below = {0};
   if (depth == DEPTH_MAX) {
     errno = ENAMETOOLONG;
     return false;
   }
-  bool whole = entries_visit(walk, folder, length, &below);
+  bool whole = entries_visit(walk, folder, length, settled(walk, status), &below);
   for (size_t at = 0; whole && at < below.length; at += strlen(below.bytes + at) + 1)
     whole = below_walk(walk, folder, length, below.bytes + at, depth + 1);
   int error = errno;
@@ -146,7 +155,7 @@ bool walk_from(struct walk *walk, const char *path) {
   int folder = path_open(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
   if (folder < 0 && errno == EACCES) walk->closed(walk, &status);
   if (folder < 0) return errno == EACCES || vanished(errno);
-  bool whole = folder_walk(walk, folder, length == 1 ? 0 : length, 0);
+  bool whole = folder_walk(walk, folder, &status, length == 1 ? 0 : length, 0);
   int error = errno;
   close(folder);
   errno = error;

@@ -14,6 +14,8 @@ struct walk {
   bool (*visit)(struct walk *walk, int folder, const char *name, const struct stat *status);
   /* Of a folder that can't be listed. */
   void (*closed)(struct walk *walk, const struct stat *status);
+  /* Optional. True of a folder among whose entries only folders need a visit. */
+  bool (*settled)(const struct stat *status);
   void *context;
   /* The entry's path from the root; only until the function returns. */
   char path[WALK_PATH_MAX];

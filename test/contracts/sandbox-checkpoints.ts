@@ -15,13 +15,14 @@ interface Context {
 
 /** The part of the contract that is about files: kept in images, told apart. */
 export function describeCheckpoints({ subject, acquire, open }: Context): void {
+  const restore = async (checkpoint: string): Promise<Sandbox> => {
+    const spec = { run: randomUUID(), image: subject().image, checkpoint, limits: LIMITS };
+    const sandbox = await subject().host.acquire(spec);
+    open.push(sandbox);
+    return sandbox;
+  };
+
   describe("checkpoints", () => {
-    const restore = async (checkpoint: string): Promise<Sandbox> => {
-      const spec = { run: randomUUID(), image: subject().image, checkpoint, limits: LIMITS };
-      const sandbox = await subject().host.acquire(spec);
-      open.push(sandbox);
-      return sandbox;
-    };
     const names = async (host = subject().host): Promise<string[]> =>
       (await host.checkpoints()).map(({ reference }) => reference).sort();
 
@@ -73,6 +74,30 @@ export function describeCheckpoints({ subject, acquire, open }: Context): void {
       expect(two.layers).toBe(one.layers + 1);
       const third = await restore(checkpointImage(run, "c2"));
       expect((await shellIn(third, "ls /workspace")).stdout).toBe("small\n");
+    });
+
+    it("C2: links made while something runs, or after the last look, are not overlooked", async () => {
+      const first = await acquire();
+      await shellIn(first, "echo one > /workspace/a");
+      await first.fingerprint();
+      const ready = "echo ready; read -r line; ln /workspace/a /workspace/b; echo done; read -r line";
+      const running = await first.start(processSpec(["/.caisson/bash", "-c", ready], { stdin: "pipe" }));
+      running.outcome.catch(() => undefined);
+      const output = running.output[Symbol.asyncIterator]();
+      expect((await output.next()).value.bytes.toString()).toBe("ready\n");
+      await first.fingerprint();
+      await running.write(Buffer.from("go\n"));
+      expect((await output.next()).value.bytes.toString()).toBe("done\n");
+      const image = checkpointImage(randomUUID(), "c1");
+      await first.commit(image, { pause: true });
+      const second = await restore(image);
+      const { stdout } = await shellIn(second, "cd /workspace; echo two >> a; cat b; ln a c");
+      expect(stdout).toBe("one\ntwo\n");
+      const next = checkpointImage(randomUUID(), "c2");
+      await second.commit(next, { pause: false });
+      expect((await shellIn(await restore(next), "cd /workspace; echo 3 >> c; cat a b")).stdout).toBe(
+        "one\ntwo\n3\none\ntwo\n3\n",
+      );
     });
 
     it("C2: names of one file are one file again, whatever the mode of their folders", async () => {
@@ -140,6 +165,12 @@ export function describeCheckpoints({ subject, acquire, open }: Context): void {
   });
 
   describe("fingerprints", () => {
+    afterEach(async () => {
+      await Promise.all(open.splice(0).map((sandbox) => sandbox.destroy()));
+      for (const { reference } of await subject().host.checkpoints())
+        await subject().host.removeCheckpoint(reference);
+    }, 60_000);
+
     it("are equal while nothing is changed, by whatever is read", async () => {
       const sandbox = await acquire();
       await sandbox.putTar("/workspace", tarOf({ "a/b.txt": "one", c: "two" }));
@@ -148,7 +179,7 @@ export function describeCheckpoints({ subject, acquire, open }: Context): void {
       expect(await sandbox.fingerprint()).toBe(before);
     });
 
-    it.each([
+    const CHANGES: readonly (readonly [string, string])[] = [
       ["contents of the same size", "printf eno > /workspace/a; touch -d @1 /workspace/a"],
       ["a mode", "chmod 611 /workspace/a"],
       ["a time", "touch /workspace/a"],
@@ -159,12 +190,49 @@ export function describeCheckpoints({ subject, acquire, open }: Context): void {
       ["a home", "echo > /home/agent/.profile2"],
       ["a file in /tmp and /var/tmp", "echo > /var/tmp/x"],
       ["deep down", "mkdir -p /tmp/1/2/3; echo > /tmp/1/2/3/x"],
-    ])("tell %s", async (_what, script) => {
+    ];
+
+    it.each(CHANGES)("tell %s", async (_what, script) => {
       const sandbox = await acquire();
       await shellIn(sandbox, "printf one > /workspace/a; mkdir /workspace/d; touch -d @1 /workspace/a");
       const before = await sandbox.fingerprint();
       expect((await shellIn(sandbox, script)).outcome.exitCode).toBe(0);
       expect(await sandbox.fingerprint()).not.toBe(before);
+    });
+
+    it("tell all of them in a restored sandbox as well, each from the one before", async () => {
+      const first = await acquire();
+      await shellIn(first, "printf one > /workspace/a; mkdir -p /workspace/d/deep; touch -d @1 /workspace/a");
+      await shellIn(first, "cd /workspace/d/deep; for n in {1..50}; do echo $n > f$n; done; ln f1 l1");
+      const image = checkpointImage(randomUUID(), "c1");
+      await first.commit(image, { pause: false });
+      const second = await restore(image);
+      const seen = [await second.fingerprint()];
+      expect(await second.fingerprint()).toBe(seen[0]);
+      const deep = [
+        "echo x > f7",
+        "echo y > f7",
+        "chmod 600 f8",
+        "rm f9",
+        "echo x >> l1",
+        "mkdir -p new/er; rm -r new",
+      ];
+      const scripts = [
+        ...CHANGES.map(([, script]) =>
+          script.replace(
+            "mv /workspace/a /workspace/b",
+            "mv /workspace/a /workspace/b; cp -p /workspace/b /workspace/a",
+          ),
+        ),
+        ...deep,
+      ];
+      for (const script of scripts) {
+        expect((await shellIn(second, script, { cwd: "/workspace/d/deep" })).outcome.exitCode).toBe(0);
+        const now = await second.fingerprint();
+        expect(seen, script).not.toContain(now);
+        expect(await second.fingerprint()).toBe(now);
+        seen.push(now);
+      }
     });
 
     it("never equal another while a folder can't be looked into", async () => {

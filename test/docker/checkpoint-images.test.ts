@@ -1,7 +1,14 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { CheckpointGone, checkpointImage } from "../../daemon/sandbox/checkpoints.ts";
-import { BASE_LABEL, KIND_LABEL, KIT_LABEL, OWNER_LABEL } from "../../daemon/sandbox/container-options.ts";
+import {
+  BASE_LABEL,
+  KIND_LABEL,
+  KIT_LABEL,
+  LINKS_LABEL,
+  NO_LINKS,
+  OWNER_LABEL,
+} from "../../daemon/sandbox/container-options.ts";
 import type { Sandbox, SandboxHost } from "../../daemon/sandbox/host.ts";
 import { shellIn } from "../contracts/run-in-sandbox.ts";
 import { LIMITS } from "../contracts/sandbox-host.ts";
@@ -94,6 +101,7 @@ describe("checkpoint images on an engine", () => {
         [KIND_LABEL]: "checkpoint",
         [KIT_LABEL]: expect.stringMatching(/^[0-9a-f]{16}$/),
         [BASE_LABEL]: first.Id,
+        [LINKS_LABEL]: NO_LINKS,
       });
       expect(Config.Env).toEqual(first.Config.Env);
     }

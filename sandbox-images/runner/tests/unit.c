@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "frames.h"
+#include "hash.h"
 #include "ring.h"
 #include "start.h"
 
@@ -38,6 +39,13 @@ static void greet(void) {
 static void checksum_is_that_of_zlib(void) {
   check(crc32_of(0, (const uint8_t *)"123456789", 9) == 0xCBF43926u);
   check(crc32_of(crc32_of(0, (const uint8_t *)"1234", 4), (const uint8_t *)"56789", 5) == 0xCBF43926u);
+}
+
+/* From the reference implementation's vectors_sip128: inputs 0, 1, 2, ... of length 0 and 1. */
+static void hash_is_siphash(void) {
+  struct digest none = hash("", 0), one = hash("", 1);
+  check(none.low == 0xe6a825ba047f81a3 && none.high == 0x930255c71472f66d);
+  check(one.low == 0x44af996bd8c187da && one.high == 0x45fc229b11597634);
 }
 
 static void frames_survive_any_split(void) {
@@ -147,6 +155,7 @@ static void short_starts_are_refused(void) {
 
 int main(void) {
   checksum_is_that_of_zlib();
+  hash_is_siphash();
   frames_survive_any_split();
   nothing_is_heeded_before_a_hello();
   flipped_bits_give_no_frame();
