@@ -50,7 +50,8 @@ __caisson_save() {
     builtin printf '\\n'
     builtin export -p
     builtin printf 'builtin cd -- %q || __caisson_gone=1\\n' "$PWD"
-    [[ -v OLDPWD ]] && builtin printf 'OLDPWD=%q\\n' "$OLDPWD"
+    if [[ -v OLDPWD ]]; then builtin printf 'OLDPWD=%q\\n' "$OLDPWD"
+    else builtin printf 'builtin unset OLDPWD; builtin export OLDPWD\\n'; fi
     builtin printf '${STATE_ENDING.trimEnd()}\\n'
   } >&${STATE_FD} 2>/dev/null
 }
