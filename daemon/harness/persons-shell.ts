@@ -27,8 +27,9 @@ type Signal = SignalShell["signal"];
  * @throws CaissonError `no_sandbox`, `run_ended`, `too_many_requests`
  */
 export async function startForPerson(run: LiveRun, body: RunShell): Promise<ShellStarted> {
-  await run.checkpoints.settled();
-  const events = await run.command((state) => decide(state, { type: "shell", input: body }, run.deps.now()));
+  const events = await run.checkpoints.beforeChange(() =>
+    run.command((state) => decide(state, { type: "shell", input: body }, run.deps.now())),
+  );
   const started = events.find((event) => event.type === "action.started");
   if (started?.type !== "action.started") throw new Error("a person's command was not journalled");
   const { action } = started.data;

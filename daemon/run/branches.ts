@@ -4,6 +4,7 @@ import type { CheckpointId } from "../protocol/ids.ts";
 import type { CheckpointView } from "../protocol/views.ts";
 import {
   type ActionState,
+  actionAgain,
   type Branch,
   type ConversationEvent,
   openAction,
@@ -55,10 +56,12 @@ export function mayHaveChanged(state: RunState): boolean {
 
 /**
  * The seq that the files stand for while the model is asked: the turn's beginning, or a person's command that has
- * changed them since. Undefined: a command of the agent's own may be under way, or the response was there before.
+ * changed them since. Undefined: a command of the agent's own may be under way, or the response was there before, or
+ * there are no files, or not all of them yet.
  */
 export function standsFor(state: RunState): number | undefined {
   const { branch, persons } = state;
+  if (!state.sandbox || actionAgain(state)) return undefined;
   const begun = [...toArray(branch.effects).map(({ from }) => from), ...[...persons.values()].map(startOf)];
   const newest = Math.max(0, ...begun.filter((seq) => seq > branch.turnBegan));
   if (branch.stage === "asking-model") return Math.max(branch.turnBegan, newest);
@@ -73,7 +76,7 @@ function startOf({ startedAt = 0 }: ActionState): number {
 /** Whether what the action did left the sandbox. A request of nobody in particular counts for every action. */
 export function hasSent(state: RunState, action: ActionState): boolean {
   const started = toArray(state.branch.effects).find((one) => one.action.action === action.action)?.from ?? 0;
-  for (let cell = state.branch.sent; cell && cell.value.seq > started; cell = cell.before) {
+  for (let cell = state.sent; cell && cell.value.seq > started; cell = cell.before) {
     if (cell.value.action === undefined || cell.value.action === action.action) return true;
   }
   return false;

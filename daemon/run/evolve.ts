@@ -5,12 +5,14 @@ import { beginningOf, hasNewTask } from "./forks.ts";
 import {
   type ActionState,
   type ApprovalState,
+  actionAgain,
   type Branch,
   type ConversationEvent,
   isType,
   pendingApproval,
   push,
   type RunState,
+  toArray,
 } from "./state.ts";
 
 type Evolver<T extends EventType> = (state: RunState, event: EventOf<T>) => Partial<RunState>;
@@ -258,14 +260,14 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
     const own = state.persons.get(action);
     return own ? { ...withEffect(state, event), ...finished } : { ...finished, losses: 0 };
   },
-  "action.unknown": (state, event) => ({
-    ...onAction(state, event.data.action, { stage: "unknown" }),
-    ...ranAgain(state, event.data.action),
-  }),
+  "action.unknown": (state, event) => {
+    const { action } = event.data;
+    const leftOut = state.sandbox !== undefined && actionAgain(state)?.action === action;
+    const after = { ...state, ...onAction(state, action, { stage: "unknown" }), ...ranAgain(state, action) };
+    return leftOut ? { ...after, ...withoutEffect(after, action) } : after;
+  },
   "egress.judged": (state, { seq, data }) =>
-    data.verdict === "deny"
-      ? {}
-      : branchOf(state, { sent: push(state.branch.sent, { seq, action: data.action }) }),
+    data.verdict === "deny" ? {} : { sent: push(state.sent, { seq, action: data.action }) },
   "egress.finished": (state, event) => used(state, { bytesOut: state.used.bytesOut + event.data.bytesOut }),
   "plan.changed": (state, event) => branchOf(state, { plan: event.data.nodes }),
   "memory.written": (state, event) => branchOf(state, { memory: push(state.branch.memory, event.data) }),
@@ -318,6 +320,12 @@ function withEffect(
   return branchOf(state, {
     effects: push(state.branch.effects, { seq, from: action.startedAt ?? seq, action }),
   });
+}
+
+/** A person left it out when its sandbox was lost: the model was told so, and it stays so whatever is lost next. */
+function withoutEffect(state: RunState, action: string): Partial<RunState> {
+  const kept = toArray(state.branch.effects).filter((effect) => effect.action.action !== action);
+  return branchOf(state, { effects: kept.reduce<Branch["effects"]>(push, undefined) });
 }
 
 /** An action that was to be run again has been, or is left out. */

@@ -18,7 +18,6 @@ export function forked(history: RunState): RunState {
   const branch: Branch = {
     ...history.branch,
     effects: undefined,
-    sent: undefined,
     turnBegan: 0,
     checkedAt: 0,
     checkpoint: undefined,

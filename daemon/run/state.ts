@@ -81,8 +81,6 @@ export interface Branch {
   readonly checkpoint: CheckpointId | undefined;
   /** What may have changed files: the agent's actions as they were started, people's as they ended. */
   readonly effects: Chain<Effect>;
-  /** Requests that left the sandbox, by the action that made them, where it is known. */
-  readonly sent: Chain<{ readonly seq: number; readonly action: ActionId | undefined }>;
   /** Seq of the newest event that let commands run beside actions: acceptance checks. */
   readonly checkedAt: number;
 }
@@ -144,6 +142,8 @@ export interface RunState {
   readonly persons: ReadonlyMap<string, ActionState>;
   readonly approvals: ReadonlyMap<string, ApprovalState>;
   readonly checkpoints: readonly CheckpointView[];
+  /** Requests that left the sandbox, by the action that made them, where it is known; no rewind takes them back. */
+  readonly sent: Chain<{ readonly seq: number; readonly action: ActionId | undefined }>;
   /** Runs that were forked from this one. */
   readonly forks: readonly EventData<"run.forked">[];
   readonly branch: Branch;
@@ -167,7 +167,6 @@ const initialBranch: Branch = {
   turnBegan: 0,
   checkpoint: undefined,
   effects: undefined,
-  sent: undefined,
   checkedAt: 0,
 };
 
@@ -198,6 +197,7 @@ export const initialState: RunState = {
   persons: new Map(),
   approvals: new Map(),
   checkpoints: [],
+  sent: undefined,
   forks: [],
   rewinds: [],
   branch: initialBranch,

@@ -96,11 +96,12 @@ describe("an engine that does not come back", () => {
   });
 });
 
-test("a stream that breaks again and again is not attached for ever (S6)", async () => {
+test("a stream that breaks again and again is not attached for ever: the run goes on in another sandbox (S6)", async () => {
   const first = breakable("c1");
+  const sandboxes = [breakable("c2").sandbox, first.sandbox];
   let attached = 0;
   const { under } = await withHost({
-    acquire: async () => first.sandbox,
+    acquire: async () => sandboxes.pop() ?? away(),
     reattach: async () => {
       attached += 1;
       const again = breakable("c1");
@@ -111,11 +112,32 @@ test("a stream that breaks again and again is not attached for ever (S6)", async
   const { run } = await under.harness.submit({ task: "Think.", model: THINKING });
   await under.until(run, ({ type }) => type === "model.requested");
   first.break("the runner broke the protocol");
-  const events = await under.ended(run);
-  expect(dataOf(events, "sandbox.lost")).toEqual([
-    { sandbox: "c1", reason: "the runner broke the protocol" },
-  ]);
+  await under.until(run, ({ type, data }) => type === "sandbox.started" && data.because === "lost");
+  const lost = dataOf(await under.events(run), "sandbox.lost");
+  expect(lost).toEqual([{ sandbox: "c1", reason: "the runner broke the protocol" }]);
   expect(attached).toBe(3);
+});
+
+test("a sandbox that is dead before the journal has it is lost as any other: another is tried, three in all (S6)", async () => {
+  let made = 0;
+  const { under } = await withHost({
+    acquire: async () => {
+      const { sandbox, break: die } = breakable(`c${++made}`);
+      die("its container was killed");
+      return sandbox;
+    },
+    reattach: async () => undefined,
+  });
+  const { run } = await under.harness.submit({ task: "Think.", model: THINKING });
+  const events = await under.ended(run);
+  expect(dataOf(events, "sandbox.lost").map(({ sandbox }) => sandbox)).toEqual(["c1", "c2", "c3"]);
+  expect(events.at(-1)).toMatchObject({
+    type: "run.failed",
+    data: {
+      code: "sandbox",
+      reason: expect.stringMatching(/lost 3 times in a row.*its container was killed/),
+    },
+  });
 });
 
 test("a daemon that stops while a run's end waits for its sandbox leaves the end to the next one", async () => {

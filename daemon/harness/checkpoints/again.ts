@@ -2,14 +2,14 @@
 import type { EventData, NewEvent } from "../../protocol/events.ts";
 import { approvalIdOf } from "../../protocol/ids.ts";
 import { previewOf } from "../../protocol/text.ts";
-import { type ActionState, isHere } from "../../run/state.ts";
+import { type ActionState, actionAgain, isHere } from "../../run/state.ts";
 import { Permit } from "../../sandbox/gate.ts";
 import { bindingOf } from "../binding.ts";
 import type { LiveRun } from "../live-run.ts";
 import { performing } from "../performing.ts";
 import { personsProcess } from "../persons-shell.ts";
 import { policiesOf } from "../policies.ts";
-import { decidedWithoutAsking, finish, planOf } from "../steps/act.ts";
+import { decidedWithoutAsking, finish, planAnew, requireAsJudged } from "../steps/act.ts";
 import { sandboxOf } from "../steps/end.ts";
 import { type Collected, type PerformContext, shellResultOf, type ToolResult } from "../tools/tool.ts";
 
@@ -22,16 +22,15 @@ export const AGAIN_RULE = "builtin.again";
  */
 export async function actAgain(run: LiveRun, action: ActionState, asked: boolean): Promise<void> {
   const { action: id } = action;
-  await run.checkpoints.settled();
   const hadOutcome = run.state.again[0]?.action === id;
   const begun = isHere(run.state, action);
   const context = performing(run, id, permitOf(action, asked));
   const work = await workOf(run, action);
   if (!begun) {
-    const sandbox = sandboxOf(run).id;
-    await run.commit("synced", () => [
-      { type: "action.started", data: { action: id, sandbox, again: true } },
-    ]);
+    const started = { action: id, sandbox: sandboxOf(run).id, again: true } as const;
+    await run.checkpoints.beforeChange(() =>
+      run.commit("synced", () => [{ type: "action.started", data: started }]),
+    );
   }
   const kept = begun && work.settle ? await context.takeUp() : undefined;
   const { settle } = work;
@@ -39,6 +38,8 @@ export async function actAgain(run: LiveRun, action: ActionState, asked: boolean
   const as = async (finished: EventData<"action.finished">) =>
     hadOutcome ? { ...finished, again: comparison(run, finished) } : finished;
   await finish(run, id, run.deps.now(), perform, context.settled, as);
+  // What was had again is not to be had a third time.
+  if (!actionAgain(run.state)) run.checkpoints.begin();
 }
 
 function permitOf(action: ActionState, asked: boolean): Permit {
@@ -53,7 +54,14 @@ interface Work {
 }
 
 async function workOf(run: LiveRun, action: ActionState): Promise<Work> {
-  if (action.by !== "person") return planOf(run, action);
+  if (action.by !== "person") {
+    const plan = await planAnew(run, action);
+    const perform = async (context: PerformContext) => {
+      requireAsJudged(run, action, plan);
+      return plan.perform(context);
+    };
+    return { ...plan, perform };
+  }
   return {
     perform: async (context) => shellResultOf(await context.run(await personsProcess(run, action))),
     settle: shellResultOf,
@@ -77,7 +85,7 @@ function comparison(run: LiveRun, now: EventData<"action.finished">): "same" | "
 /** Something of the action's had left the sandbox: only a person lets it leave a second time. */
 export async function requestAgain(run: LiveRun, action: ActionState): Promise<void> {
   const { action: id, tool, input } = action;
-  const binding = await bindingOf(run, (await planOf(run, action)).policy);
+  const binding = await bindingOf(run, (await planAnew(run, action)).policy);
   const times = [...run.state.approvals.values()].filter((one) => one.action === id).length;
   const timeouts = (await policiesOf(run)).map((policy) => policy.approvals.timeoutMs);
   const expiresAt = new Date(run.deps.systemTime() + Math.min(...timeouts)).toISOString();

@@ -28,6 +28,8 @@ export class Checkpointer {
   readonly #run: LiveRun;
   #underway: Promise<void> = Promise.resolve();
   #wanted: Wanted[] = [];
+  /** Changes of files that are just being journalled as begun: no checkpoint begins meanwhile. */
+  #beginning = 0;
   /** What the files of a sandbox looked like at its newest checkpoint. */
   #taken: { readonly sandbox: string; readonly fingerprint: string } | undefined;
   #redundancy = new Redundancy();
@@ -38,6 +40,7 @@ export class Checkpointer {
 
   /** The turn has ended and the model is asked: what may have changed is committed meanwhile. */
   begin(): void {
+    if (this.#beginning > 0) return;
     const { state, deps } = this.#run;
     const due = deps.settings.checkpoints === "turn" && mayHaveChanged(state);
     if (!due && this.#wanted.length === 0) return;
@@ -51,8 +54,27 @@ export class Checkpointer {
   wanted(name: string | undefined): Promise<CheckpointView> {
     return new Promise((taken, refused) => {
       this.#wanted.push({ name, taken, refused });
-      if (standsFor(this.#run.state) !== undefined) this.begin();
+      this.#beginWanted();
     });
+  }
+
+  #beginWanted(): void {
+    if (this.#wanted.length > 0 && standsFor(this.#run.state) !== undefined) this.begin();
+  }
+
+  /**
+   * Whoever is about to change files journals that here: when no checkpoint is being taken, and none begins before
+   * the journal has it. Else one could hold a part of what it does not stand for.
+   */
+  async beforeChange<T>(begun: () => Promise<T>): Promise<T> {
+    await this.settled();
+    this.#beginning += 1;
+    try {
+      return await begun();
+    } finally {
+      this.#beginning -= 1;
+      this.#beginWanted();
+    }
   }
 
   /** The run ends: what people still wait for is taken before its sandbox goes. */
@@ -64,7 +86,10 @@ export class Checkpointer {
   /** Resolves when none is being taken any more. */
   async settled(): Promise<void> {
     const began = performance.now();
-    await this.#underway;
+    for (let last: Promise<void> | undefined; last !== this.#underway; ) {
+      last = this.#underway;
+      await last;
+    }
     this.#run.deps.waitedForCheckpoint?.(performance.now() - began);
   }
 

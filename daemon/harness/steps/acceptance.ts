@@ -21,11 +21,14 @@ const KILL_GRACE_MS = 2_000;
 export async function checkAcceptance(run: LiveRun): Promise<void> {
   const commands = (await hydrate(run.state.submitted?.data.accept ?? [], run.deps.blobs)) as string[];
   const checks: Check[] = [];
-  await run.checkpoints.settled();
-  for (const [index, command] of commands.entries()) {
-    checks.push(await checkOne(run, command, index));
-    if (run.signal.aborted) return;
-  }
+  // They may change files: no checkpoint holds a part of that.
+  await run.checkpoints.beforeChange(async () => {
+    for (const [index, command] of commands.entries()) {
+      if (run.signal.aborted) return;
+      checks.push(await checkOne(run, command, index));
+    }
+  });
+  if (run.signal.aborted) return;
   const { turn } = run.state.branch;
   const passed = checks.every((check) => check.ok);
   await run.commit("written", () => [{ type: "acceptance.checked", data: { turn, passed, checks } }]);

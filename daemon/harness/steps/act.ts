@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { effectOf } from "../../policy/effect.ts";
 import { judge } from "../../policy/judge.ts";
 import { parseCommand } from "../../policy/parse-command.ts";
@@ -41,6 +42,30 @@ export async function planOf(run: LiveRun, action: ActionState): Promise<Planned
     timeoutMs,
   });
   return { ...plan, ...resolutions.journalled() };
+}
+
+/** The plan of an action that was judged before. One that can't be made any more refuses when it is performed. */
+export async function planAnew(run: LiveRun, action: ActionState): Promise<Planned> {
+  try {
+    return await planOf(run, action);
+  } catch (error) {
+    if (!(error instanceof ToolRefusal)) throw error;
+    return { policy: [], perform: () => Promise.reject(error) };
+  }
+}
+
+/** What a path names may have changed since it was judged (A2). @throws ToolRefusal when it leads elsewhere now */
+export function requireAsJudged(run: LiveRun, action: ActionState, { resolved }: Planned): void {
+  if (isDeepStrictEqual(resolved, resolvedWhenJudged(run, action.action))) return;
+  throw new ToolRefusal("A path leads elsewhere now than when this was judged; nothing was done.");
+}
+
+function resolvedWhenJudged(run: LiveRun, action: string): Planned["resolved"] {
+  for (let cell = run.state.branch.conversation; cell; cell = cell.before) {
+    const { type, data } = cell.value;
+    if (type === "action.judged" && data.action === action) return data.resolved;
+  }
+  return undefined;
 }
 
 /** Milliseconds of wall time the run has left; at least one, since a deadline of none would be no deadline. */
@@ -113,7 +138,7 @@ function deny(run: LiveRun, action: string, rule: string, reason: string): Promi
 
 /** Runs an action that was allowed: by a rule before a crash, or by a person just now. */
 export async function act(run: LiveRun, action: ActionState): Promise<void> {
-  const plan = await planOf(run, action);
+  const plan = await planAnew(run, action);
   const approval = run.state.approvals.get(approvalIdOf(run.run, action.action));
   const binding = await bindingOf(run, plan.policy);
   const decided = approval?.decision?.decision ?? (action.stage === "approved" ? "allow" : undefined);
@@ -132,22 +157,27 @@ export async function act(run: LiveRun, action: ActionState): Promise<void> {
 async function start(
   run: LiveRun,
   action: ActionState,
-  plan: Plan,
+  plan: Planned,
   permit: Permit,
   before: readonly NewEvent[],
 ): Promise<void> {
   // Before anything changes, the files of the turn's end must be in its checkpoint.
-  await run.checkpoints.settled();
-  const sandbox = sandboxOf(run).id;
-  const started: NewEvent = { type: "action.started", data: { action: action.action, sandbox } };
-  await run.commit("synced", () => [...before, started]);
+  await run.checkpoints.beforeChange(() => {
+    const sandbox = sandboxOf(run).id;
+    const started: NewEvent = { type: "action.started", data: { action: action.action, sandbox } };
+    return run.commit("synced", () => [...before, started]);
+  });
   await carryOut(run, action, plan, permit);
 }
 
-async function carryOut(run: LiveRun, action: ActionState, plan: Plan, permit: Permit): Promise<void> {
+async function carryOut(run: LiveRun, action: ActionState, plan: Planned, permit: Permit): Promise<void> {
   const began = run.deps.now();
   const context = performing(run, action.action, permit);
-  await finish(run, action.action, began, () => plan.perform(context), context.settled);
+  const perform = async () => {
+    requireAsJudged(run, action, plan);
+    return plan.perform(context);
+  };
+  await finish(run, action.action, began, perform, context.settled);
 }
 
 /**
@@ -155,7 +185,7 @@ async function carryOut(run: LiveRun, action: ActionState, plan: Plan, permit: P
  * if it does, its outcome is taken up; if the runner has never heard of it, it never started, and starts now.
  */
 export async function settle(run: LiveRun, action: ActionState): Promise<void> {
-  const plan = await planOf(run, action);
+  const plan = await planAnew(run, action);
   const approved = run.state.approvals.get(approvalIdOf(run.run, action.action))?.decision?.decision;
   const permit = Permit.grant(
     action.action,

@@ -55,9 +55,11 @@ export async function startSandbox(run: LiveRun, from: CheckpointView | undefine
   try {
     const sandbox = await acquired(run, spec);
     if (sandbox === undefined) return;
-    hold(run, sandbox);
     const started = startedEvent(spec, sandbox, from, deps.now() - began, becauseOf(run.state));
+    run.sandbox = sandbox;
     await run.commit("written", () => [started]);
+    // One that dies before the journal has it is lost as well: only then is there something to lose.
+    hold(run, sandbox);
   } catch (error) {
     if (!(error instanceof CheckpointGone) || !from) throw error;
     await noteGone(run, from);
