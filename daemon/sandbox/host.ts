@@ -157,7 +157,7 @@ export interface Sandbox {
    * inode numbers and change times, no contents. Equal digests of one sandbox: no file changed in between.
    */
   fingerprint(): Promise<string>;
-  /** Files outside of the container's layers, which no image holds: in /dev/shm, message queues. */
+  /** What is outside of the container's layers, so that no image holds it: files in /dev/shm, queues, volumes. */
   volatileFiles(): Promise<readonly string[]>;
   /** Resolves when the sandbox is gone, with the reason in words (`"its container was removed"`, ...). */
   readonly lost: Promise<string>;

@@ -190,6 +190,29 @@ static void objects_print(const char *kind, int *left) {
   if (table) fclose(table);
 }
 
+/* Where an engine always mounts something. */
+static bool mount_usual(const char *path) {
+  static const char *const usual[] = {"/proc", "/sys", "/dev", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"};
+  for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) {
+    size_t length = strlen(usual[i]);
+    if (strncmp(path, usual[i], length) == 0 && (path[length] == 0 || path[length] == '/')) return true;
+  }
+  return strcmp(path, "/") == 0;
+}
+
+/* Volumes that the image declares; the fifth word of a line is where it is mounted. */
+static void volumes_print(int *left) {
+  char line[8192], path[4096];
+  FILE *table = fopen("/proc/self/mountinfo", "re");
+  while (table && *left > 0 && fgets(line, sizeof line, table)) {
+    if (sscanf(line, "%*s %*s %*s %*s %4095s", path) != 1 || mount_usual(path)) continue;
+    printf("the volume %s", path);
+    putchar(0);
+    (*left)--;
+  }
+  if (table) fclose(table);
+}
+
 static int volatile_files(void) {
   int left = VOLATILE_MAX;
   names_print("/dev/shm", &left);
@@ -197,6 +220,7 @@ static int volatile_files(void) {
   objects_print("shm", &left);
   objects_print("msg", &left);
   objects_print("sem", &left);
+  volumes_print(&left);
   return flushed();
 }
 

@@ -107,6 +107,24 @@ describe("checkpoint images on an engine", () => {
     }
   });
 
+  it("tells a volume that the image declares: the engine keeps its files out of every checkpoint", async () => {
+    const own = `caisson-test-${randomUUID().slice(0, 8)}`;
+    const base = await hosts.images.ensureImage("base", () => undefined);
+    const container = await hosts.engine.call("test: create", 20_000, (docker) =>
+      docker.createContainer({ Image: base, Volumes: { "/var/lib/own": {} } }),
+    );
+    await container.commit({ repo: own, tag: "1" });
+    await container.remove({ v: true });
+    try {
+      const sandbox = await host.acquire({ run: "run", image: `${own}:1`, limits: LIMITS });
+      open.push(sandbox);
+      expect(await sandbox.volatileFiles()).toEqual(["the volume /var/lib/own"]);
+      await sandbox.destroy();
+    } finally {
+      await hosts.engine.call("test: untag", 10_000, (docker) => docker.getImage(`${own}:1`).remove());
+    }
+  });
+
   it("S5: a container that somebody made from a checkpoint by hand is nobody's leftover", async () => {
     const [image = ""] = await chain("echo 0 > f");
     const byHand = await hosts.engine.call("test: create", 20_000, (docker) =>
