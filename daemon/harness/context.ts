@@ -2,7 +2,7 @@ import { hydrate } from "../journal/hydrate.ts";
 import type { ModelRequest } from "../model/port.ts";
 import type { EventData } from "../protocol/events.ts";
 import type { Decision } from "../protocol/verdicts.ts";
-import { type ConversationEvent, type RunState, toArray } from "../run/state.ts";
+import type { ConversationEvent, RunState } from "../run/state.ts";
 import type { Budget } from "./budget.ts";
 import { type Conversation, personsPart, type Retelling } from "./conversation.ts";
 import type { Dependencies } from "./dependencies.ts";
@@ -36,14 +36,14 @@ export async function assembleContext(
   prompt: typeof systemPrompt = systemPrompt,
 ): Promise<AssembledContext> {
   const { state, deps } = run;
-  const events = toArray(state.branch.conversation);
   const submitted = (await hydrate(state.submitted?.data, deps.blobs)) as EventData<"run.submitted">;
   const first = state.inherited
     ? ((await hydrate(state.inherited.first.data, deps.blobs)) as EventData<"run.submitted">)
     : submitted;
   const system = prompt(submitted, await policiesOf(run));
   const budget = submitted.context?.budgetTokens ?? BUDGET_TOKENS;
-  const conversation = await run.retelling.of(first, events);
+  const conversation = await run.retelling.of(first, state.branch.conversation);
+  const { events } = conversation;
   const messages = run.budget.within(conversation.messages, budget * CHARACTERS_PER_TOKEN - system.length);
   const { definitions } = deps.toolbox;
   const request: ModelRequest = {

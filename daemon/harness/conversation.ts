@@ -5,7 +5,7 @@ import type { RequestBlock, RequestMessage } from "../model/port.ts";
 import type { ContentBlock } from "../protocol/content.ts";
 import type { EventData } from "../protocol/events.ts";
 import { referencesIn } from "../protocol/text.ts";
-import type { ConversationEvent } from "../run/state.ts";
+import { type Chain, type ConversationEvent, toArray } from "../run/state.ts";
 import { Excerpts } from "./excerpts.ts";
 import { observationOf } from "./observations.ts";
 import { personsObservations } from "./persons-observations.ts";
@@ -13,6 +13,12 @@ import { personsObservations } from "./persons-observations.ts";
 /** A response and what came of it, up to the next one; the first stretch is what stands before all responses. */
 interface Stretch {
   readonly events: readonly ConversationEvent[];
+  /** Kept where it can't become another one. */
+  telling?: Telling;
+}
+
+/** A stretch as it is told. */
+interface Telling {
   /** With long texts read, and excerpts of long outputs. */
   readonly read: readonly ConversationEvent[];
   /** What is said; undefined where people's commands are part of it: how those are told changes with later ones. */
@@ -21,11 +27,20 @@ interface Stretch {
 
 /** A conversation as it is told. */
 export interface Conversation {
+  readonly events: readonly ConversationEvent[];
   readonly messages: readonly RequestMessage[];
   /** The newest response and what came of it, with texts read. */
   readonly newest: readonly ConversationEvent[];
   /** What the model is told of people's commands, by action. */
   readonly persons: ReadonlyMap<string, string>;
+}
+
+/** A conversation as far as it was told before. */
+interface Known {
+  readonly chain: Chain<ConversationEvent>;
+  readonly events: readonly ConversationEvent[];
+  /** All but the last one, which may grow. */
+  readonly closed: readonly Stretch[];
 }
 
 /**
@@ -36,8 +51,7 @@ export interface Conversation {
 export class Retelling {
   readonly #blobs: Pick<Blobs, "read" | "text">;
   readonly #excerpts: Excerpts;
-  /** By their first event. */
-  readonly #told = new WeakMap<ConversationEvent, Stretch>();
+  #known: Known = { chain: undefined, events: [], closed: [] };
 
   constructor(blobs: Pick<Blobs, "read" | "text">) {
     this.#blobs = blobs;
@@ -45,41 +59,47 @@ export class Retelling {
   }
 
   /** @throws BlobMissing, BlobDamaged */
-  async of(
-    submitted: EventData<"run.submitted">,
-    events: readonly ConversationEvent[],
-  ): Promise<Conversation> {
+  async of(submitted: EventData<"run.submitted">, chain: Chain<ConversationEvent>): Promise<Conversation> {
+    const { events, stretches } = this.#stretchesOf(chain);
     const own = personsActions(events);
-    const stretches: Stretch[] = [];
-    for (const stretch of stretchesOf(events))
-      stretches.push(this.#known(stretch) ?? (await this.#tell(stretch, own)));
-    for (const stretch of stretches.slice(0, -1)) this.#keep(stretch);
+    const tellings: Telling[] = [];
+    const last = stretches.at(-1);
+    for (const stretch of stretches)
+      tellings.push(stretch.telling ?? (await this.#tell(stretch, own, stretch !== last)));
     const persons = personsObservations(
-      stretches.flatMap(({ read, said }) => (said === undefined ? read : [])),
+      tellings.flatMap(({ read, said }) => (said === undefined ? read : [])),
     );
-    const said = stretches.flatMap((stretch) => stretch.said ?? told(stretch.read, persons));
-    const newest = stretches.at(-1)?.read ?? [];
-    return { messages: toAnswer(joined([...beginning(submitted), ...said])), newest, persons };
+    const said = tellings.flatMap((telling) => telling.said ?? told(telling.read, persons));
+    const messages = toAnswer(joined([...beginning(submitted), ...said]));
+    return { events, messages, newest: tellings.at(-1)?.read ?? [], persons };
   }
 
-  #known(events: readonly ConversationEvent[]): Stretch | undefined {
-    const [first] = events;
-    const known = first && this.#told.get(first);
-    if (known?.events.length !== events.length) return undefined;
-    return known.events.every((event, index) => event === events[index]) ? known : undefined;
+  /** What was told before is the beginning of it, unless the run was taken back. */
+  #stretchesOf(chain: Chain<ConversationEvent>) {
+    const added: ConversationEvent[] = [];
+    let cell = chain;
+    for (; cell && cell.length > this.#known.events.length; cell = cell.before) added.push(cell.value);
+    const goesOn = cell === this.#known.chain;
+    const { events: before, closed } = goesOn ? this.#known : { events: [], closed: [] };
+    const events = goesOn ? [...before, ...added.reverse()] : toArray(chain);
+    const from = closed.reduce((sum, stretch) => sum + stretch.events.length, 0);
+    const stretches = [...closed, ...cutAtResponses(events.slice(from))];
+    this.#known = { chain, events, closed: stretches.slice(0, -1) };
+    return { events, stretches };
   }
 
-  #keep(stretch: Stretch): void {
-    const [first] = stretch.events;
-    if (first && !this.#told.has(first) && !stretch.events.some(hasBlob)) this.#told.set(first, stretch);
-  }
-
-  async #tell(events: readonly ConversationEvent[], own: ReadonlySet<string>): Promise<Stretch> {
+  async #tell(stretch: Stretch, own: ReadonlySet<string>, closed: boolean): Promise<Telling> {
     const read: ConversationEvent[] = [];
-    for (const event of await this.#excerpts.of(events))
-      read.push(hasBlob(event) ? ((await hydrate(event, this.#blobs)) as ConversationEvent) : event);
-    const persons = events.some((event) => "action" in event.data && own.has(event.data.action));
-    return { events, read, said: persons ? undefined : told(read, new Map()) };
+    let blobs = false;
+    for (const event of await this.#excerpts.of(stretch.events)) {
+      const blob = hasBlob(event);
+      blobs ||= blob;
+      read.push(blob ? ((await hydrate(event, this.#blobs)) as ConversationEvent) : event);
+    }
+    const persons = stretch.events.some((event) => "action" in event.data && own.has(event.data.action));
+    const telling = { read, said: persons ? undefined : told(read, new Map()) };
+    if (closed && !blobs) stretch.telling = telling;
+    return telling;
   }
 }
 
@@ -94,14 +114,14 @@ function personsActions(events: readonly ConversationEvent[]): ReadonlySet<strin
   return own;
 }
 
-function stretchesOf(events: readonly ConversationEvent[]): ConversationEvent[][] {
+function cutAtResponses(events: readonly ConversationEvent[]): Stretch[] {
   const stretches: ConversationEvent[][] = [];
   for (const event of events) {
     const last = stretches.at(-1);
     if (last && event.type !== "model.responded") last.push(event);
     else stretches.push([event]);
   }
-  return stretches;
+  return stretches.map((one) => ({ events: one }));
 }
 
 function beginning({ recap, task }: EventData<"run.submitted">): RequestMessage[] {

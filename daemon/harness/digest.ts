@@ -3,14 +3,7 @@ import type { Sha256 } from "../protocol/ids.ts";
 
 /** SHA-256 over a value's JSON with keys sorted, so that equal values have equal digests. */
 export function digestOf(value: unknown): Sha256 {
-  return digestOfJson([sortedJson(value)]);
-}
-
-/** The same over JSON that was written before, in pieces. */
-export function digestOfJson(pieces: Iterable<string>): Sha256 {
-  const hash = createHash("sha256");
-  for (const piece of pieces) hash.update(piece);
-  return hash.digest("hex");
+  return createHash("sha256").update(sortedJson(value)).digest("hex");
 }
 
 export function sortedJson(value: unknown): string {

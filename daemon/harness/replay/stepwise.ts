@@ -106,6 +106,7 @@ export class Stepwise {
     switch (event.type) {
       case "action.judged":
       case "action.started":
+      case "action.finished":
         return persons.has(event.data.action);
       case "approval.decided":
         return event.data.by === "person";
@@ -115,7 +116,6 @@ export class Stepwise {
         return event.data.by === "person";
       case "model.responded":
       case "model.failed":
-      case "action.finished":
         return false;
       default:
         return MADE[event.type] === undefined;
@@ -172,9 +172,9 @@ export class Stepwise {
   }
 
   #finished(event: EventOf<"action.finished">): Difference | undefined {
-    const { branch, persons, again } = this.#state;
+    const { branch, again } = this.#state;
     const { action } = event.data;
-    const under = [...persons.values(), ...again, ...branch.actions];
+    const under = [...again, ...branch.actions];
     const known = under.some((one) => one.action === action && one.stage === "started");
     return known ? undefined : this.#unasked(event);
   }
