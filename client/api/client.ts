@@ -14,7 +14,14 @@ import {
 } from "../../daemon/protocol/commands.ts";
 import type { JournalEvent } from "../../daemon/protocol/events.ts";
 import { CheckpointStorageView, type CollectGarbage, GcReport } from "../../daemon/protocol/gc.ts";
-import { type ApprovalId, type QuestionId, RunId, Seq, Sha256 } from "../../daemon/protocol/ids.ts";
+import {
+  type ApprovalId,
+  type CheckpointId,
+  type QuestionId,
+  RunId,
+  Seq,
+  Sha256,
+} from "../../daemon/protocol/ids.ts";
 import { ReplayReport } from "../../daemon/protocol/replay.ts";
 import { SubmissionCheck } from "../../daemon/protocol/submission-check.ts";
 import * as views from "../../daemon/protocol/views.ts";
@@ -37,7 +44,12 @@ const Checkpoints = views.listOf(views.CheckpointView).extend({ storage: Checkpo
 
 const Omitted = z.array(z.object({ path: z.string(), reason: z.string() }));
 
-/** What a run changed in its workspace, and what is not in the patch. */
+/** Two states of a run's files: without `from` what was ingested, without `at` the present ones. */
+export interface Compared {
+  readonly at?: CheckpointId | Seq;
+  readonly from?: CheckpointId | Seq;
+}
+
 /** A run's files. Of an ended run only those that it made or changed; `leftOut` counts those that were not kept. */
 export interface RunFiles {
   readonly tar: AsyncIterable<Uint8Array>;
@@ -45,6 +57,7 @@ export interface RunFiles {
   readonly leftOut: number;
 }
 
+/** What a run changed in its workspace, and what is not in the patch. */
 export interface RunDiff {
   readonly patch: string;
   readonly ignored: number;
@@ -179,8 +192,8 @@ export class CaissonClient {
    * The git-style patch relative to the workspace; `ignored` counts changed paths left out by .gitignore,
    * `omitted` those the policy holds back or a patch can't hold, the first of which are named.
    */
-  async diff(run: RunId): Promise<RunDiff> {
-    const response = await this.#http.send("GET", of(run, "diff"), { transfer: true });
+  async diff(run: RunId, { at, from }: Compared = {}): Promise<RunDiff> {
+    const response = await this.#http.send("GET", of(run, "diff"), { query: { at, from }, transfer: true });
     const count = (name: string) => Number(response.headers.get(name) ?? 0);
     const named = decodeURIComponent(response.headers.get("x-caisson-omitted-paths") ?? "%5B%5D");
     return {
@@ -190,9 +203,10 @@ export class CaissonClient {
     };
   }
 
-  /** The workspace, or what stands at `path` in it, as a tar archive; what the agent made of it is untrusted. */
-  async workspace(run: RunId, path?: string): Promise<RunFiles> {
-    const response = await this.#http.send("GET", of(run, "workspace"), { query: { path }, transfer: true });
+  /** The workspace, now or at a checkpoint, or what stands at `path` in it, as a tar archive; what the agent made of it is untrusted. */
+  async workspace(run: RunId, path?: string, at?: CheckpointId | Seq): Promise<RunFiles> {
+    const query = { path, at };
+    const response = await this.#http.send("GET", of(run, "workspace"), { query, transfer: true });
     return {
       tar: this.#http.bytesOf(response),
       files: response.headers.get("x-caisson-files") === "changed" ? "changed" : "all",

@@ -165,22 +165,42 @@ function addCheckpoints(add: Add, start: Start): void {
     (name: string, options: Json) =>
       start(async (command) => (await module()).checkpoints(command, name), options),
   );
+  const going = () => import("./commands/rewind.ts");
+  add("checkpoint <run>", "take a checkpoint by hand, to go back to or to fork from")
+    .option("--name <name>", "what to call it; `rewind --to` takes it too")
+    .action((name: string, options) =>
+      start(async (command) => (await going()).checkpoint(command, name, options), options),
+    );
+  add(
+    "rewind <run>",
+    "Take a run back to a checkpoint: its files, shell and conversation together. It goes on from there on a new branch; nothing is erased from the journal, and any checkpoint whose image is there can be gone back to, on branches that were left too. What was spent, sent, approved or said by people stays.",
+  )
+    .summary("take a run back to a checkpoint")
+    .requiredOption("--to <checkpoint>", "its id or name, or a seq: the checkpoint at or before that")
+    .action((name: string, options) =>
+      start(async (command) => (await going()).rewind(command, name, options), options),
+    );
 }
 
 function addResults(add: Add, start: Start): void {
   const module = () => import("./commands/changes.ts");
-  add("diff <run>", "what a run changed in its workspace, as a patch").action((name: string, options: Json) =>
-    start(async (command) => (await module()).diff(command, name), options),
-  );
+  add("diff <run>", "what a run changed in its workspace, as a patch")
+    .option("--at <checkpoint>", "up to this checkpoint, not up to now")
+    .option("--from <checkpoint>", "since this checkpoint, not since the workspace was ingested (c0)")
+    .action((name: string, options) =>
+      start(async (command) => (await module()).diff(command, name, options), options),
+    );
   add("apply <run>", "bring a run's changes into a folder")
     .option("--workspace <dir>", "the folder (default: this one, if it lies in a git work tree)")
     .option("--branch <name>", "make this git branch first and apply there")
+    .option("--at <checkpoint>", "its changes up to this checkpoint")
     .option("--patch", "ask for each hunk whether to apply it")
     .option("--yes-to <rule>", "agree to this export rule's asks; may be repeated", collect, [])
     .action((name: string, options) =>
       start(async (command) => (await module()).apply(command, name, options), options),
     );
   add("cp <run:path> <dest>", "copy a file or folder out of a run's workspace")
+    .option("--at <checkpoint>", "as it was at this checkpoint")
     .option("--yes-to <rule>", "agree to this export rule's asks; may be repeated", collect, [])
     .action((from: string, dest: string, options) =>
       start(
@@ -260,6 +280,11 @@ function addDaemon(program: Program, add: Add, start: Start): void {
   add("doctor", "look at everything a run needs").action((options: Json) =>
     start(async (command) => (await module()).delegated(command, ["doctor"]), options, "pass over"),
   );
+  add("gc", "free the disk of old checkpoints; the newest, the named and where branches part are kept")
+    .option("--dry-run", "only say what would be freed")
+    .action((options: Json & { readonly dryRun?: boolean }) =>
+      start(async (command) => (await import("./commands/gc.ts")).collectGarbage(command, options), options),
+    );
   add("config", "your settings in force, and what set each").action((options: Json) =>
     start(async (command) => (await import("./commands/config.ts")).config(command), options),
   );

@@ -58,6 +58,10 @@ export interface WorkspacePatch {
   /** Paths that may have changed and can't stand in a patch, and why. */
   readonly omitted: readonly { readonly path: string; readonly reason: string }[];
   readonly changes: readonly Change[];
+  /** Empty folders that came and went. */
+  readonly folders: FolderChanges;
+  /** Changed files beyond those that a diff takes: nothing is known of them. */
+  readonly beyond: number;
   /** Files and symlinks that are new or changed, whether they stand in the patch or not; none that is denied. */
   readonly left: readonly LeftFile[];
 }
@@ -82,6 +86,7 @@ class Export {
   readonly #omitted: { path: string; reason: string }[] = [];
   readonly #ignored: { count: number; readonly left: LeftFile[] } = { count: 0, left: [] };
   #ignores: (path: string) => boolean = () => false;
+  #beyond = 0;
 
   constructor(input: WorkspacePatchInput) {
     this.#input = input;
@@ -97,6 +102,7 @@ class Export {
     const listing = await listWorkspace(this.#input.run, this.#root, listedMost(base), settled);
     const changed = await this.#withoutIgnored(this.#candidates(base, listing), base);
     const candidates = withinReach(changed, (path, reason) => this.#omit(path, reason));
+    this.#beyond = changed.length - candidates.length;
     const fetched = await this.#fetch(candidates);
     const changes = await this.#changes(candidates, fetched);
     changes.sort((one, two) => Buffer.compare(pathBytes(one.path), pathBytes(two.path)));
@@ -110,6 +116,8 @@ class Export {
       ignored: this.#ignored.count,
       omitted: this.#omitted,
       changes: allowed,
+      folders,
+      beyond: this.#beyond,
       left: this.#left(candidates, fetched).filter(({ path }) => ruleOf(path) === undefined),
     };
   }

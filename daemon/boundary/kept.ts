@@ -1,5 +1,7 @@
 /** What is kept of a run's files when its sandbox goes: those it made or changed, within a bound. */
 import { ARCHIVE_ENTRIES } from "../protocol/archive.ts";
+import { pathBytes } from "../protocol/path-text.ts";
+import type { FileState } from "./change.ts";
 import type { LeftFile } from "./export.ts";
 import { WorkspaceUnreadable } from "./sandbox-listing.ts";
 import { gather, readTar, type TarPart, writeTar } from "./tar.ts";
@@ -82,4 +84,25 @@ export function keptArchive(
     }
   }
   return { tar: writeTar(parts()), counts: () => ({ files, secret }) };
+}
+
+/** What an archive of kept files says of each; its links are whole files. @throws WorkspaceUnreadable when it is larger */
+export async function keptStates(
+  source: AsyncIterable<Uint8Array>,
+  maximumBytes: number,
+): Promise<Map<string, FileState>> {
+  const states = new Map<string, FileState>();
+  let left = maximumBytes;
+  for await (const item of readTar(source, broken)) {
+    const linked = item.type === "link" ? states.get(item.target ?? "") : undefined;
+    if (linked) states.set(item.path, linked);
+    if (item.type === "symlink")
+      states.set(item.path, { type: "symlink", executable: false, content: pathBytes(item.target ?? "") });
+    if (item.type !== "file") continue;
+    const content = await gather(item.content, left);
+    if (!content) throw broken(`it is over ${maximumBytes} bytes`);
+    left -= content.length;
+    states.set(item.path, { type: "file", executable: (item.mode & 0o100) !== 0, content });
+  }
+  return states;
 }

@@ -9,6 +9,8 @@ import type { CheckpointId, RunId, Seq } from "../protocol/ids.ts";
 import type { ApprovalView } from "../protocol/views.ts";
 import { checkpointAt, decide, noSandbox, type RunCommand } from "../run/decide.ts";
 import { initialState, type RunState } from "../run/state.ts";
+import { changesAtEnd } from "./checkpoints/at-end.ts";
+import { CheckpointFiles } from "./checkpoints/files.ts";
 import { Forks } from "./checkpoints/fork.ts";
 import { Reclaiming } from "./checkpoints/reclaiming.ts";
 import { rewind } from "./checkpoints/rewind.ts";
@@ -19,7 +21,8 @@ import { LiveRun } from "./live-run.ts";
 import { live, mayGoOn, type Standing } from "./loop.ts";
 import { heldUp } from "./notices.ts";
 import { startForPerson, takeUpPersons } from "./persons-shell.ts";
-import type { Harness } from "./port.ts";
+import type { Seen } from "./policies.ts";
+import type { Compared, Harness } from "./port.ts";
 import { recover } from "./recovery.ts";
 import { replayRun } from "./replay/replay.ts";
 import { Slots } from "./slots.ts";
@@ -38,6 +41,7 @@ export class RunHarness implements Harness {
   readonly #loops = new Map<RunId, Promise<Standing>>();
   readonly #slots: Slots;
   readonly #forks: Forks;
+  readonly #files: CheckpointFiles;
   readonly #reclaiming: Reclaiming;
   readonly #submissions = new Map<string, Promise<unknown>>();
   readonly #leaving = new AbortController();
@@ -51,6 +55,7 @@ export class RunHarness implements Harness {
     );
     const endedJournals = new EndedJournals(deps.journal);
     this.#reclaiming = new Reclaiming(deps, this.#runs, endedJournals);
+    this.#files = new CheckpointFiles(deps);
     this.#forks = new Forks(deps, endedJournals, {
       carried: (run) => this.#known(run),
       ended: (run) => this.#ended(run),
@@ -334,14 +339,24 @@ export class RunHarness implements Harness {
     return view;
   }
 
-  async diff(id: RunId) {
+  async diff(id: RunId, compared: Compared = {}) {
     const run = await this.#known(id);
-    if (run && !run.state.stopped) return reading(run, () => changesOf(run));
-    return patchOfEnded(this.#deps, run?.state ?? (await this.#ended(id)));
+    const alive = run && !run.state.stopped ? run : undefined;
+    const seen = run ?? (await this.#seen(id));
+    if (compared.at === undefined && compared.from === undefined)
+      return alive ? reading(alive, () => changesOf(alive)) : patchOfEnded(this.#deps, seen.state);
+    const present = () => (alive ? reading(alive, () => changesOf(alive)) : changesAtEnd(seen));
+    return this.#files.diff(seen, compared, present);
   }
 
-  async workspace(id: RunId, path?: string) {
+  /** An ended run, for the reading of its files. */
+  async #seen(id: RunId): Promise<Seen> {
+    return { run: id, deps: this.#deps, state: await this.#ended(id), policies: undefined };
+  }
+
+  async workspace(id: RunId, path?: string, at?: CheckpointId | Seq) {
     const run = await this.#known(id);
+    if (at !== undefined) return this.#files.workspace(run ?? (await this.#seen(id)), at, path);
     if (run?.sandbox && !run.state.stopped) return workspaceOf(run, run.sandbox, path);
     if (run && !run.state.stopped) throw noSandbox(run.state);
     return workspaceOfEnded(this.#deps, run?.state ?? (await this.#ended(id)), path);

@@ -1,5 +1,6 @@
 import { hydrate } from "../journal/hydrate.ts";
 import type { Policy } from "../policy/port.ts";
+import type { RunId } from "../protocol/ids.ts";
 import type { Layer } from "../protocol/verdicts.ts";
 import type { RunState } from "../run/state.ts";
 import type { Dependencies } from "./dependencies.ts";
@@ -10,6 +11,12 @@ export interface Governed {
   readonly deps: Pick<Dependencies, "blobs" | "policyCache" | "organisationPolicy">;
   /** Those that were read already. */
   policies: readonly Policy[] | undefined;
+}
+
+/** A run whose files are looked at, whether it is carried or has ended. */
+export interface Seen extends Governed {
+  readonly run: RunId;
+  readonly deps: Dependencies;
 }
 
 /**

@@ -28,6 +28,12 @@ export interface Acknowledged {
   readonly seq: Seq;
 }
 
+/** Two states of a run's files: without `from` what was ingested, without `at` the present ones. */
+export interface Compared {
+  readonly at?: CheckpointId | Seq;
+  readonly from?: CheckpointId | Seq;
+}
+
 /** A git-style patch relative to the workspace, and what is not in it. */
 export interface WorkspaceDiff {
   readonly patch: string;
@@ -90,10 +96,14 @@ export interface Harness {
   checkpointStorage(): CheckpointStorageView;
   decideApproval(id: ApprovalId, decision: DecideApproval): Promise<ApprovalView>;
   revokeApproval(id: ApprovalId): Promise<ApprovalView>;
-  /** What the run changed in its workspace, without what the policy lets nobody bring back. */
-  diff(run: RunId): Promise<WorkspaceDiff>;
-  /** The workspace as a tar stream, or what stands at `path` in it; export rules enforced. */
-  workspace(run: RunId, path?: string): Promise<WorkspaceArchive>;
+  /**
+   * What the run changed in its workspace, without what the policy lets nobody bring back: up to now or up to a
+   * checkpoint, since the workspace was ingested or since a checkpoint. Rejects with `unknown_checkpoint`,
+   * `checkpoint_gone` or `too_many_requests`.
+   */
+  diff(run: RunId, compared?: Compared): Promise<WorkspaceDiff>;
+  /** The workspace as a tar stream, now or at a checkpoint, or what stands at `path` in it; export rules enforced. */
+  workspace(run: RunId, path?: string, at?: CheckpointId | Seq): Promise<WorkspaceArchive>;
   /** Today's harness and policy over what the run's journal has now; without a sandbox or a model. */
   replay(run: RunId): Promise<ReplayReport>;
   policies(): Promise<readonly PolicyView[]>;

@@ -5,8 +5,7 @@ import type { Base } from "../boundary/export-base.ts";
 import { workspaceParts } from "../boundary/ingest.ts";
 import type { Blobs } from "../journal/port.ts";
 import type { BlobReference } from "../protocol/text.ts";
-import type { LiveRun } from "./live-run.ts";
-import { ingestRules } from "./policies.ts";
+import { ingestRules, type Seen } from "./policies.ts";
 
 /** Bytes an index may have: some 150 an entry, and the longest names. */
 const INDEX_BYTES = 512 * 2 ** 20;
@@ -64,7 +63,7 @@ export class IndexWriter implements EntryNotes {
 }
 
 /** What went into the sandbox: from its index, or from what was uploaded by the same rules. */
-export async function baseOf(run: LiveRun): Promise<Base> {
+export async function baseOf(run: Seen): Promise<Base> {
   const { blobs, settings } = run.deps;
   const workspace = run.state.submitted?.data.workspace;
   if (workspace === undefined) return NOTHING;

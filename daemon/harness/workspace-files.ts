@@ -9,6 +9,7 @@ import type { RunState } from "../run/state.ts";
 import type { GatedSandbox } from "../sandbox/gate.ts";
 import type { Dependencies } from "./dependencies.ts";
 import type { LiveRun } from "./live-run.ts";
+import type { Seen } from "./policies.ts";
 import type { WorkspaceArchive } from "./port.ts";
 import { WORKSPACE } from "./tools/tool.ts";
 import { exportDenials, inSandbox } from "./workspace.ts";
@@ -18,7 +19,7 @@ const HEADERS_BYTES = 256 * 2 ** 20;
 
 type Kept = NonNullable<EventData<"sandbox.stopped">["kept"]>;
 
-const isAt = (path: string, place: string): boolean => path === place || path.startsWith(`${place}/`);
+export const isAt = (path: string, place: string): boolean => path === place || path.startsWith(`${place}/`);
 
 /** Keeps files that the run made or changed, before its sandbox goes. Undefined when there is none. */
 export async function keepFiles(run: LiveRun, left: readonly LeftFile[]): Promise<Kept | undefined> {
@@ -41,12 +42,20 @@ function holdsNoSecret({ redactor }: Dependencies, content: Uint8Array): boolean
 
 /** The workspace of a run that has its sandbox, or what stands at `path` in it, without what the policy holds back. */
 export async function workspaceOf(
-  run: LiveRun,
+  run: Seen,
   sandbox: GatedSandbox,
   path?: string,
 ): Promise<WorkspaceArchive> {
-  const source = path === undefined ? inSandbox(sandbox)(archiveCommand(WORKSPACE)) : at(sandbox, path);
-  return { tar: filterExport(source, { deny: await exportDenials(run) }), files: "all", leftOut: 0 };
+  return {
+    tar: filterExport(archiveOf(sandbox, path), { deny: await exportDenials(run) }),
+    files: "all",
+    leftOut: 0,
+  };
+}
+
+/** The whole of a sandbox's workspace, or what stands at `path` in it; nothing is judged yet. */
+export function archiveOf(sandbox: GatedSandbox, path?: string): AsyncIterable<Uint8Array> {
+  return path === undefined ? inSandbox(sandbox)(archiveCommand(WORKSPACE)) : at(sandbox, path);
 }
 
 async function* at(sandbox: GatedSandbox, path: string): AsyncIterable<Uint8Array> {

@@ -6,7 +6,7 @@ import type { RunState } from "../run/state.ts";
 import { type GatedSandbox, KIT } from "../sandbox/gate.ts";
 import type { Dependencies } from "./dependencies.ts";
 import type { LiveRun } from "./live-run.ts";
-import { policiesOf } from "./policies.ts";
+import { type Governed, policiesOf, type Seen } from "./policies.ts";
 import type { WorkspaceDiff } from "./port.ts";
 import { WORKSPACE } from "./tools/tool.ts";
 import { baseOf } from "./workspace-base.ts";
@@ -15,19 +15,34 @@ import { baseOf } from "./workspace-base.ts";
 const DEADLINE_MS = 300_000;
 
 /** What a run that has its sandbox changed in the workspace so far, without what no policy lets out. */
-export async function changesOf(run: LiveRun): Promise<WorkspaceDiff & Pick<WorkspacePatch, "left">> {
+export async function changesOf(run: LiveRun): Promise<WorkspacePatch> {
   const { sandbox } = run;
-  if (!sandbox || !run.state.ingested) return { patch: "", ignored: 0, omitted: [], left: [] };
+  return sandbox && run.state.ingested ? changesIn(run, sandbox) : UNCHANGED;
+}
+
+/** A workspace as it was ingested. */
+export const UNCHANGED: WorkspacePatch = {
+  patch: "",
+  ignored: 0,
+  omitted: [],
+  changes: [],
+  folders: { created: [], removed: [] },
+  beyond: 0,
+  left: [],
+};
+
+/** What is changed in a sandbox of the run's. */
+export async function changesIn(run: Seen, sandbox: GatedSandbox): Promise<WorkspacePatch> {
   return workspacePatch({
     base: await baseOf(run),
     run: inSandbox(sandbox),
     root: WORKSPACE,
     deny: await exportDenials(run),
-    unchangedBefore: Math.floor(Date.parse(run.state.ingested.at) / 1_000),
+    unchangedBefore: Math.floor(Date.parse(run.state.ingested?.at ?? "") / 1_000),
   });
 }
 
-export async function exportDenials(run: LiveRun): Promise<string[]> {
+export async function exportDenials(run: Governed): Promise<string[]> {
   return (await policiesOf(run)).flatMap((policy) => policy.exportRules.deny);
 }
 

@@ -74,6 +74,11 @@ export const DecideApproval = z.strictObject({
 export type DecideApproval = z.infer<typeof DecideApproval>;
 export const AnswerQuestion = z.strictObject({ answer: text(LONG) });
 export const TakeCheckpoint = z.strictObject({ name: text(100).optional() });
+/** A place in a run, as a query has it: a checkpoint's id, or a seq for the checkpoint at or before it. */
+export const Place = z
+  .string()
+  .regex(/^(c(0|[1-9]\d{0,8})|\d{1,15})$/, "write a checkpoint's id such as c3, or a seq");
+export const placeOf = (place: string): CheckpointId | Seq => (/^\d/.test(place) ? Number(place) : place);
 export const RewindRun = z.strictObject({ to: z.union([CheckpointId, Seq]) });
 export const ForkRun = z.strictObject({
   at: z.union([CheckpointId, Seq]),

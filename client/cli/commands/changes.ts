@@ -1,6 +1,8 @@
 import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
-import type { RunDiff } from "../../api/client.ts";
+import type { RunId } from "../../../daemon/protocol/ids.ts";
+import type { CaissonClient, Compared, RunDiff } from "../../api/client.ts";
+import { checkpointNamed } from "../checkpoint-names.ts";
 import { type Command, connect, writeJson } from "../command.ts";
 import { badInput, EXIT, type ExitStatus } from "../exit.ts";
 import { askedAmong, askForExport, exportRulesOf } from "../export-rules.ts";
@@ -18,13 +20,21 @@ function ignoredLines(ignored: number): Line[] {
   return [line(0, span(what, "dim"))];
 }
 
+export interface DiffOptions {
+  /** Up to this checkpoint: an id, a name or a seq. */
+  readonly at?: string;
+  /** Since this one. */
+  readonly from?: string;
+}
+
 /** `caisson diff RUN`: the patch; coloured and harmless on a terminal, to the byte in a pipe. */
-export async function diff(command: Command, name: string): Promise<ExitStatus> {
+export async function diff(command: Command, name: string, options: DiffOptions = {}): Promise<ExitStatus> {
   const client = await connect(command);
-  const { patch, ignored, omitted } = await client.diff(await runNamed(client, name));
+  const run = await runNamed(client, name);
+  const { patch, ignored, omitted } = await client.diff(run, await comparedBy(client, run, options));
   const { terminal } = command;
   if (!terminal.onScreen || command.json) await terminal.write(patch);
-  else if (patch === "") terminal.say([line(0, "The run changed nothing in its workspace.")]);
+  else if (patch === "") terminal.say([line(0, nothingText(options))]);
   else terminal.say(diffLines(patch));
   terminal.remark([...omittedLines(omitted), ...ignoredLines(ignored)]);
   const { cutOffApply } = await import("../../workspace/cut-off.ts");
@@ -33,9 +43,24 @@ export async function diff(command: Command, name: string): Promise<ExitStatus> 
   return EXIT.done;
 }
 
+function nothingText({ at, from }: DiffOptions): string {
+  if (from === undefined)
+    return `The run changed nothing in its workspace${at === undefined ? "" : ` up to ${at}`}.`;
+  return `The run changed nothing in its workspace between ${from} and ${at ?? "now"}.`;
+}
+
+async function comparedBy(client: CaissonClient, run: RunId, { at, from }: DiffOptions): Promise<Compared> {
+  return {
+    ...(at === undefined ? {} : { at: await checkpointNamed(client, run, at) }),
+    ...(from === undefined ? {} : { from: await checkpointNamed(client, run, from) }),
+  };
+}
+
 export interface ApplyOptions {
   readonly workspace?: string;
   readonly branch?: string;
+  /** Its changes up to this checkpoint. */
+  readonly at?: string;
   /** Ask for each hunk. */
   readonly patch?: boolean;
   /** Export rules whose asks are answered in advance. */
@@ -52,7 +77,9 @@ export async function apply(command: Command, name: string, options: ApplyOption
   if (options.branch !== undefined) await checkBranch(folder, options.branch);
   const client = await connect(command);
   const run = await runNamed(client, name);
-  const { patch, ignored, omitted } = await client.diff(run);
+  const { at } = options;
+  const compared = await comparedBy(client, run, at === undefined ? {} : { at });
+  const { patch, ignored, omitted } = await client.diff(run, compared);
   const { patchPaths } = await import("../../workspace/read-patch.ts");
   const chosen = options.patch ? await chooseHunks(command, patch) : patch;
   await askForExport(

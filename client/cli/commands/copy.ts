@@ -4,6 +4,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import type { RunId } from "../../../daemon/protocol/ids.ts";
 import type { CaissonClient, RunFiles } from "../../api/client.ts";
 import type { Unpacked } from "../../workspace/unpack.ts";
+import { checkpointNamed } from "../checkpoint-names.ts";
 import { type Command, connect, writeJson } from "../command.ts";
 import { badInput, CliError, EXIT, type ExitStatus } from "../exit.ts";
 import { askedAmong, askForExport, exportRulesOf } from "../export-rules.ts";
@@ -19,6 +20,8 @@ const WHOLE = "workspace";
 const UNPACKED = "copy";
 
 export interface CopyOptions {
+  /** As it was at this checkpoint: an id, a name or a seq. */
+  readonly at?: string;
   /** Export rules whose asks are answered in advance. */
   readonly yesTo: readonly string[];
 }
@@ -42,7 +45,8 @@ export async function copy(
   const run = await runNamed(client, source.run);
   const held = target.hold();
   try {
-    const files = await client.workspace(run, source.path === "" ? undefined : source.path);
+    const at = options.at === undefined ? undefined : await checkpointNamed(client, run, options.at);
+    const files = await client.workspace(run, source.path === "" ? undefined : source.path, at);
     const unpacked = await unpackedInto(held, files, source.path);
     if (!existsSync(join(held, UNPACKED))) throw await notThere(client, run, source.path, files, unpacked);
     await askForExport(

@@ -3,6 +3,7 @@ import { all, type CommandNode, type Place } from "./tree.ts";
 const COMPLETERS = {
   runs: '_caisson_values "$1" runs',
   approvals: '_caisson_values "$1" approvals',
+  checkpoints: '_caisson_values "$1" checkpoints "$first"',
   policies: '_caisson_values "$1" policies',
   files: "_caisson_paths -f",
   folders: "_caisson_paths -d",
@@ -19,11 +20,11 @@ _caisson_words() {
   # more is to follow
   [[ \${COMPREPLY[0]} == *[=:] ]] && compopt -o nospace 2>/dev/null
 }
-_caisson_values() { _caisson_words "$("$1" __values "$2" 2>/dev/null | cut -f1)"; }
+_caisson_values() { _caisson_words "$("$1" __values "\${@:2}" 2>/dev/null | cut -f1)"; }
 _caisson_paths() { local IFS=$'\\n'; compopt -o filenames 2>/dev/null; COMPREPLY+=($(compgen "$1" -- "$cur")); }
 
 _caisson() {
-  local cur=\${COMP_WORDS[COMP_CWORD]} path= option= glued= place=0 i word
+  local cur=\${COMP_WORDS[COMP_CWORD]} path= option= glued= first= place=0 i word
   COMPREPLY=()
   for ((i = 1; i < COMP_CWORD; i++)); do
     word=\${COMP_WORDS[i]}
@@ -35,7 +36,7 @@ _caisson() {
 ${nodes.flatMap(descents).join("\n")}
 ${nodes.flatMap(valued).join("\n")}
       *' -'*) ;;
-      *) place=$((place + 1)) ;;
+      *) place=$((place + 1)); first=\${first:-$word} ;;
     esac
   done
   if [[ $cur == [=:] ]]; then

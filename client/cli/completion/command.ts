@@ -25,8 +25,8 @@ export function addCompletion(program: Program, host: Host): void {
       const { treeOf } = await import("./tree.ts");
       host.output.writeOut?.((await load())(treeOf(program)));
     });
-  program.command("__values <kind>", { hidden: true }).action((kind: string) =>
-    host.start(async (command) => (await import("./values.ts")).values(command, kind), {
+  program.command("__values <kind> [run]", { hidden: true }).action((kind: string, run?: string) =>
+    host.start(async (command) => (await import("./values.ts")).values(command, kind, run), {
       json: false,
       broken: "pass over",
     }),

@@ -3,6 +3,7 @@ import { all, type CommandNode, type Kind, type OptionNode, type Place } from ".
 const COMPLETERS: Readonly<Record<Kind, string>> = {
   runs: "(caisson __values runs 2>/dev/null)",
   approvals: "(caisson __values approvals 2>/dev/null)",
+  checkpoints: "(caisson __values checkpoints (commandline -opc)[3] 2>/dev/null)",
   policies: "(caisson __values policies 2>/dev/null)",
   files: "(__fish_complete_path (commandline -ct))",
   folders: "(__fish_complete_directories (commandline -ct))",

@@ -1,7 +1,7 @@
 import type { Command as Program } from "commander";
 
 /** What can stand in a place: values asked of the daemon, paths, or fixed words. */
-export type Kind = "runs" | "approvals" | "policies" | "files" | "folders" | "models";
+export type Kind = "runs" | "approvals" | "checkpoints" | "policies" | "files" | "folders" | "models";
 
 export interface Place {
   readonly kinds: readonly Kind[];
@@ -33,6 +33,8 @@ const PLACES: Readonly<Record<string, Place>> = {
   run: { kinds: ["runs"], words: ["last"] },
   "run|file": { kinds: ["runs", "files"], words: ["last"] },
   id: { kinds: ["approvals"], words: [] },
+  checkpoint: { kinds: ["checkpoints"], words: [] },
+  "checkpoint|seq": { kinds: ["checkpoints"], words: [] },
   file: { kinds: ["files"], words: [] },
   dir: { kinds: ["folders"], words: [] },
   dest: { kinds: ["files"], words: [] },

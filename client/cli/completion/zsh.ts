@@ -3,6 +3,7 @@ import { all, type CommandNode, type Kind, type OptionNode, type Place } from ".
 const COMPLETERS: Readonly<Record<Kind, string>> = {
   runs: "_caisson_values runs",
   approvals: "_caisson_values approvals",
+  checkpoints: "_caisson_values checkpoints $words[2]",
   policies: "_caisson_values policies",
   files: "_files",
   folders: "_files -/",
@@ -14,7 +15,7 @@ export function zshScript(root: CommandNode): string {
 # Completion of caisson for zsh. Made by: caisson completion zsh
 _caisson_values() {
   local -a values
-  values=("\${(@f)$(caisson __values $1 2>/dev/null | tr '\\t' ':')}")
+  values=("\${(@f)$(caisson __values $@ 2>/dev/null | tr '\\t' ':')}")
   values=(\${values:#})
   (( $#values )) && _describe -t $1 $1 values
 }

@@ -12,7 +12,7 @@ import { digestOf } from "../digest.ts";
 import { EngineWait, isEngineAway, stopped } from "../engine-wait.ts";
 import { hold } from "../hold.ts";
 import type { LiveRun } from "../live-run.ts";
-import { ingestRules, policiesOf } from "../policies.ts";
+import { ingestRules, policiesOf, type Seen } from "../policies.ts";
 import { WORKSPACE } from "../tools/tool.ts";
 import { IndexWriter } from "../workspace-base.ts";
 
@@ -67,7 +67,7 @@ export async function startSandbox(run: LiveRun, from: CheckpointView | undefine
 }
 
 /** What the engine is asked for: the least of what any layer gives. */
-export async function sandboxSpec(run: LiveRun, from: CheckpointView | undefined): Promise<SandboxSpec> {
+export async function sandboxSpec(run: Seen, from: CheckpointView | undefined): Promise<SandboxSpec> {
   const limits = narrowSandbox(await policiesOf(run));
   const image = run.state.policy?.image ?? "base";
   return { run: run.run, image, limits, ...(from?.image === undefined ? {} : { checkpoint: from.image }) };

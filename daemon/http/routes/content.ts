@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { ARCHIVE_PATH_BYTES } from "../../protocol/archive.ts";
-import { ListEventsQuery } from "../../protocol/commands.ts";
+import { ListEventsQuery, Place, placeOf } from "../../protocol/commands.ts";
 import { CaissonError } from "../../protocol/errors.ts";
 import { JournalEvent } from "../../protocol/events.ts";
 import { Sha256 } from "../../protocol/ids.ts";
@@ -17,7 +17,12 @@ const OMITTED_BYTES = 8 * 1024;
 const TAR = "application/x-tar";
 
 const EventList = listOf(JournalEvent);
+const DiffQuery = z.strictObject({
+  at: Place.optional().describe("Up to this checkpoint; without it, up to now."),
+  from: Place.optional().describe("Since this checkpoint; without it, since the workspace was ingested."),
+});
 const WorkspaceQuery = z.strictObject({
+  at: Place.optional().describe("As it was at this checkpoint; without it, as it is now."),
   path: z
     .string()
     .max(ARCHIVE_PATH_BYTES)
@@ -27,6 +32,8 @@ const WorkspaceQuery = z.strictObject({
     )
     .optional(),
 });
+/** What a reading of files at a checkpoint is refused for. */
+const AT_CHECKPOINT = ["unknown_checkpoint", "checkpoint_gone", "too_many_requests"] as const;
 const Uploaded = z.object({ workspace: Sha256 });
 
 /** A run's journal, blobs and files, and workspaces on their way in. */
@@ -64,12 +71,18 @@ export function contentRoutes(services: Services): readonly Route[] {
       method: "GET",
       path: "/v1/runs/:run/diff",
       summary:
-        "The git-style patch relative to the workspace; `x-caisson-ignored` counts what .gitignore left out, `x-caisson-omitted` what the policy holds back or a patch can't hold.",
+        "The git-style patch relative to the workspace, or to a checkpoint; `x-caisson-ignored` counts what .gitignore left out, `x-caisson-omitted` what the policy holds back or a patch can't hold.",
       params: ["run"],
+      query: DiffQuery,
       answer: { status: 200, description: "The patch.", contentType: "text/x-diff" },
-      errors: ["engine_unreachable"],
-      handle: async ({ params }): Promise<Reply> => {
-        const { patch, ignored, omitted } = await harness.diff(params.run);
+      errors: ["engine_unreachable", "run_ended", ...AT_CHECKPOINT],
+      handle: async ({ params, query }): Promise<Reply> => {
+        const { at, from } = query;
+        const compared = {
+          ...(at === undefined ? {} : { at: placeOf(at) }),
+          ...(from === undefined ? {} : { from: placeOf(from) }),
+        };
+        const { patch, ignored, omitted } = await harness.diff(params.run, compared);
         const headers = {
           "x-caisson-ignored": String(ignored),
           "x-caisson-omitted": String(omitted.length),
@@ -86,9 +99,10 @@ export function contentRoutes(services: Services): readonly Route[] {
       params: ["run"],
       query: WorkspaceQuery,
       answer: { status: 200, description: "The archive.", contentType: TAR },
-      errors: ["engine_unreachable", "no_sandbox", "run_ended"],
+      errors: ["engine_unreachable", "no_sandbox", "run_ended", ...AT_CHECKPOINT],
       handle: async ({ params, query }): Promise<Reply> => {
-        const { tar, files, leftOut } = await harness.workspace(params.run, query.path);
+        const at = query.at === undefined ? undefined : placeOf(query.at);
+        const { tar, files, leftOut } = await harness.workspace(params.run, query.path, at);
         const headers = { "x-caisson-files": files, "x-caisson-left-out": String(leftOut) };
         return { type: "stream", contentType: TAR, body: tar, headers };
       },

@@ -51,7 +51,7 @@ async function bash(words: readonly string[], more: NodeJS.ProcessEnv = {}): Pro
 
 describe("bash", () => {
   test.each<[string[], string[]]>([
-    [["re"], ["resume", "revoke", "replay"]],
+    [["re"], ["resume", "revoke", "rewind", "replay"]],
     [["run", "--po"], ["--policy"]],
     [["run", "--policy", "str"], ["strict"]],
     [["run", "--policy", "=", "str"], ["strict"]],
@@ -73,6 +73,8 @@ describe("bash", () => {
       ["once", "run"],
     ],
     [["message", "last", ""], []],
+    [["rewind", "last", "--t"], ["--to"]],
+    [["rewind", "last", "--to", ""], []],
     [["completion", "z"], ["zsh"]],
   ])("caisson %j", async (words, offered) => {
     expect(await bash(["caisson", ...words])).toEqual(offered);
