@@ -56,7 +56,10 @@ async function sandboxOf(run: string): Promise<string> {
 
 beforeAll(async () => {
   faults = await FaultFile.create();
-  daemon = await DaemonUnderTest.start({ env: faults.env });
+  daemon = await DaemonUnderTest.start({
+    env: faults.env,
+    unreplayed: "blobs that its runs name are removed",
+  });
 });
 afterAll(async () => {
   await daemon?.cleanUp();

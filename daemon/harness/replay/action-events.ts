@@ -104,7 +104,10 @@ async function patience(
 ): Promise<Difference | undefined> {
   const timeoutMs = Math.min(...(await today.policies(state)).map((policy) => policy.approvals.timeoutMs));
   const asked = Date.parse(expiresAt) - timeoutMs;
-  if (asked >= Date.parse(state.at) - CLOCK_MS && asked <= at + CLOCK_MS) return undefined;
+  const began = Date.parse(state.at);
+  // A journal's times stand still while the system's clock, set back, is behind them.
+  const early = at !== began && asked < began - CLOCK_MS;
+  if (!early && asked <= at + CLOCK_MS) return undefined;
   const got = new Date(at + timeoutMs).toISOString();
   const detail = `A person has ${timeoutMs / 1_000} s to answer today; the journal has another time.`;
   return { what: "event", expected: { expiresAt }, got: { expiresAt: got }, detail };
