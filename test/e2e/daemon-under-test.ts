@@ -295,9 +295,9 @@ export class DaemonUnderTest {
     return stdout;
   }
 
-  /** Resolves when an action that does {@link UNTIL_TOLD} has begun. */
-  async begun(id: string): Promise<void> {
-    await this.untilType(id, "action.started");
+  /** Resolves when an action that does {@link UNTIL_TOLD} has begun, in the run's newest sandbox. */
+  async begun(id: string, { again = false } = {}): Promise<void> {
+    await this.until(id, ({ type, data }) => type === "action.started" && (data.again ?? false) === again);
     await eventually("the action has begun", async () => {
       const here = await this.inSandbox(id, "/.caisson/busybox", "ls", "/tmp").catch(() => "");
       return here.includes("begun");

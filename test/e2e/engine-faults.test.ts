@@ -200,21 +200,23 @@ describe("somebody's hand", () => {
     ["rm", ["rm", "--force"], /killed|removed/],
     ["kill", ["kill"], /killed/],
   ])(
-    "docker %s in the middle of an action: the run ends with code sandbox and says why",
+    "docker %s in the middle of an action: the journal says why, and the run goes on in another sandbox, each effect once (A3)",
     async (_name, words, why) => {
       const client = await daemon.client();
-      const { run } = await client.submit({ task: "Work.", model: bashScript(UNTIL_TOLD) });
-      const { data } = await daemon.untilType(run, "sandbox.started");
+      const model = bashScript(`echo ran >> /tmp/ran; ${UNTIL_TOLD}`, "cat /tmp/ran");
+      const { run } = await client.submit({ task: "Work.", model });
+      const { data, seq } = await daemon.untilType(run, "sandbox.started");
       await daemon.begun(run);
       await docker(...words, data.sandbox);
+      await daemon.untilType(run, "sandbox.started", { after: seq });
+      await daemon.begun(run, { again: true });
+      await daemon.tell(run);
       const events = await daemon.untilEnded(run);
       expect(dataOf(events, "sandbox.lost")).toEqual([
         { sandbox: data.sandbox, reason: expect.stringMatching(why) },
       ]);
-      expect(events.at(-1)).toMatchObject({
-        type: "run.failed",
-        data: { code: "sandbox", reason: expect.stringMatching(why) },
-      });
+      expect(events.at(-1)).toMatchObject({ type: "run.completed" });
+      expect(await daemon.outputOf(run, "a2")).toBe("ran\n");
       await eventually(
         "nothing is left of it",
         async () => !(await daemon.containers()).includes(data.sandbox),
@@ -222,31 +224,64 @@ describe("somebody's hand", () => {
     },
   );
 
-  test("while a person is asked: the question is no more, the run ends at once", async () => {
+  test("while a person is asked: the question stands, and is answered over the restored sandbox", async () => {
     const client = await daemon.client();
-    const { run } = await client.submit({ task: "Push.", model: bashScript("git push") });
-    await daemon.untilType(run, "approval.requested");
+    const { run } = await client.submit({
+      task: "Push.",
+      model: bashScript("echo kept > kept", "git push; cat kept"),
+    });
+    const asked = await daemon.untilType(run, "approval.requested");
     const { data } = await daemon.untilType(run, "sandbox.started");
     await docker("rm", "--force", data.sandbox);
-    expect((await daemon.untilEnded(run)).at(-1)).toMatchObject({
-      type: "run.failed",
-      data: { code: "sandbox" },
+    await daemon.untilType(run, "sandbox.started", { after: asked.seq });
+    await eventually("the run waits for its answer again", async () => {
+      return (await client.run(run)).waitingFor === asked.data.approval;
     });
-    expect((await client.approvals()).items.filter((one) => one.run === run)).toEqual([]);
+    await client.decideApproval(asked.data.approval, { decision: "allow" });
+    expect((await daemon.untilEnded(run)).at(-1)).toMatchObject({ type: "run.completed" });
+    expect(await daemon.outputOf(run, "a2")).toMatch(/kept\n$/);
   });
 
-  test("while the model thinks: the run ends at once, no token more is spent", async () => {
+  test("while the model thinks: it is asked again when there is another sandbox, and counts once", async () => {
     const client = await daemon.client();
     const { run } = await client.submit({
       task: "Think.",
-      model: scripted([{ delayMs: 600_000, say: "Done." }]),
+      model: scripted([{ delayMs: 1_000, say: "Done." }]),
     });
     const { data } = await daemon.untilType(run, "sandbox.started");
     await daemon.untilType(run, "model.requested");
     await docker("kill", data.sandbox);
+    const events = await daemon.untilEnded(run);
+    expect(events.at(-1)).toMatchObject({ type: "run.completed" });
+    expect(dataOf(events, "model.requested")).toHaveLength(2);
+    const [responded, ...more] = dataOf(events, "model.responded");
+    expect(more).toEqual([]);
+    expect((await client.run(run)).usage.inputTokens).toBe(responded?.usage.inputTokens);
+  });
+
+  test("a sandbox killed again and again before the run gets on: after three in a row it ends with code sandbox and a way on", async () => {
+    const client = await daemon.client();
+    const { run } = await client.submit({
+      task: "Think.",
+      model: scripted([
+        { use: [{ tool: "bash", input: { command: "echo kept > kept" } }] },
+        { delayMs: 600_000, say: "Done." },
+      ]),
+    });
+    await daemon.untilType(run, "checkpoint.taken");
+    for (let after = 0, killed = 0; killed < 3; killed += 1) {
+      const { seq } = await daemon.until(
+        run,
+        ({ type, data }) => type === "model.requested" && data.turn === 2,
+        { after },
+      );
+      const started = dataOf(await daemon.events(run), "sandbox.started").at(-1);
+      await docker("kill", started?.sandbox ?? "");
+      after = seq;
+    }
     expect((await daemon.untilEnded(run)).at(-1)).toMatchObject({
       type: "run.failed",
-      data: { code: "sandbox" },
+      data: { code: "sandbox", reason: expect.stringMatching(/lost 3 times in a row.*caisson fork/) },
     });
   });
 });

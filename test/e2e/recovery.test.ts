@@ -144,39 +144,45 @@ test("a run that is killed right after its submission was answered is not forgot
   for (const { run } of submitted) expect((await daemon.untilEnded(run)).at(-1)?.type).toBe("run.completed");
 });
 
-test("a sandbox that dies with the daemon ends its run with code sandbox, and nothing is left of it (S5)", async () => {
+test("a sandbox that dies with the daemon: the run goes on in another, and nothing is left of the old one (A3, S5)", async () => {
   const client = await daemon.client();
-  const { run } = await client.submit({ task: "Hang.", model: bashScript("sleep 3597") });
+  const { run } = await client.submit({
+    task: "Last.",
+    model: bashScript(`echo ran >> /tmp/ran; ${UNTIL_TOLD}`, "cat /tmp/ran"),
+  });
   const started = await daemon.untilType(run, "sandbox.started");
-  await daemon.untilType(run, "action.started");
+  await daemon.begun(run);
   await daemon.kill();
-  await daemon.inSandbox(run, "/.caisson/busybox", "true");
   await daemon.removeContainer(started.data.sandbox);
   await daemon.startAgain();
+  await daemon.begun(run, { again: true });
+  await daemon.tell(run);
   const events = await daemon.untilEnded(run);
   expect(dataOf(events, "sandbox.lost").length).toBe(1);
-  expect(events.at(-1)).toMatchObject({ type: "run.failed", data: { code: "sandbox" } });
+  expect(events.at(-1)).toMatchObject({ type: "run.completed" });
+  expect(await daemon.outputOf(run, "a2")).toBe("ran\n");
 });
 
 test(
-  "a sandbox whose runner hangs harms its own run only: the daemon starts, and the other runs go on (S6)",
+  "a sandbox whose runner hangs harms its own run only: the daemon starts, the other runs go on, and it in another sandbox (S6)",
   async () => {
     const client = await daemon.client();
-    const hung = await client.submit({ task: "Hang.", model: bashScript("sleep 3596") });
+    const hung = await client.submit({ task: "Hang.", model: bashScript(UNTIL_TOLD) });
     const other = await client.submit({
       task: "Go on.",
       model: scripted([{ delayMs: 2_000, say: "Done." }]),
     });
-    await daemon.untilType(hung.run, "action.started");
+    await daemon.begun(hung.run);
     await daemon.untilType(other.run, "sandbox.started");
     await daemon.kill();
     await daemon.freeze(hung.run);
     await daemon.startAgain();
     expect((await daemon.untilEnded(other.run)).at(-1)?.type).toBe("run.completed");
+    await daemon.begun(hung.run, { again: true });
+    await daemon.tell(hung.run);
     const events = await daemon.untilEnded(hung.run);
-    expect(events.at(-1)).toMatchObject({ type: "run.failed", data: { code: "sandbox" } });
-    const { sandbox } = dataOf(events, "sandbox.started")[0] ?? {};
-    await daemon.untilGone(sandbox);
+    expect(events.at(-1)).toMatchObject({ type: "run.completed" });
+    await daemon.untilGone(dataOf(events, "sandbox.started")[0]?.sandbox);
   },
   PATIENCE_MS,
 );
