@@ -1,5 +1,6 @@
 /** Checkpoint images on the engine: committed, listed, named, removed; only this owner's (C2, S5). */
 
+import { setTimeout as delay } from "node:timers/promises";
 import {
   CHECKPOINT_REPOSITORY,
   CheckpointGone,
@@ -20,6 +21,8 @@ import { EngineError } from "./host.ts";
 
 /** Milliseconds. A commit copies all that a sandbox wrote: 30,000 small files take 3 s on an idle disk. */
 const CALL_MS = { commit: 300_000, inspect: 10_000, list: 30_000, tag: 10_000, remove: 60_000 } as const;
+const PAUSE_TRIES = 3;
+const PAUSE_AGAIN_MS = 100;
 /** Labels of ours; an image of somebody's may have others, which stay. */
 const OUR_LABELS = /^caisson\./;
 const IMAGE_ID = /^sha256:[0-9a-f]{64}$/;
@@ -63,16 +66,15 @@ export class CheckpointImages {
   async commit(from: Committable, reference: string, options: CommitOptions): Promise<CommittedImage> {
     const { repo, tag } = split(reference);
     const query = { container: from.container, repo, tag, comment: COMMENT, pause: options.pause };
-    await this.#engine.call(
-      "commit container",
-      CALL_MS.commit,
-      (docker, abortSignal) =>
-        docker.getContainer(from.container).commit({
-          _query: query,
-          _body: { Labels: this.#labels(from.labels, options.links), User: SANDBOX_USER },
-          abortSignal,
-        }),
-      reference,
+    const body = { Labels: this.#labels(from.labels, options.links), User: SANDBOX_USER };
+    await this.#whenPaused(() =>
+      this.#engine.call(
+        "commit container",
+        CALL_MS.commit,
+        (docker, abortSignal) =>
+          docker.getContainer(from.container).commit({ _query: query, _body: body, abortSignal }),
+        reference,
+      ),
     );
     const [made, base] = await Promise.all([this.#inspect(reference), this.#inspect(from.image)]);
     if (made === undefined) throw new CheckpointGone(`${reference} was removed as soon as it was committed`);
@@ -123,9 +125,10 @@ export class CheckpointImages {
 
   /**
    * The engine takes the layers away with the last name: of images that have lost their name and stayed because of
-   * this one, too. `force`: the name goes even while a sandbox made from it lives, whose layers stay as long.
+   * this one, too. An id: only if it has no name. `force`: the name goes even while a sandbox made from it lives, whose layers stay as long.
    */
   async remove(reference: string): Promise<void> {
+    if (reference.startsWith("sha256:")) return this.removeNameless(reference);
     if ((await this.#mine(reference)) === undefined) return;
     await this.#delete(reference, true).catch((error: unknown) => {
       if (statusOf(error) !== 404) throw error;
@@ -148,6 +151,20 @@ export class CheckpointImages {
       (docker, abortSignal) => docker.getImage(reference).remove({ force, abortSignal }),
       reference,
     );
+  }
+
+  /** A freezer that is busy with processes being born refuses now and then, and does it when asked again. */
+  async #whenPaused(commit: () => Promise<unknown>): Promise<void> {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        await commit();
+        return;
+      } catch (error) {
+        const busy = error instanceof EngineError && /cannot pause/i.test(error.message);
+        if (!busy || tries === PAUSE_TRIES) throw error;
+        await delay(PAUSE_AGAIN_MS);
+      }
+    }
   }
 
   /** Ours afresh; what the engine would hand on of ours from the container and its image is emptied. */

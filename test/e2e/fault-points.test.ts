@@ -21,6 +21,8 @@ describe("the registry of fault points", () => {
         "engine.attach.before",
         "engine.build-image.after",
         "engine.build-image.before",
+        "engine.commit-container.after",
+        "engine.commit-container.before",
         "engine.copy-kit.after",
         "engine.copy-kit.before",
         "engine.create-container.after",
