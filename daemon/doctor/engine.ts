@@ -3,6 +3,7 @@ import type { Config } from "../config.ts";
 import { Engine } from "../sandbox/engine.ts";
 import { EngineError } from "../sandbox/host.ts";
 import { type EngineAbilities, unenforcedBy } from "../sandbox/probe.ts";
+import { checkpointsFinding } from "./checkpoints.ts";
 import { broken, type Finding, ok, reasonOf, warning } from "./finding.ts";
 import { imageFindings } from "./images.ts";
 import { ENGINE_NEEDS, roomFinding } from "./room.ts";
@@ -53,6 +54,7 @@ export async function engineFindings(config: Config | undefined): Promise<Engine
       ...(aheadMs === undefined ? [] : [engineClockFinding(aheadMs)]),
       ...(await engineRoomFindings(info)),
       ...(await imageFindings(engine)),
+      ...(config ? await checkpointsFinding(engine, config) : []),
     ],
   };
 }

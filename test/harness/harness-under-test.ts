@@ -53,7 +53,7 @@ export interface HarnessUnderTest {
   /** Resolves with all events when the run has ended. */
   ended(run: string): Promise<JournalEvent[]>;
   /** Stops this harness and gives another over the same home, as a daemon's restart does. */
-  restart(): Promise<HarnessUnderTest>;
+  restart(bounds?: Partial<StorageBounds>): Promise<HarnessUnderTest>;
   close(): Promise<void>;
 }
 
@@ -142,11 +142,11 @@ export async function harnessUnderTest(
       await until(run, isEnd);
       return events(run);
     },
-    restart: async () => {
+    restart: async (changed = bounds) => {
       await harness.stop();
       await views.close();
       await journal.close();
-      return harnessUnderTest(host, change, home, bounds);
+      return harnessUnderTest(host, change, home, changed);
     },
     close: async () => {
       await harness.stop();

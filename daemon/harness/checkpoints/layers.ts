@@ -53,6 +53,61 @@ export function nameless(layers: readonly CheckpointLayer[]): readonly Checkpoin
   return layers.filter(({ id }) => !kept.has(id));
 }
 
+/** An image that holds layers of reclaimed checkpoints alone, and what it can be laid on without them. */
+export interface Squashable {
+  readonly reference: string;
+  /** Id of an image. */
+  readonly onto: string;
+  /** Of those layers. The image made anew takes at least so many bytes less as they hold what was changed since. */
+  readonly bytes: number;
+}
+
+/**
+ * The images at the ends of their chains that hold at least so many bytes which nobody else needs. Made anew as one
+ * layer, none of them takes more than before. Those below an image that others are made from would free nothing.
+ */
+export function squashable(layers: readonly CheckpointLayer[], leastBytes: number): Squashable[] {
+  const byId = new Map(layers.map((layer) => [layer.id, layer]));
+  const children = new Map<string, number>();
+  for (const { parent } of layers)
+    if (parent !== undefined) children.set(parent, (children.get(parent) ?? 0) + 1);
+  return layers.flatMap(({ id, references: [reference, ...others], parent, base }) => {
+    if (reference === undefined || others.length > 0 || children.has(id)) return [];
+    let bytes = 0;
+    let below = parent === undefined ? undefined : byId.get(parent);
+    let ground = parent ?? base;
+    while (below && below.references.length === 0 && children.get(below.id) === 1) {
+      bytes += below.bytes;
+      ground = below.parent ?? below.base;
+      below = below.parent === undefined ? undefined : byId.get(below.parent);
+    }
+    return ground !== undefined && bytes > 0 && bytes >= leastBytes
+      ? [{ reference, onto: ground, bytes }]
+      : [];
+  });
+}
+
+/** The lowest checkpoint image that one is made from, itself if there is none below; undefined: it is not there. */
+export function groundOf(layers: readonly CheckpointLayer[], reference: string): string | undefined {
+  const parents = parentsOf(layers);
+  let ground = layers.find(({ references }) => references.includes(reference))?.id;
+  for (let at = ground; at !== undefined; at = parents.get(at)) ground = at;
+  return ground;
+}
+
+/** By name: bytes of nameless layers that the image is made from. */
+export function deadBelow(layers: readonly CheckpointLayer[]): Map<string, number> {
+  const byId = new Map(layers.map((layer) => [layer.id, layer]));
+  const dead = new Map<string, number>();
+  for (const { references, parent } of layers) {
+    let bytes = 0;
+    for (let at = parent && byId.get(parent); at; at = at.parent && byId.get(at.parent))
+      if (at.references.length === 0) bytes += at.bytes;
+    for (const reference of references) dead.set(reference, bytes);
+  }
+  return dead;
+}
+
 /** Ids of the layers that images with such names are made of. */
 function needed(layers: readonly CheckpointLayer[], counts: (reference: string) => boolean): Set<string> {
   const parents = parentsOf(layers);
@@ -67,4 +122,9 @@ function needed(layers: readonly CheckpointLayer[], counts: (reference: string) 
 
 function parentsOf(layers: readonly CheckpointLayer[]): ReadonlyMap<string, string | undefined> {
   return new Map(layers.map(({ id, parent }) => [id, parent]));
+}
+
+/** How many names there are. */
+export function countOf(layers: readonly CheckpointLayer[]): number {
+  return layers.reduce((sum, { references }) => sum + references.length, 0);
 }

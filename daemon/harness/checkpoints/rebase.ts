@@ -1,9 +1,10 @@
 import type { CheckpointView } from "../../protocol/views.ts";
-import type { RunState } from "../../run/state.ts";
 import { type GatedSandbox, LAYERS_MAX } from "../../sandbox/gate.ts";
 import { hold } from "../hold.ts";
 import type { LiveRun } from "../live-run.ts";
 import { sandboxSpec, startedEvent } from "../steps/set-up.ts";
+import { knownFrom } from "../workspace.ts";
+import { groundOf } from "./layers.ts";
 
 /** Layers of room that an image must have for the sandbox made from it: each rebase takes one. */
 const LAYERS_LEFT = 8;
@@ -23,9 +24,10 @@ export async function rebase(
   const { deps } = run;
   const began = deps.now();
   const spec = await sandboxSpec(run, onto);
-  if (layers > LAYERS_MAX - LAYERS_LEFT && !(await flattened(run, onto))) return undefined;
+  if (isLong(run, onto, layers) && !(await flattened(run, onto))) return undefined;
+  const known = knownFrom(run, old, deps.systemTime()).catch(() => undefined);
   const next = await deps.sandboxes.acquire(spec);
-  const started = startedEvent(spec, next, onto, deps.now() - began, "rebased");
+  const started = startedEvent(spec, next, onto, deps.now() - began, "rebased", await known);
   const appended = await run.commit("synced", (state) => {
     const idle = state.sandbox?.sandbox === old.id && state.persons.size === 0 && !state.ended;
     return idle && run.sandbox === old && run.readers === 0 && !run.stopping ? [started] : [];
@@ -39,21 +41,20 @@ export async function rebase(
   return next;
 }
 
-/** The checkpoint's image made of few layers again, with the same files (C2). False: there is nothing to lay it on. */
-async function flattened(run: LiveRun, { id, image }: CheckpointView): Promise<boolean> {
-  const ground = oldest(run.state, id)?.image;
-  if (image === undefined || ground === undefined || ground === image) return false;
-  await run.deps.sandboxes.squash(image, ground);
-  return true;
+/** Of too many layers, or too many bytes of checkpoints that were given up: nothing more is to be made from it. */
+function isLong({ deps, state }: LiveRun, { parent }: CheckpointView, layers: number): boolean {
+  const before = state.checkpoints.find(({ id }) => id === parent)?.image;
+  return (
+    layers > LAYERS_MAX - LAYERS_LEFT || (before !== undefined && deps.checkpointStorage.isHeavy(before))
+  );
 }
 
-/** The oldest checkpoint before this one on its branch whose image is there. */
-function oldest({ checkpoints }: RunState, id: string): CheckpointView | undefined {
-  let found: CheckpointView | undefined;
-  for (let at: string | undefined = id; at !== undefined; ) {
-    const checkpoint = checkpoints.find((one) => one.id === at);
-    if (checkpoint && !checkpoint.reclaimed) found = checkpoint;
-    at = checkpoint?.parent;
-  }
-  return found;
+/** The checkpoint's image made of few layers again, with the same files (C2). False: there is nothing to lay it on. */
+async function flattened({ deps }: LiveRun, { image }: CheckpointView): Promise<boolean> {
+  const layers = await deps.checkpointStorage.measure();
+  const ground = image === undefined ? undefined : groundOf(layers, image);
+  if (image === undefined || ground === undefined) return false;
+  await deps.sandboxes.squash(image, ground);
+  deps.checkpointStorage.remeasure();
+  return true;
 }

@@ -1,16 +1,14 @@
 import pLimit from "p-limit";
-import { END_TYPES, type JournalEvent, type NewEvent } from "../../protocol/events.ts";
+import { END_TYPES, type JournalEvent } from "../../protocol/events.ts";
 import type { GcReport } from "../../protocol/gc.ts";
 import type { RunId } from "../../protocol/ids.ts";
-import type { CheckpointView } from "../../protocol/views.ts";
 import { type Retention, reclaimable } from "../../run/retention.ts";
 import type { RunState } from "../../run/state.ts";
 import type { CheckpointLayer } from "../../sandbox/gate.ts";
-import type { Dependencies } from "../dependencies.ts";
 import type { EndedJournals } from "../ended-journals.ts";
-import { folded } from "../fold.ts";
 import type { LiveRun } from "../live-run.ts";
-import { checkpointOf, freedBy, totalBytes } from "./layers.ts";
+import { Collection, type Needed, reclaimedEvent } from "./collection.ts";
+import { checkpointOf, countOf, freedBy, squashable, totalBytes } from "./layers.ts";
 import { imagesOf, type Known, orphansAmong } from "./orphans.ts";
 
 /** Of a run that has ended, this part of what is kept of one that goes on. */
@@ -19,24 +17,9 @@ const ENDED_KEEPS = 4;
 const TOGETHER = 4;
 /** Share of the budget that is aimed at when there is no room. */
 const ROOM_AIM = 0.75;
-
-type Needed = Pick<Dependencies, "journal" | "blobs" | "lookup" | "checkpointStorage" | "log" | "systemTime">;
-
-/** A run with images, and how its journal is written. */
-interface Subject {
-  readonly run: RunId;
-  readonly state: RunState;
-  /** Decides on the state as it is then. Resolves when the events are on disk. */
-  append(decide: (state: RunState) => NewEvent[]): Promise<readonly JournalEvent[]>;
-}
-
-/** What one pass over all runs does. */
-interface Pass {
-  readonly dryRun: boolean;
-  retentionOf(state: RunState): Retention;
-  /** Ends the pass early. */
-  enough?(freed: number): boolean;
-}
+/** Bytes that one image must hold in vain to be made anew: while runs go on, and when a person asks. */
+const SQUASHED_FROM = 64 * 2 ** 20;
+const SQUASHED_FROM_BY_HAND = 2 ** 20;
 
 /**
  * Gives up checkpoints that retention keeps no more: after each that is taken, at a run's end, when there is no room,
@@ -46,58 +29,45 @@ interface Pass {
 export class Reclaiming {
   readonly #deps: Needed;
   readonly #runs: ReadonlyMap<RunId, LiveRun>;
-  readonly #journals: EndedJournals;
+  readonly #collection: Collection;
   readonly #turns = pLimit(1);
-  readonly #unsubscribe: () => void;
+  readonly #unsubscribe: readonly (() => void)[];
   #stopped = false;
 
   /** @param runs those that this daemon carries, as they are at any time */
   constructor(deps: Needed, runs: ReadonlyMap<RunId, LiveRun>, journals: EndedJournals) {
     this.#deps = deps;
     this.#runs = runs;
-    this.#journals = journals;
-    const stops = [
+    this.#collection = new Collection(deps, runs, journals);
+    this.#unsubscribe = [
       deps.journal.onAppended((run, events) => this.#appended(run, events)),
       deps.journal.onRemoved((run) => void this.#removed(run)),
     ];
-    this.#unsubscribe = () => {
-      for (const stop of stops) stop();
-    };
-    deps.checkpointStorage.helpedBy(() => this.#inTurn(() => this.#makeRoom()));
+    deps.checkpointStorage.helpedBy(() => this.#turns(() => this.#makeRoom()));
   }
 
   /** Begins nothing more. */
   stop(): void {
     this.#stopped = true;
-    this.#unsubscribe();
-    this.#turns.clearQueue();
+    this.#collection.stop();
+    for (const stop of this.#unsubscribe) stop();
   }
 
   /** Resolves when nothing is being reclaimed or removed. */
   async settled(): Promise<void> {
-    await this.#inTurn(async () => undefined);
+    await this.#turns(async () => undefined);
     await this.#deps.checkpointStorage.settled();
   }
 
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    return this.#turns(work);
-  }
-
   #appended(run: RunId, events: readonly JournalEvent[]): void {
-    const { checkpointStorage, log } = this.#deps;
     const live = this.#runs.get(run);
-    const failed = (error: unknown) =>
-      log.warn(
-        { run, error: String(error) },
-        "old checkpoints could not be given up; the next time tries again",
-      );
     for (const { type, data } of events) {
-      if (type === "checkpoint.taken") checkpointStorage.added(data.bytes);
+      if (type === "checkpoint.taken") this.#deps.checkpointStorage.added(data.bytes);
       if (!live || this.#stopped) continue;
       // At once: the run lets go of its journal when what was begun by then is done.
-      if ((END_TYPES as readonly string[]).includes(type)) this.#tidy(live, 1).catch(failed);
+      if ((END_TYPES as readonly string[]).includes(type)) void this.#tidy(live, 1);
       else if (type === "checkpoint.taken")
-        this.#inTurn(() => this.#tidy(live, Math.ceil(this.#kept / TOGETHER))).catch(failed);
+        void this.#turns(() => this.#tidy(live, Math.ceil(this.#kept / TOGETHER)));
     }
   }
 
@@ -112,20 +82,27 @@ export class Reclaiming {
 
   /** Gives up what retention keeps no more, if it is at least so many. */
   async #tidy(live: LiveRun, least: number): Promise<void> {
-    const given = await live.command((state) => {
-      const due = reclaimable(state, this.#retentionOf(state));
-      return due.length < least ? [] : due.map(reclaimed);
-    });
-    this.#removeImages(given);
-    if (given.length > 0) this.#deps.checkpointStorage.remeasure();
+    if (this.#stopped) return;
+    try {
+      const events = await live.command((state) => {
+        const due = reclaimable(state, this.#retentionOf(state));
+        return due.length < least ? [] : due.map(reclaimedEvent);
+      });
+      if (this.#collection.removeImages(events).length > 0)
+        void this.#turns(() => this.#squash(SQUASHED_FROM));
+    } catch (error) {
+      const fields = { run: live.run, error: String(error) };
+      this.#deps.log.warn(fields, "old checkpoints could not be given up; the next time tries again");
+    }
   }
 
-  #removeImages(events: readonly JournalEvent[]): string[] {
-    return events.flatMap((event) => {
-      if (event.type !== "checkpoint.reclaimed" || event.data.image === "") return [];
-      this.#deps.checkpointStorage.remove(event.data.image);
-      return [event.data.image];
-    });
+  async #squash(leastBytes: number) {
+    try {
+      return await this.#collection.squash(leastBytes);
+    } catch (error) {
+      this.#deps.log.warn({ error: String(error) }, "checkpoints could not be measured");
+      return undefined;
+    }
   }
 
   /**
@@ -136,11 +113,8 @@ export class Reclaiming {
     const { checkpointStorage, log } = this.#deps;
     try {
       const before = new Map(taken.map(({ run, state }): [RunId, Known] => [run, { as: "before", state }]));
-      const known = (run: RunId) => before.get(run) ?? this.#known(run);
-      const orphans = orphansAmong(await checkpointStorage.measure(), known, {
-        now: this.#deps.systemTime(),
-        starting: true,
-      });
+      const layers = await checkpointStorage.measure();
+      const orphans = this.#orphans(layers, (run) => before.get(run) ?? this.#known(run), true);
       for (const orphan of orphans) checkpointStorage.remove(orphan);
       if (orphans.length > 0)
         log.info({ images: orphans }, "checkpoint images that no journal names are removed");
@@ -150,6 +124,13 @@ export class Reclaiming {
         "checkpoint images could not be looked through; `caisson gc` does it later",
       );
     }
+  }
+
+  #orphans(layers: readonly CheckpointLayer[], known: (run: RunId) => Known, starting: boolean): string[] {
+    const { checkpointStorage, systemTime } = this.#deps;
+    return orphansAmong(layers, known, { now: systemTime(), starting }).filter(
+      (orphan) => !checkpointStorage.isBeingRemoved(orphan),
+    );
   }
 
   #known(run: RunId): Known {
@@ -167,127 +148,108 @@ export class Reclaiming {
       for (const { references } of await checkpointStorage.measure())
         for (const reference of references)
           if (checkpointOf(reference)?.run === run) checkpointStorage.remove(reference);
+      checkpointStorage.remeasure();
     } catch (error) {
-      log.warn(
-        { run, error: String(error) },
-        "the run's checkpoint images stay until the next start or `caisson gc`",
-      );
+      log.warn({ run, error: String(error) }, "the run's checkpoint images stay until the next start");
     }
   }
 
-  /** `caisson gc`: retention over all runs, and orphans. @throws EngineUnreachable, EngineError */
+  /** `caisson gc`: retention over all runs, orphans, and what can be made smaller. @throws EngineUnreachable, EngineError */
   collect(dryRun: boolean): Promise<GcReport> {
-    return this.#inTurn(async () => {
-      const { checkpointStorage } = this.#deps;
-      const layers = await checkpointStorage.measure();
-      const orphans = orphansAmong(layers, (run) => this.#known(run), {
-        now: this.#deps.systemTime(),
-        starting: false,
-      }).filter((orphan) => !checkpointStorage.isBeingRemoved(orphan));
-      const gone = new Set(orphans);
-      const orphaned = freedBy(layers, gone);
-      if (!dryRun) for (const orphan of orphans) checkpointStorage.remove(orphan);
-      const runs = await this.#pass(layers, gone, {
-        dryRun,
-        retentionOf: (state) => this.#retentionOf(state),
-      });
-      const before = { images: countOf(layers), bytes: totalBytes(layers) };
-      const after = dryRun
-        ? { images: before.images - gone.size, bytes: before.bytes - freedBy(layers, gone) }
-        : await this.#measuredAfter();
-      return {
-        dryRun,
-        runs,
-        orphans: { images: orphans.length, bytes: orphaned },
-        before,
-        after,
-        budgetBytes: checkpointStorage.bounds.diskBytes,
-      };
+    return this.#turns(() => (dryRun ? this.#foreseen() : this.#collected()));
+  }
+
+  async #collected(): Promise<GcReport> {
+    const { checkpointStorage } = this.#deps;
+    const { layers, orphans, gone } = await this.#begun();
+    for (const orphan of orphans) checkpointStorage.remove(orphan);
+    const bytes = freedBy(layers, gone);
+    const given = await this.#collection.pass(layers, gone, this.#ordinary(false));
+    const squashed = (await this.#squash(SQUASHED_FROM_BY_HAND)) ?? new Map();
+    const after = await this.#collection.usage();
+    return this.#report({
+      layers,
+      dryRun: false,
+      orphans: { images: orphans.length, bytes },
+      given,
+      squashed,
+      after,
     });
   }
 
-  async #measuredAfter(): Promise<GcReport["after"]> {
-    await this.#deps.checkpointStorage.settled();
+  /** Nothing is changed. What is made smaller can't be told before: that frees more. */
+  async #foreseen(): Promise<GcReport> {
+    const { layers, orphans, gone } = await this.#begun();
+    const bytes = freedBy(layers, gone);
+    const given = await this.#collection.pass(layers, gone, this.#ordinary(true));
+    const squashed = new Map<RunId, Squashed>();
+    for (const one of squashable(layers, SQUASHED_FROM_BY_HAND)) {
+      const named = gone.has(one.reference) ? undefined : checkpointOf(one.reference);
+      if (!named) continue;
+      const { checkpoints } = squashed.get(named.run) ?? { checkpoints: [] };
+      squashed.set(named.run, { checkpoints: [...checkpoints, named.checkpoint], bytes: 0 });
+    }
+    const after = {
+      images: countOf(layers) - gone.size,
+      bytes: totalBytes(layers) - freedBy(layers, gone),
+    };
+    return this.#report({
+      layers,
+      dryRun: true,
+      orphans: { images: orphans.length, bytes },
+      given,
+      squashed,
+      after,
+    });
+  }
+
+  async #begun() {
     const layers = await this.#deps.checkpointStorage.measure();
-    return { images: countOf(layers), bytes: totalBytes(layers) };
+    const orphans = this.#orphans(layers, (run) => this.#known(run), false);
+    return { layers, orphans, gone: new Set(orphans) };
+  }
+
+  #ordinary(dryRun: boolean) {
+    return { dryRun, retentionOf: (state: RunState) => this.#retentionOf(state) };
+  }
+
+  #report({ layers, given, squashed, ...rest }: Collected): GcReport {
+    const reports = new Map(given.map((one) => [one.run, one]));
+    for (const [run, { checkpoints, bytes }] of squashed) {
+      const live = this.#runs.get(run);
+      const one = reports.get(run) ?? { run, ended: !live, reclaimed: [], squashed: [], bytes: 0 };
+      reports.set(run, { ...one, squashed: checkpoints, bytes: Math.max(0, one.bytes + bytes) });
+    }
+    return {
+      ...rest,
+      runs: [...reports.values()].sort((one, other) => (one.run < other.run ? -1 : 1)),
+      before: { images: countOf(layers), bytes: totalBytes(layers) },
+      budgetBytes: this.#deps.checkpointStorage.bounds.diskBytes,
+    };
   }
 
   /** Ended runs first, oldest first, down to what must be kept; then those that go on, if that is not enough. */
   async #makeRoom(): Promise<void> {
-    const { checkpointStorage } = this.#deps;
-    const layers = await checkpointStorage.measure();
-    const wanted = totalBytes(layers) - ROOM_AIM * checkpointStorage.bounds.diskBytes;
+    const { diskBytes } = this.#deps.checkpointStorage.bounds;
+    const layers = await this.#deps.checkpointStorage.measure();
+    const wanted = totalBytes(layers) - ROOM_AIM * diskBytes;
     const gone = new Set<string>();
-    const enough = (freed: number) => freed >= wanted;
-    const least = (newest: number) => ({ newest, thinned: false });
-    const all = (state: RunState) => this.#retentionOf(state);
-    await this.#pass(layers, gone, {
-      dryRun: false,
-      enough,
-      retentionOf: (s) => (s.ended ? least(1) : all(s)),
-    });
-    const few = Math.max(2, Math.floor(this.#kept / TOGETHER));
-    await this.#pass(layers, gone, { dryRun: false, enough, retentionOf: (s) => least(s.ended ? 1 : few) });
-    await this.#measuredAfter();
-  }
-
-  /** @param gone names that go; those of this pass are added */
-  async #pass(layers: readonly CheckpointLayer[], gone: Set<string>, pass: Pass): Promise<GcReport["runs"]> {
-    const done: GcReport["runs"] = [];
-    let freed = freedBy(layers, gone);
-    const runs = new Set(layers.flatMap(({ references }) => references.map((one) => checkpointOf(one)?.run)));
-    for (const run of [...runs].filter((one) => one !== undefined).sort()) {
-      if (this.#stopped || pass.enough?.(freed)) break;
-      const subject = await this.#subject(run);
-      if (!subject) continue;
-      const given = await this.#giveUp(subject, pass);
-      for (const { image } of given) gone.add(image);
-      const now = freedBy(layers, gone);
-      const reclaimed = given.map(({ checkpoint }) => checkpoint);
-      const ended = subject.state.ended !== undefined;
-      if (given.length > 0) done.push({ run, ended, reclaimed, squashed: [], bytes: now - freed });
-      freed = now;
-    }
-    return done;
-  }
-
-  /** What one run gives up in a pass. A run whose journal can't be written keeps its images. */
-  async #giveUp({ run, state, append }: Subject, pass: Pass) {
-    const decide = (now: RunState) => reclaimable(now, pass.retentionOf(now)).map(reclaimed);
-    if (pass.dryRun) return decide(state).map(({ data }) => data);
-    try {
-      const events = await append(decide);
-      this.#removeImages(events);
-      return events.flatMap((event) => (event.type === "checkpoint.reclaimed" ? [event.data] : []));
-    } catch (error) {
-      this.#deps.log.warn({ run, error: String(error) }, "a run's checkpoints could not be given up");
-      return [];
-    }
-  }
-
-  /** Undefined for a run that is not known, or whose journal can't be read or written now. */
-  async #subject(run: RunId): Promise<Subject | undefined> {
-    const live = this.#runs.get(run);
-    if (live) return { run, state: live.state, append: (decide) => live.command(decide) };
-    if (typeof this.#deps.lookup.checkpoints(run) === "string") return undefined;
-    const { journal, blobs } = this.#deps;
-    const state = await folded(journal.read(run, 0), blobs).catch(() => undefined);
-    if (!state?.ended) return undefined;
-    return { run, state, append: (decide) => this.#ended(run, decide(state)) };
-  }
-
-  async #ended(run: RunId, events: readonly NewEvent[]): Promise<readonly JournalEvent[]> {
-    return events.length === 0 ? [] : this.#journals.append(run, events);
+    const pass = (retentionOf: (state: RunState) => Retention) =>
+      this.#collection.pass(layers, gone, { dryRun: false, enough: (freed) => freed >= wanted, retentionOf });
+    const least = (newest: number): Retention => ({ newest, thinned: false });
+    await pass((state) => (state.ended ? least(1) : this.#retentionOf(state)));
+    await pass((state) => least(state.ended ? 1 : Math.max(2, Math.floor(this.#kept / TOGETHER))));
+    await this.#collection.measured();
   }
 }
 
-function reclaimed({ id, image, bytes }: CheckpointView) {
-  return {
-    type: "checkpoint.reclaimed" as const,
-    data: { checkpoint: id, image: image ?? "", bytes },
-  };
+interface Squashed {
+  readonly checkpoints: string[];
+  readonly bytes: number;
 }
 
-function countOf(layers: readonly CheckpointLayer[]): number {
-  return layers.flatMap(({ references }) => references).length;
+interface Collected extends Pick<GcReport, "dryRun" | "orphans" | "after"> {
+  readonly layers: readonly CheckpointLayer[];
+  readonly given: GcReport["runs"];
+  readonly squashed: ReadonlyMap<RunId, Squashed>;
 }

@@ -2,13 +2,15 @@ import pLimit from "p-limit";
 import { CaissonError } from "../../protocol/errors.ts";
 import { sizeText } from "../../protocol/quantities.ts";
 import type { CheckpointLayer, GatedSandboxHost } from "../../sandbox/gate.ts";
-import type { Log } from "../dependencies.ts";
-import { totalBytes } from "./layers.ts";
+import type { RemovalLog } from "../removals.ts";
+import { countOf, deadBelow, totalBytes } from "./layers.ts";
 
 /** An image's layers are a tree of files to delete; an engine is no quicker with more at a time. */
 const REMOVED_AT_ONCE = 2;
 /** Share of the budget from which a person is warned. */
 const WARNED_AT = 0.8;
+/** Share of the budget that one checkpoint may hold of those given up, before its chain is left. */
+const HEAVY_AT = 1 / 16;
 /** Milliseconds that somebody waits for room to be made. */
 const ROOM_MS = 5_000;
 /** Milliseconds until room is looked for again where there was none. */
@@ -38,7 +40,7 @@ type Images = Pick<GatedSandboxHost, "checkpointLayers" | "removeCheckpoint">;
 export class CheckpointStorage {
   readonly bounds: StorageBounds;
   readonly #images: Images;
-  readonly #log: Pick<Log, "warn">;
+  readonly #log: RemovalLog;
   readonly #turns = pLimit(REMOVED_AT_ONCE);
   readonly #removing = new Map<string, Promise<void>>();
   #measured: { readonly bytes: number; readonly images: number } | undefined;
@@ -46,10 +48,12 @@ export class CheckpointStorage {
   #measuring: Promise<readonly CheckpointLayer[]> | undefined;
   #remeasuring: Promise<void> | undefined;
   #warned = false;
+  /** By name: bytes that an image holds of checkpoints given up. */
+  #dead: Map<string, number> = new Map();
   #makeRoom: () => Promise<void> = async () => undefined;
   #lookedForRoom = Number.NEGATIVE_INFINITY;
 
-  constructor(images: Images, bounds: StorageBounds, log: Pick<Log, "warn">) {
+  constructor(images: Images, bounds: StorageBounds, log: RemovalLog) {
     this.#images = images;
     this.bounds = bounds;
     this.#log = log;
@@ -102,8 +106,9 @@ export class CheckpointStorage {
     };
     this.#measured = {
       bytes: totalBytes(layers),
-      images: layers.flatMap(({ references }) => references).length,
+      images: countOf(layers),
     };
+    this.#dead = deadBelow(layers);
     this.#warn();
     return layers;
   }
@@ -118,6 +123,11 @@ export class CheckpointStorage {
     const { notice } = this;
     if (notice !== undefined && !this.#warned) this.#log.warn({ ...this.usage }, notice);
     this.#warned = notice !== undefined;
+  }
+
+  /** Whether an image holds so much of checkpoints given up that what comes next should not be made from it. */
+  isHeavy(reference: string): boolean {
+    return (this.#dead.get(reference) ?? 0) > HEAVY_AT * this.bounds.diskBytes;
   }
 
   /** What is tried when there is no room: to reclaim harder. */
