@@ -197,6 +197,13 @@ describe("a task, start to end", () => {
     });
   });
 
+  test("replay says that it is what would come out today, and of how many events", async () => {
+    const told = await cli.run(["replay", "last"]);
+    expect(told).toMatchObject({ status: 0, out: expect.stringMatching(/^✓ identical: \d+ events\n$/) });
+    const { identical } = JSON.parse((await cli.run(["replay", "last", "--json"])).out);
+    expect(identical).toBe(true);
+  });
+
   test("verify passes, and finds one changed byte", async () => {
     const { run } = JSON.parse((await cli.run(["show", "last", "--json"])).out) as { run: string };
     expect(await cli.run(["verify", run])).toMatchObject({ status: 0 });

@@ -5,7 +5,7 @@ import type { Instead, ReplayDependencies } from "../../../daemon/harness/replay
 import { systemPrompt } from "../../../daemon/harness/system-prompt.ts";
 import { packageRoot } from "../../../daemon/package-root.ts";
 import { parsePolicy } from "../../../daemon/policy/parse-policy.ts";
-import type { EventType, JournalEvent } from "../../../daemon/protocol/events.ts";
+import type { EventType, JournalEvent, NewEvent } from "../../../daemon/protocol/events.ts";
 import { dataOf, scripted } from "../../e2e/runs.ts";
 import { type HarnessUnderTest, harnessUnderTest } from "../harness-under-test.ts";
 import { type Canned, cannedHost } from "./canned-host.ts";
@@ -100,6 +100,33 @@ describe("a recorded run", () => {
   test("cut off anywhere, it is what comes out today up to there", async () => {
     for (let length = 0; length <= events.length; length += 1)
       expect(await firstDivergence(events.slice(0, length), deps), `cut after ${length}`).toBeUndefined();
+  });
+
+  test("what people do while a step is under way changes nothing of what it makes", async () => {
+    const { seq } = first("model.requested", ({ turn }) => turn === 3);
+    const action = "a99";
+    const meanwhile: readonly NewEvent[] = [
+      { type: "message.received", data: { text: "Wait." } },
+      {
+        type: "action.proposed",
+        data: { action, turn: 3, tool: "bash", input: { command: "ls" }, by: "person" },
+      },
+      {
+        type: "action.judged",
+        data: { action, verdict: "allow", rule: "person", reason: "r", layer: "person", matched: [] },
+      },
+      { type: "action.started", data: { action, sandbox: "s1" } },
+      { type: "action.finished", data: { action, ok: true, output: "x", durationMs: 1 } },
+      { type: "run.interrupted", data: { by: "person" } },
+    ];
+    const came = meanwhile.map((event, index) => {
+      const { at, prev, hash } = first("model.requested");
+      return { ...event, seq: seq - 1 + (index + 1) / 10, at, prev, hash } as JournalEvent;
+    });
+    const before = events.filter((one) => one.seq < seq);
+    const until = events.filter((one) => one.seq >= seq && one.seq <= seq + 1);
+    expect(until.map(({ type }) => type)).toEqual(["model.requested", "model.responded"]);
+    expect(await firstDivergence([...before, ...came, ...until], deps)).toBeUndefined();
   });
 
   test("its paths lead where they led in its sandbox, and the journal says so", async () => {
