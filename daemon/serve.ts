@@ -124,6 +124,7 @@ async function start(parts: Parts): Promise<RunningDaemon> {
     redactor,
     lookup: {
       unended: () => unendedRuns(views),
+      racing: () => views.racing(),
       byRequestId: (id) => views.byRequestId(id),
       checkpoints: (id) => checkpointsOfEnded(views, id),
     },

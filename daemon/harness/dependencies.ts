@@ -67,6 +67,8 @@ export interface Dependencies {
      * end, or it has not ended.
      */
     checkpoints(run: RunId): readonly CheckpointView[] | "unknown" | "unreadable";
+    /** Runs from which races go on, those that have ended too, as far as the views know. */
+    racing(): readonly RunId[];
     byRequestId(requestId: string): { readonly run: RunId; readonly digest: Sha256 } | undefined;
   };
   readonly newRunId: () => RunId;

@@ -12,6 +12,7 @@ import { initialState, type RunState } from "../run/state.ts";
 import { changesAtEnd } from "./checkpoints/at-end.ts";
 import { CheckpointFiles } from "./checkpoints/files.ts";
 import { Forks } from "./checkpoints/fork.ts";
+import { Races } from "./checkpoints/race.ts";
 import { Reclaiming } from "./checkpoints/reclaiming.ts";
 import { rewind } from "./checkpoints/rewind.ts";
 import type { Dependencies } from "./dependencies.ts";
@@ -43,6 +44,7 @@ export class RunHarness implements Harness {
   readonly #forks: Forks;
   readonly #files: CheckpointFiles;
   readonly #reclaiming: Reclaiming;
+  readonly #races: Races;
   readonly #submissions = new Map<string, Promise<unknown>>();
   readonly #leaving = new AbortController();
   #stopping = false;
@@ -62,6 +64,7 @@ export class RunHarness implements Harness {
       closed: async (run) => void (await this.#loops.get(run)),
       carry: (run) => this.#carry(run),
     });
+    this.#races = new Races(deps, this.#forks, (run, because) => this.#cancel(run, because));
   }
 
   async submit(body: Parameters<Harness["submit"]>[0]) {
@@ -165,13 +168,14 @@ export class RunHarness implements Harness {
   }
 
   /** @see recover. Call once, before serving. */
-  recover(): Promise<void> {
+  async recover(): Promise<void> {
     const carry = (run: LiveRun) => {
       takeUpPersons(run);
       this.#runs.set(run.run, run);
       void this.#forks.takenUp(run).then(() => this.#carry(run));
     };
-    return recover(this.#deps, this.#leaving.signal, carry, (taken) => this.#reclaiming.sweep(taken));
+    await recover(this.#deps, this.#leaving.signal, carry, (taken) => this.#reclaiming.sweep(taken));
+    await this.#races.takeUp();
   }
 
   /** Leaves every run where it is: the next daemon goes on with it. */
@@ -183,7 +187,7 @@ export class RunHarness implements Harness {
     for (const run of this.#runs.values()) run.stopStep("stop");
     const carried = [...this.#runs.values()];
     await Promise.race([
-      Promise.all([...this.#loops.values(), this.#reclaiming.settled()]).then(() =>
+      Promise.all([...this.#loops.values(), this.#races.stop(), this.#reclaiming.settled()]).then(() =>
         this.#deps.removals.settled(),
       ),
       new Promise((resolve) => setTimeout(resolve, 5_000).unref()),
@@ -257,11 +261,17 @@ export class RunHarness implements Harness {
     running.signal(signal);
   }
 
-  async cancel(id: RunId) {
+  cancel(id: RunId) {
+    return this.#cancel(id);
+  }
+
+  /** @param because why the daemon does it; absent: a person asked for it */
+  async #cancel(id: RunId, because?: string) {
     const run = await this.#known(id);
     if (!run || run.state.ended)
       throw new CaissonError("run_ended", "The run has ended; nothing was changed.");
     this.#refuseNoticed(id);
+    run.cancelledBecause = because;
     run.stopStep("cancel");
     this.#slots.leave(id);
     void this.#begin(run);
@@ -296,7 +306,17 @@ export class RunHarness implements Harness {
     return this.#forks.fork(id, body);
   }
 
+  async race(id: RunId, body: Parameters<Harness["race"]>[1]) {
+    if (this.#stopping)
+      throw new CaissonError("stopping", "The daemon is stopping; nothing was started. Try again.");
+    return this.#races.race(id, body);
+  }
+
   async remove(id: RunId) {
+    if (this.#races.isOpen(id)) {
+      const detail = "A race from this run goes on. Cancel its branches first; nothing was changed.";
+      throw new CaissonError("run_active", detail);
+    }
     const stopped = this.#deps.notices.of(id)?.kind === "stopped";
     const run = stopped ? undefined : await this.#known(id);
     if (run && !run.state.ended) {

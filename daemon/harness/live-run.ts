@@ -54,6 +54,8 @@ export class LiveRun {
   model: Model | undefined;
   policies: readonly Policy[] | undefined;
   cancelled = false;
+  /** Why the daemon cancelled it; undefined: a person did. */
+  cancelledBecause: string | undefined;
   stopping = false;
   /** This daemon has given the run up, since nothing of it can be journalled. */
   givenUp = false;

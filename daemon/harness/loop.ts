@@ -11,6 +11,7 @@ import { checkAcceptance } from "./steps/acceptance.ts";
 import { act, judgeAction, settle } from "./steps/act.ts";
 import { approvalPatience, requestApproval, settleApproval } from "./steps/approval.ts";
 import { endRun } from "./steps/end.ts";
+import { measureScore } from "./steps/score.ts";
 import { bindPolicy, ingestWorkspace, startSandbox } from "./steps/set-up.ts";
 import { askModel, startTurn } from "./steps/turn.ts";
 
@@ -83,10 +84,16 @@ function nextStep(run: LiveRun): Step {
   const { state } = run;
   const step = next(state, run.deps.now());
   if (step.do === "nothing" || step.do === "end") return step;
-  if (run.cancelled) return { do: "end", ending: { type: "run.cancelled", by: "person" } };
+  if (run.cancelled) return { do: "end", ending: cancelled(run) };
   if (run.overDisk !== undefined)
     return { do: "end", ending: overDisk(run.overDisk, state.sandbox?.diskBytes ?? 0) };
   return step;
+}
+
+function cancelled({ cancelledBecause: reason }: LiveRun): Ending {
+  return reason === undefined
+    ? { type: "run.cancelled", by: "person" }
+    : { type: "run.cancelled", by: "daemon", reason };
 }
 
 function perform(run: LiveRun, step: Exclude<Step, { do: "nothing" | "rest" }>): Promise<unknown> {
@@ -121,6 +128,8 @@ function perform(run: LiveRun, step: Exclude<Step, { do: "nothing" | "rest" }>):
       return settle(run, step.action);
     case "check-acceptance":
       return checkAcceptance(run);
+    case "score":
+      return measureScore(run, step.turn);
     case "note-limit":
       return run.commit("written", () => [{ type: "limit.reached", data: step.reached }]);
     case "end":

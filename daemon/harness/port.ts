@@ -3,6 +3,8 @@ import type {
   DecideApproval,
   ExplainPolicy,
   ForkRun,
+  Raced,
+  RaceRun,
   RunShell,
   ShellStarted,
   SignalShell,
@@ -94,6 +96,11 @@ export interface Harness {
   collectGarbage(dryRun: boolean): Promise<GcReport>;
   /** What checkpoints take on disk, as last measured. */
   checkpointStorage(): CheckpointStorageView;
+  /**
+   * Forks several runs from one place and keeps the best; what comes of it is an event of this run. Rejects as fork
+   * does, and with `limit_spent`.
+   */
+  race(run: RunId, body: RaceRun): Promise<Raced>;
   decideApproval(id: ApprovalId, decision: DecideApproval): Promise<ApprovalView>;
   revokeApproval(id: ApprovalId): Promise<ApprovalView>;
   /**

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { ActionId, CheckpointId, RunId, Seq, Sha256 } from "./ids.ts";
+import { ActionId, CheckpointId, RaceId, RunId, Seq, Sha256 } from "./ids.ts";
 import { LimitsInput } from "./limits.ts";
 
 const text = (maximum: number) => z.string().min(1).max(maximum);
@@ -86,6 +86,34 @@ export const ForkRun = z.strictObject({
   model: SubmittedModel.optional(),
 });
 export type ForkRun = z.infer<typeof ForkRun>;
+
+/** Body of `POST /v1/runs/:run/race`: several forks from one place, of which the best is kept. */
+export const RaceRun = z.strictObject({
+  at: z.union([CheckpointId, Seq]),
+  branches: z.int().min(2).max(64),
+  tasks: z
+    .array(text(LONG))
+    .min(1)
+    .max(64)
+    .optional()
+    .describe("Given to the branches in turn. Default: the run's own task for all."),
+  models: z
+    .array(SubmittedModel)
+    .min(1)
+    .max(64)
+    .optional()
+    .describe("Given to the branches in turn. Default: the run's own model for all."),
+  score: text(100_000)
+    .optional()
+    .describe(
+      "A command that prints one number, lower is better. It runs in a branch's sandbox at the end of each turn; what it prints must be no more than any score that the branch can still end with.",
+    ),
+});
+export type RaceRun = z.infer<typeof RaceRun>;
+
+export const Raced = z.object({ run: RunId, race: RaceId, branches: z.array(RunId), seq: Seq });
+export type Raced = z.infer<typeof Raced>;
+
 export const CheckPolicy = z.strictObject({ text: text(LONG) });
 export const ExplainPolicy = z
   .strictObject({

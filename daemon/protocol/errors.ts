@@ -33,6 +33,7 @@ export const ERROR_STATUS = {
   checkpoint_gone: 409,
   already_decided: 409,
   nothing_to_resume: 409,
+  limit_spent: 409,
   journal_damaged: 409,
   body_too_large: 413,
   unsupported_media_type: 415,

@@ -1,6 +1,16 @@
 import { z } from "zod";
 import { ContentBlock, ModelUsage, StopReason } from "./content.ts";
-import { ActionId, ApprovalId, CheckpointId, QuestionId, RunId, Seq, Sha256, Timestamp } from "./ids.ts";
+import {
+  ActionId,
+  ApprovalId,
+  CheckpointId,
+  QuestionId,
+  RaceId,
+  RunId,
+  Seq,
+  Sha256,
+  Timestamp,
+} from "./ids.ts";
 import { LimitName, Limits } from "./limits.ts";
 import { BlobReference, Text } from "./text.ts";
 import { Decision, Effect, Layer, Verdict } from "./verdicts.ts";
@@ -48,6 +58,18 @@ export const Parent = z.object({
   seq: Seq,
   checkpoint: CheckpointId.optional().describe("Absent: the parent's files were not restored."),
 });
+
+/** How a branch of a race came out. */
+export const RaceResult = z.object({
+  run: RunId,
+  outcome: z.enum(["passed", "failed", "pruned", "cancelled", "never began"]),
+  reason: z.string().optional().describe("Why it failed, was pruned or never began."),
+  score: z.number().optional(),
+  costUsd: z.number().min(0).optional(),
+  tokens: count,
+  diffBytes: count.optional(),
+});
+export type RaceResult = z.infer<typeof RaceResult>;
 
 /** How a run is about to end, on disk before its sandbox goes. */
 export const Ending = z.discriminatedUnion("type", [
@@ -103,6 +125,7 @@ export const EVENT_DATA = {
     parent: Parent.optional(),
     recap: Text.optional().describe("What the model is told of the run that this one continues."),
     history: BlobReference.optional().describe("A fork's: the events it starts from, one a line."),
+    score: Text.optional().describe("The command that scores a branch of a race at the end of each turn."),
   }),
   "policy.bound": z.object({
     name: z.string(),
@@ -322,6 +345,23 @@ export const EVENT_DATA = {
   }),
   "run.rewound": z.object({ checkpoint: CheckpointId, to: Seq, from: Seq }),
   "run.forked": z.object({ child: RunId, at: Seq, checkpoint: CheckpointId }),
+  "race.started": z.object({
+    race: RaceId,
+    at: Seq,
+    checkpoint: CheckpointId,
+    branches: z.array(z.object({ run: RunId, task: Text.optional(), model: ModelChoice.optional() })),
+    score: Text.optional(),
+    limits: Limits.describe("What the run's own limits leave to all branches together."),
+  }),
+  "race.ended": z.object({
+    race: RaceId,
+    winner: RunId.optional().describe("Absent: no branch passed."),
+    branches: z.array(RaceResult).describe("Best first."),
+    reached: z
+      .object({ limit: LimitName, value: z.number(), used: z.number() })
+      .optional()
+      .describe("The limit that ended it before all branches had."),
+  }),
   "plan.changed": z.object({ nodes: z.array(PlanNode), action: ActionId.optional() }),
   "memory.written": z.object({ id: z.string(), kind: z.string(), text: Text, action: ActionId.optional() }),
   "context.compressed": z.object({
@@ -358,6 +398,13 @@ export const EVENT_DATA = {
         durationMs: milliseconds,
       }),
     ),
+  }),
+  "score.measured": z.object({
+    turn: count,
+    verdict: Decision,
+    score: z.number().optional().describe("Absent: the command failed, or printed no number."),
+    output: Text,
+    durationMs: milliseconds,
   }),
   "run.interrupted": z.object({ by: z.enum(["person", "daemon"]), reason: z.string().optional() }),
   "run.resumed": z.object({

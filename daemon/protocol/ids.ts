@@ -14,6 +14,10 @@ export type ActionId = z.infer<typeof ActionId>;
 export const CheckpointId = z.string().regex(/^c(0|[1-9]\d{0,8})$/, "not a checkpoint id (c1, c2, …)");
 export type CheckpointId = z.infer<typeof CheckpointId>;
 
+/** `r1`, `r2`, … within the run that the branches are forked from. */
+export const RaceId = z.string().regex(/^r[1-9]\d{0,8}$/, "not a race's id (r1, r2, …)");
+export type RaceId = z.infer<typeof RaceId>;
+
 /**
  * An approval or a question is named after its run and action, so that its id alone finds its run. A number follows
  * when the same action is asked for another time.

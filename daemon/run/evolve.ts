@@ -113,6 +113,7 @@ const FINAL_STOPS: ReadonlySet<string> = new Set(["end_turn", "stop_sequence", "
 const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
   "run.submitted": (state, event) => ({ submitted: event, branch: beginningOf(state, event) }),
   "run.forked": (state, event) => ({ forks: [...state.forks, event.data] }),
+  "race.started": (state) => ({ races: state.races + 1 }),
   "policy.bound": (state, event) => ({
     policy: event.data,
     ...(state.begunAt ? {} : begun(state, event.at)),
@@ -180,6 +181,8 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
       stage: event.data.passed ? "accepted" : "between-turns",
       rejections: state.branch.rejections + (event.data.passed ? 0 : 1),
     }),
+  "score.measured": (state, { seq, data: { turn, score } }) =>
+    branchOf(state, { checkedAt: seq, scored: { turn, score } }),
 
   "action.proposed": (state, event) => {
     const { action, turn, tool, input, by } = event.data;

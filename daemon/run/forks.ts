@@ -21,6 +21,8 @@ export function forked(history: RunState): RunState {
     turnBegan: 0,
     checkedAt: 0,
     checkpoint: undefined,
+    // Where it begins is no end of a turn of its own.
+    scored: { turn: history.branch.turn, score: undefined },
   };
   return {
     ...initialState,

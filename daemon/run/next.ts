@@ -34,6 +34,7 @@ export type Step =
   | { readonly do: "act"; readonly action: ActionState }
   | { readonly do: "settle"; readonly action: ActionState }
   | { readonly do: "check-acceptance" }
+  | { readonly do: "score"; readonly turn: number }
   | { readonly do: "note-limit"; readonly reached: EventData<"limit.reached"> }
   | { readonly do: "end"; readonly ending: Ending }
   | { readonly do: "rest" }
@@ -86,17 +87,27 @@ function nextOfTurn(state: RunState): Step {
   const { branch } = state;
   switch (branch.stage) {
     case "between-turns":
-      return { do: "start-turn", turn: branch.turn + 1 };
+      return turnEnded(state);
     case "asking-model":
       return { do: "ask-model" };
     case "acting":
       return nextAction(state);
     case "claims-done":
-      if (branch.unheard) return { do: "start-turn", turn: branch.turn + 1 };
+      if (branch.unheard || isUnscored(state)) return turnEnded(state);
       return state.submitted?.data.accept.length ? { do: "check-acceptance" } : completed(state);
     case "accepted":
       return completed(state);
   }
+}
+
+/** A branch of a race is scored at each end of a turn. */
+function isUnscored({ submitted, branch }: RunState): boolean {
+  return submitted?.data.score !== undefined && branch.scored.turn < branch.turn;
+}
+
+function turnEnded(state: RunState): Step {
+  const { turn } = state.branch;
+  return isUnscored(state) ? { do: "score", turn } : { do: "start-turn", turn: turn + 1 };
 }
 
 function nextAction(state: RunState): Step {
@@ -104,7 +115,7 @@ function nextAction(state: RunState): Step {
   if (!open) {
     const gaveUp = state.branch.actions.find((action) => action.tool === "give_up" && action.finished?.ok);
     if (gaveUp) return { do: "end", ending: givenUp(gaveUp) };
-    return { do: "start-turn", turn: state.branch.turn + 1 };
+    return turnEnded(state);
   }
   if (open.stage === "proposed") return { do: "judge", action: open };
   if (open.stage === "started") return { do: "settle", action: open };

@@ -83,6 +83,8 @@ export interface Branch {
   readonly effects: Chain<Effect>;
   /** Seq of the newest event that let commands run beside actions: acceptance checks. */
   readonly checkedAt: number;
+  /** The newest turn whose end was scored, and the score, if it could be had. */
+  readonly scored: { readonly turn: number; readonly score: number | undefined };
 }
 
 export interface ApprovalState extends ApprovalView {
@@ -146,6 +148,8 @@ export interface RunState {
   readonly sent: Chain<{ readonly seq: number; readonly action: ActionId | undefined }>;
   /** Runs that were forked from this one. */
   readonly forks: readonly EventData<"run.forked">[];
+  /** Races begun from this run so far. */
+  readonly races: number;
   readonly branch: Branch;
   /** Rewinds so far, oldest first: events after `to` and up to `seq` are on no present branch. */
   readonly rewinds: readonly { readonly seq: number; readonly to: number }[];
@@ -168,6 +172,7 @@ const initialBranch: Branch = {
   checkpoint: undefined,
   effects: undefined,
   checkedAt: 0,
+  scored: { turn: 0, score: undefined },
 };
 
 export const initialState: RunState = {
@@ -199,6 +204,7 @@ export const initialState: RunState = {
   checkpoints: [],
   sent: undefined,
   forks: [],
+  races: 0,
   rewinds: [],
   branch: initialBranch,
   branches: undefined,

@@ -12,6 +12,8 @@ export interface Views {
   run(id: RunId): RunView | undefined;
   /** The run that was submitted with this request id, and the digest of its body. */
   byRequestId(requestId: string): { readonly run: RunId; readonly digest: Sha256 } | undefined;
+  /** Runs from which races go on, those that have ended too. */
+  racing(): readonly RunId[];
   /** Pending ones first, oldest first; decided ones only of runs that have not ended. */
   approvals(): readonly ApprovalView[];
   approval(id: ApprovalId): ApprovalView | undefined;

@@ -1,5 +1,5 @@
 import type { EventOf, JournalEvent } from "../protocol/events.ts";
-import type { RunId, Sha256 } from "../protocol/ids.ts";
+import type { RaceId, RunId, Sha256 } from "../protocol/ids.ts";
 import type { Notice } from "../protocol/notices.ts";
 import { previewOf } from "../protocol/text.ts";
 import {
@@ -25,6 +25,8 @@ export interface RunSummary {
   readonly pending: readonly string[];
   readonly questions: readonly QuestionView[];
   readonly checkpoints: readonly CheckpointView[];
+  /** Races from it that go on; absent: none. */
+  readonly races?: readonly RaceId[];
 }
 
 /** A run that goes on: its state as the harness reads it, and its questions. */
@@ -32,9 +34,10 @@ export interface Projection {
   readonly state: RunState;
   readonly questions: readonly QuestionView[];
   readonly forks: readonly Fork[];
+  readonly races: readonly RaceId[];
 }
 
-export const initialProjection: Projection = { state: initialState, questions: [], forks: [] };
+export const initialProjection: Projection = { state: initialState, questions: [], forks: [], races: [] };
 
 /** The projection after one more event. Pure. */
 export function project(projection: Projection, event: JournalEvent): Projection {
@@ -42,7 +45,14 @@ export function project(projection: Projection, event: JournalEvent): Projection
     state: evolve(projection.state, slim(event)),
     questions: questionsAfter(projection, event),
     forks: event.type === "run.forked" ? [...projection.forks, forkOf(event)] : projection.forks,
+    races: racesAfter(projection.races, event),
   };
+}
+
+/** Races that go on, also behind the end of the run that they start from. */
+function racesAfter(open: readonly RaceId[], event: JournalEvent): readonly RaceId[] {
+  if (event.type === "race.started") return [...open, event.data.race];
+  return event.type === "race.ended" ? open.filter((race) => race !== event.data.race) : open;
 }
 
 function forkOf({ data: { child: run, at: seq, checkpoint } }: EventOf<"run.forked">): Fork {
@@ -109,6 +119,7 @@ export function summarise(projection: Projection): RunSummary | undefined {
     pending,
     questions,
     checkpoints: markedPresent(state),
+    ...(projection.races.length > 0 ? { races: projection.races } : {}),
   };
 }
 
@@ -163,6 +174,8 @@ export function afterEnd(summary: RunSummary, event: JournalEvent): RunSummary {
   const view = { ...summary.view, seq: event.seq, head: event.hash };
   if (event.type === "run.forked")
     return { ...summary, view: { ...view, forks: [...(view.forks ?? []), forkOf(event)] } };
+  if (event.type === "race.started" || event.type === "race.ended")
+    return { ...summary, view, races: racesAfter(summary.races ?? [], event) };
   if (event.type !== "checkpoint.reclaimed") return { ...summary, view };
   const checkpoints = summary.checkpoints.map((checkpoint) =>
     checkpoint.id === event.data.checkpoint ? reclaimed(checkpoint, event.data) : checkpoint,

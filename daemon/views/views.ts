@@ -128,6 +128,10 @@ class FoldedViews implements OpenViews {
     return run === undefined || digest === undefined ? undefined : { run, digest };
   }
 
+  racing(): readonly RunId[] {
+    return [...this.#summaries.keys()].filter((run) => (this.#summary(run)?.races ?? []).length > 0);
+  }
+
   approvals(): readonly ApprovalView[] {
     const going = this.#going();
     const pending = going.flatMap((one) => one.approvals.filter(({ id }) => one.pending.includes(id)));

@@ -1,7 +1,7 @@
 import { v7 as uuid } from "uuid";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { EventOf, JournalEvent } from "../../daemon/protocol/events.ts";
-import { checkpointImage } from "../../daemon/sandbox/host.ts";
+import { checkpointImage } from "../../daemon/sandbox/gate.ts";
 import { bashScript, dataOf, scripted } from "../e2e/runs.ts";
 import { type HarnessUnderTest, harnessUnderTest, SETTINGS } from "../harness/harness-under-test.ts";
 import { type DockerHosts, dockerHosts } from "./docker-hosts.ts";

@@ -97,6 +97,7 @@ export async function harnessUnderTest(
     redactor: createRedactor([{ name: "key", value: SECRET }]),
     lookup: {
       unended: () => unended,
+      racing: () => views.racing(),
       byRequestId: (id) => requests.get(id),
       checkpoints: (run) => checkpointsOfEnded(views, run),
     },

@@ -173,6 +173,8 @@ export class CannedHarness {
       signalShell: async (run, body) => this.#answer("signalShell", [run, body], undefined),
       checkpoint: async (run, name) => this.#answer("checkpoint", [run, name], { run, seq: 7 }),
       rewind: async (run, to) => this.#answer("rewind", [run, to], { run, seq: 6 }),
+      race: async (run, body) =>
+        this.#answer("race", [run, body], { run, race: "r1", branches: [UNKNOWN_RUN], seq: 7 }),
       fork: async (run, body) => this.#answer("fork", [run, body], { run: UNKNOWN_RUN, seq: 2 }),
       collectGarbage: async (dryRun) => this.#answer("collectGarbage", [dryRun], gcReport(dryRun)),
       checkpointStorage: () => ({ bytes: 3, images: 1, budgetBytes: 10 }),
@@ -276,6 +278,7 @@ export function cannedViews(journal: MemoryJournal, owned: ReadonlySet<string>):
     approval: (id) => approval(id),
     questions: () => [],
     checkpoints: () => [],
+    racing: () => [],
     ownsBlob: async (run, hash) => has(run) && owned.has(hash),
   };
 }

@@ -7,6 +7,7 @@ import type { ForkRun } from "../../protocol/commands.ts";
 import { CaissonError } from "../../protocol/errors.ts";
 import type { EventData } from "../../protocol/events.ts";
 import type { RunId } from "../../protocol/ids.ts";
+import type { Text } from "../../protocol/text.ts";
 import type { CheckpointView } from "../../protocol/views.ts";
 import { checkpointAt } from "../../run/decide.ts";
 import type { RunState } from "../../run/state.ts";
@@ -15,6 +16,13 @@ import { openModel } from "../models.ts";
 import type { Histories } from "./history.ts";
 
 type Submission = EventData<"run.submitted">;
+
+/** What a fork has that is not its parent's. */
+export interface OfFork {
+  /** Its id, if it has one already. */
+  readonly run?: RunId;
+  readonly score?: Text;
+}
 
 /** A fork that passed every check. */
 export interface ForkSubmission {
@@ -38,6 +46,7 @@ export async function forkSubmission(
   parent: RunId,
   state: RunState,
   { at, task, model }: ForkRun,
+  { run = deps.newRunId(), score }: OfFork = {},
 ): Promise<ForkSubmission> {
   const submitted = state.submitted?.data;
   if (!submitted) throw new CaissonError("unknown_run", `There is no run ${parent}.`);
@@ -55,7 +64,7 @@ export async function forkSubmission(
   const history = await readable(histories.of(parent, submitted.history, seq));
   const data: ForkSubmission["data"] = {
     format: 1,
-    run: deps.newRunId(),
+    run,
     task: task ?? submitted.task,
     policy,
     model: model ?? submitted.model,
@@ -67,6 +76,7 @@ export async function forkSubmission(
     ...(context === undefined ? {} : { context }),
     parent: { run: parent, seq, checkpoint },
     history: history.reference,
+    ...(score === undefined ? {} : { score }),
   };
   return { data, from, state: history.state, policies, model: opened };
 }

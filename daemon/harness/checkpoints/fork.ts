@@ -1,7 +1,7 @@
 /** Forks: a new run that goes on from another one's checkpoint, files and conversation of one moment (C1). */
 import { JournalMissing, requireRoom } from "../../journal/port.ts";
 import type { ForkRun, Submitted } from "../../protocol/commands.ts";
-import type { NewEvent } from "../../protocol/events.ts";
+import type { JournalEvent, NewEvent } from "../../protocol/events.ts";
 import type { RunId } from "../../protocol/ids.ts";
 import type { CheckpointView } from "../../protocol/views.ts";
 import { FIRST_OF_FORK } from "../../run/forks.ts";
@@ -10,8 +10,8 @@ import { CheckpointGone, checkpointImage } from "../../sandbox/gate.ts";
 import type { Dependencies } from "../dependencies.ts";
 import type { EndedJournals } from "../ended-journals.ts";
 import { LiveRun } from "../live-run.ts";
-import { type ForkSubmission, forkSubmission } from "./fork-submission.ts";
-import { refuseGone } from "./gone.ts";
+import { type ForkSubmission, forkSubmission, type OfFork } from "./fork-submission.ts";
+import { refuseGone, requireImage } from "./gone.ts";
 import { Histories } from "./history.ts";
 
 /** The runs as the harness has them. */
@@ -42,18 +42,36 @@ export class Forks {
     this.#journals = journals;
   }
 
-  /** @throws CaissonError as {@link forkSubmission}, and `unknown_run`; nothing is kept then */
-  async fork(parent: RunId, body: ForkRun): Promise<Submitted> {
+  /** The run as its journal leaves it now. @throws CaissonError `unknown_run`, … */
+  async stateOf(run: RunId): Promise<RunState> {
+    return (await this.#runs.carried(run))?.state ?? this.#runs.ended(run);
+  }
+
+  /**
+   * Whether a fork would be made. Keeps nothing but the history.
+   * @throws CaissonError as {@link forkSubmission}, and `unknown_run`
+   */
+  async check(parent: RunId, body: ForkRun): Promise<void> {
+    const state = await this.stateOf(parent);
+    await this.#requireImage(parent, state, body.at);
+    await forkSubmission(this.#deps, this.#histories, parent, state, body);
+  }
+
+  /**
+   * @param own what the fork has beside what it takes from its parent
+   * @throws CaissonError as {@link forkSubmission}, and `unknown_run`; nothing is kept then
+   */
+  async fork(parent: RunId, body: ForkRun, own: OfFork = {}): Promise<Submitted> {
     const deps = this.#deps;
-    const state = (await this.#runs.carried(parent))?.state ?? (await this.#runs.ended(parent));
+    const state = await this.stateOf(parent);
     await requireRoom(deps.disk, "forked");
-    const submission = await forkSubmission(deps, this.#histories, parent, state, body);
+    const submission = await forkSubmission(deps, this.#histories, parent, state, body, own);
     const child = submission.data.run;
     const image = checkpointImage(child, FIRST_OF_FORK);
     if (submission.from) await this.#copyImage(parent, state, submission.from, image);
     try {
       const run = await this.#begun(submission);
-      await this.#note(parent, forkedEvent(submission.data));
+      await this.note(parent, [forkedEvent(submission.data)]);
       this.#runs.carry(run);
       return { run: child, seq: run.state.seq };
     } catch (error) {
@@ -74,7 +92,7 @@ export class Forks {
     try {
       for await (const events of this.#deps.journal.read(parent.run, parent.seq))
         if (events.some((event) => event.type === "run.forked" && event.data.child === run)) return;
-      await this.#note(parent.run, forkedEvent({ run, parent }));
+      await this.note(parent.run, [forkedEvent({ run, parent })]);
     } catch (error) {
       if (error instanceof JournalMissing) return;
       const fields = { run, parent: parent.run, error: String(error) };
@@ -87,12 +105,20 @@ export class Forks {
       await this.#deps.sandboxes.copyCheckpoint(from.image ?? "", to);
     } catch (error) {
       if (!(error instanceof CheckpointGone)) throw error;
-      await refuseGone(state, from.id, async ({ id, image = "" }) => {
-        const gone: NewEvent = { type: "checkpoint.reclaimed", data: { checkpoint: id, image, bytes: 0 } };
-        await this.#note(parent, gone);
-        return (await this.#runs.carried(parent))?.state ?? this.#runs.ended(parent);
-      });
+      await refuseGone(state, from.id, this.#noteGone(parent));
     }
+  }
+
+  async #requireImage(parent: RunId, state: RunState, at: ForkRun["at"]): Promise<void> {
+    await requireImage(this.#deps.sandboxes, state, at, this.#noteGone(parent));
+  }
+
+  #noteGone(parent: RunId): (gone: CheckpointView) => Promise<RunState> {
+    return async ({ id: checkpoint, image = "" }) => {
+      const data = { checkpoint, image, bytes: 0, missing: true } as const;
+      await this.note(parent, [{ type: "checkpoint.reclaimed", data }]);
+      return this.stateOf(parent);
+    };
   }
 
   /** The child, with its journal. */
@@ -105,13 +131,13 @@ export class Forks {
     return run;
   }
 
-  /** In the journal of a run that goes on, or behind the end of one that has ended. */
-  async #note(id: RunId, event: NewEvent): Promise<void> {
+  /** Appends to the journal of a run that goes on, or behind the end of one that has ended. */
+  async note(id: RunId, events: readonly NewEvent[]): Promise<readonly JournalEvent[]> {
     const run = await this.#runs.carried(id);
-    const noted = await run?.command((state) => (state.ended ? [] : [event]));
-    if (noted?.length) return;
+    const noted = await run?.command((state) => (state.ended ? [] : events));
+    if (noted?.length) return noted;
     await this.#runs.closed(id);
-    await this.#journals.append(id, [event]);
+    return this.#journals.append(id, events);
   }
 }
 

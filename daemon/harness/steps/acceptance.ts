@@ -25,7 +25,7 @@ export async function checkAcceptance(run: LiveRun): Promise<void> {
   await run.checkpoints.beforeChange(async () => {
     for (const [index, command] of commands.entries()) {
       if (run.signal.aborted) return;
-      checks.push(await checkOne(run, command, index));
+      checks.push(await runCheck(run, command, `accept.${run.state.branch.turn}.${index}`));
     }
   });
   if (run.signal.aborted) return;
@@ -34,14 +34,14 @@ export async function checkAcceptance(run: LiveRun): Promise<void> {
   await run.commit("written", () => [{ type: "acceptance.checked", data: { turn, passed, checks } }]);
 }
 
-async function checkOne(run: LiveRun, command: string, index: number): Promise<Check> {
+/** Runs a command of the person who submitted the task, under the run's policy. @param id of its process */
+export async function runCheck(run: LiveRun, command: string, id: string): Promise<Check> {
   const parsed = parseCommand(command);
   const { verdict, reason } = await verdictOf(run, [
     { kind: "exec", tool: "bash", command: parsed, cwd: WORKSPACE, env: {} },
   ]);
   if (verdict === "deny")
     return { command, verdict, ok: false, output: `The policy denies this check: ${reason}`, durationMs: 0 };
-  const id = `accept.${run.state.branch.turn}.${index}`;
   const context = performing(run, id, Permit.grant(id, verdict, "allow"));
   const timeouts = (await policiesOf(run)).map((policy) => policy.execLimits.timeoutMs);
   const began = run.deps.now();

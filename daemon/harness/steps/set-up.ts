@@ -109,7 +109,12 @@ export async function noteGone(run: LiveRun, { id, image }: CheckpointView): Pro
   run.deps.log.warn({ run: run.run, checkpoint: id }, "the image of a checkpoint is gone");
   await run.commit("synced", (state) =>
     state.checkpoints.some((one) => one.id === id && !one.reclaimed)
-      ? [{ type: "checkpoint.reclaimed", data: { checkpoint: id, image: image ?? "", bytes: 0, missing: true } }]
+      ? [
+          {
+            type: "checkpoint.reclaimed",
+            data: { checkpoint: id, image: image ?? "", bytes: 0, missing: true },
+          },
+        ]
       : [],
   );
 }

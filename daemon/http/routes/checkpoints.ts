@@ -1,11 +1,25 @@
 import { z } from "zod";
-import { ForkRun, RewindRun, Submitted, TakeCheckpoint } from "../../protocol/commands.ts";
+import { ForkRun, Raced, RaceRun, RewindRun, Submitted, TakeCheckpoint } from "../../protocol/commands.ts";
 import { CheckpointStorageView } from "../../protocol/gc.ts";
 import { CheckpointView, listOf } from "../../protocol/views.ts";
 import { json, type Route, requireRun, route, type Services } from "../route.ts";
 import { Acknowledged } from "./runs.ts";
 
 const CheckpointList = listOf(CheckpointView).extend({ storage: CheckpointStorageView });
+
+/** What a fork is refused for. */
+const FORK_REFUSALS = [
+  "unknown_checkpoint",
+  "checkpoint_gone",
+  "unknown_workspace",
+  "script_invalid",
+  "model_unconfigured",
+  "model_unpriced",
+  "journal_damaged",
+  "engine_unreachable",
+  "stopping",
+  "disk_full",
+] as const;
 
 /** Checkpoints, and going back to them. */
 export function checkpointRoutes({ views, harness }: Services): readonly Route[] {
@@ -52,19 +66,18 @@ export function checkpointRoutes({ views, harness }: Services): readonly Route[]
       params: ["run"],
       body: ForkRun,
       answer: { status: 202, description: "The new run's submission is on disk.", schema: Submitted },
-      errors: [
-        "unknown_checkpoint",
-        "checkpoint_gone",
-        "unknown_workspace",
-        "script_invalid",
-        "model_unconfigured",
-        "model_unpriced",
-        "journal_damaged",
-        "engine_unreachable",
-        "stopping",
-        "disk_full",
-      ],
+      errors: FORK_REFUSALS,
       handle: async ({ params, body }) => json(202, await harness.fork(params.run, body)),
+    }),
+    route({
+      method: "POST",
+      path: "/v1/runs/:run/race",
+      summary: "Fork several runs from one place, run them side by side, keep the best.",
+      params: ["run"],
+      body: RaceRun,
+      answer: { status: 202, description: "The branches are made.", schema: Raced },
+      errors: [...FORK_REFUSALS, "limit_spent"],
+      handle: async ({ params, body }) => json(202, await harness.race(params.run, body)),
     }),
   ];
 }
