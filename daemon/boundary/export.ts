@@ -40,6 +40,8 @@ export interface WorkspacePatchInput {
    * second, is taken as unchanged. Absent: every file is compared by content.
    */
   readonly unchangedBefore?: number;
+  /** Paths that are compared by content whatever their times say. */
+  readonly except?: ReadonlySet<string>;
   /** The policy's `files.export.deny`: what it holds back is omitted. */
   readonly deny?: readonly string[];
   readonly limits?: ExportLimits;
@@ -125,7 +127,8 @@ class Export {
   /** Forgets a file that is as it was, on both sides: of 100,000 that is nearly every one. */
   #settled(listed: ListedPath, { files }: BaseIndex, full: Set<string>): boolean {
     const file = files.get(listed.path);
-    if (!file || !untouched(file, listed, this.#input.unchangedBefore)) return false;
+    if (!file || this.#input.except?.has(listed.path)) return false;
+    if (!untouched(file, listed, this.#input.unchangedBefore)) return false;
     files.delete(listed.path);
     full.add(parentOf(listed.path));
     return true;

@@ -32,6 +32,7 @@ export interface ListedPath {
   readonly size: number;
   /** Whole seconds, by the sandbox's clock. */
   readonly mtime: number;
+  /** Seconds with their fraction. */
   readonly ctime: number;
 }
 
@@ -41,7 +42,7 @@ export type Listing = ReadonlyMap<string, ListedPath>;
 // Each record is led by a mark that no file name can foresee; the last one says that nothing was cut off.
 const LIST_SCRIPT = [
   'cd "$1" || exit 1',
-  `${BUSYBOX} find . -name .git -prune -o -exec ${BUSYBOX} stat -c "$2 %f %s %Y %Z %n" {} + 2>/dev/null`,
+  `${BUSYBOX} find . -name .git -prune -o -exec ${BUSYBOX} stat -c "$2 %f %s %Y %Z %z %n" {} + 2>/dev/null`,
   'echo "$2 end"',
 ].join("\n");
 
@@ -84,11 +85,14 @@ const TYPES: Readonly<Record<number, ListedPath["type"]>> = {
   40960: "symlink",
 };
 
-/** One record without its mark: `81a4 12 1700000000 1700000000 ./src/a`. */
+// The date is there for the fraction of its seconds only, which is the same in every time zone.
+const RECORD =
+  /^([0-9a-f]{1,8}) (\d{1,15}) (-?\d{1,15}) (-?\d{1,15}) [-\d]{1,20} [\d:]{8}\.(\d{9}) [-+]\d{4} /;
+const RECORD_BYTES = 130;
+
+/** One record without its mark: `81a4 12 1700000000 1700000000 2023-11-14 22:13:20.123456789 +0000 ./src/a`. */
 function recordOf(record: Buffer): ListedPath {
-  const parts = /^([0-9a-f]{1,8}) (\d{1,15}) (-?\d{1,15}) (-?\d{1,15}) /.exec(
-    record.toString("latin1", 0, 80),
-  );
+  const parts = RECORD.exec(record.toString("latin1", 0, RECORD_BYTES));
   if (!parts) throw new WorkspaceUnreadable("the listing of the workspace holds something that is no record");
   const raw = Number.parseInt(parts[1] ?? "", 16);
   const path = pathText(record.subarray(parts[0].length));
@@ -101,7 +105,7 @@ function recordOf(record: Buffer): ListedPath {
     mode: raw & 0o777,
     size: Number(parts[2]),
     mtime: Number(parts[3]),
-    ctime: Number(parts[4]),
+    ctime: Number(parts[4]) + Number(parts[5]) / 1e9,
   };
 }
 

@@ -1,7 +1,9 @@
-import { type WorkspacePatch, workspacePatch } from "../boundary/export.ts";
+import { type WorkspacePatch, type WorkspacePatchInput, workspacePatch } from "../boundary/export.ts";
 import { type RunInSandbox, WorkspaceUnreadable } from "../boundary/sandbox-listing.ts";
+import { lookingUntouched } from "../boundary/touched.ts";
 import { hydrate } from "../journal/hydrate.ts";
 import { CaissonError } from "../protocol/errors.ts";
+import type { AsIngested } from "../protocol/events.ts";
 import type { RunState } from "../run/state.ts";
 import { type GatedSandbox, KIT } from "../sandbox/gate.ts";
 import type { Dependencies } from "./dependencies.ts";
@@ -17,7 +19,7 @@ const DEADLINE_MS = 300_000;
 /** What a run that has its sandbox changed in the workspace so far, without what no policy lets out. */
 export async function changesOf(run: LiveRun): Promise<WorkspacePatch> {
   const { sandbox } = run;
-  return sandbox && run.state.ingested ? changesIn(run, sandbox) : UNCHANGED;
+  return sandbox && run.state.ingested ? changesIn(run, sandbox, run.state.asIngested) : UNCHANGED;
 }
 
 /** A workspace as it was ingested. */
@@ -31,15 +33,42 @@ export const UNCHANGED: WorkspacePatch = {
   left: [],
 };
 
-/** What is changed in a sandbox of the run's. */
-export async function changesIn(run: Seen, sandbox: GatedSandbox): Promise<WorkspacePatch> {
-  return workspacePatch({
+/** What is changed in a sandbox of the run's, of whose files this is known. */
+export async function changesIn(
+  run: Seen,
+  sandbox: GatedSandbox,
+  known: AsIngested | undefined,
+): Promise<WorkspacePatch> {
+  return workspacePatch({ ...(await comparison(run, sandbox, known)), deny: await exportDenials(run) });
+}
+
+/**
+ * What a diff will want to know of the files in a sandbox that is made from what this one holds now. Undefined: it
+ * would not be worth it.
+ * @param before milliseconds since the epoch; nothing has touched the files of the other one before
+ */
+export async function knownFrom(
+  run: Seen,
+  sandbox: GatedSandbox,
+  before: number,
+): Promise<AsIngested | undefined> {
+  const { asIngested } = run.state;
+  const except = asIngested && (await lookingUntouched(await comparison(run, sandbox, asIngested)));
+  return except && { before: new Date(before).toISOString(), except: JSON.stringify(except) };
+}
+
+async function comparison(
+  run: Seen,
+  sandbox: GatedSandbox,
+  known: AsIngested | undefined,
+): Promise<WorkspacePatchInput> {
+  const except = known && new Set(JSON.parse(await hydrate(known.except, run.deps.blobs)) as string[]);
+  return {
     base: await baseOf(run),
     run: inSandbox(sandbox),
     root: WORKSPACE,
-    deny: await exportDenials(run),
-    unchangedBefore: Math.floor(Date.parse(run.state.ingested?.at ?? "") / 1_000),
-  });
+    ...(known && except ? { unchangedBefore: Date.parse(known.before) / 1_000, except } : {}),
+  };
 }
 
 export async function exportDenials(run: Governed): Promise<string[]> {

@@ -103,6 +103,15 @@ const Outcome = {
   keptError: z.string().optional().describe("Why they could not be kept."),
 };
 
+/** What is known of files in a sandbox that was made from a checkpoint, so that a diff need not read them all. */
+export const AsIngested = z.object({
+  before: Timestamp.describe(
+    "Files of the size and time with which they were ingested, and not touched since then, are as they were.",
+  ),
+  except: Text.describe("But for these paths, a JSON array."),
+});
+export type AsIngested = z.infer<typeof AsIngested>;
+
 /** The data of every event type. Later parts of the daemon add behaviour, not shapes. */
 export const EVENT_DATA = {
   "run.submitted": z.object({
@@ -160,6 +169,7 @@ export const EVENT_DATA = {
       .array(z.string())
       .optional()
       .describe("Background processes that ran when the checkpoint was taken, and don't in this sandbox."),
+    asIngested: AsIngested.optional().describe("Absent: what is known of the checkpoint holds."),
     memoryBytes: count,
     cpus: z.number(),
     pids: count,
@@ -334,6 +344,7 @@ export const EVENT_DATA = {
       .array(z.string())
       .optional()
       .describe("Background processes that a restore will not bring back."),
+    asIngested: AsIngested.optional().describe("Of a fork's first: what its parent knew of the files."),
     durationMs: milliseconds.optional(),
   }),
   "checkpoint.skipped": z.object({ at: Seq, reason: z.string() }),

@@ -1,4 +1,5 @@
-import type { EventOf, EventType, JournalEvent } from "../protocol/events.ts";
+import type { AsIngested, EventData, EventOf, EventType, JournalEvent } from "../protocol/events.ts";
+import type { CheckpointId } from "../protocol/ids.ts";
 import { mayChangeFiles } from "../protocol/tools.ts";
 import { branchAt, effectsSince, reclaimed, rewound } from "./branches.ts";
 import { beginningOf, hasNewTask } from "./forks.ts";
@@ -121,6 +122,7 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
   "sandbox.started": (state, event) => ({
     sandbox: event.data,
     ingested: event.data.checkpoint === undefined ? undefined : state.ingested,
+    ...knownOf(state, event.data),
     lost: undefined,
     stopped: undefined,
     again: effectsSince(state, event.data.checkpoint),
@@ -128,7 +130,10 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
   "workspace.ingested": (state, event) => ({
     ingested: event,
     ingestedAt: state.ingestedAt ?? event.seq,
-    ...(state.branch.checkpoint === undefined ? branchOf(state, { checkpoint: "c0" }) : {}),
+    asIngested: { before: new Date(Date.parse(event.at) - CLOCK_MS).toISOString(), except: "[]" },
+    ...(state.branch.checkpoint === undefined
+      ? branchOf(state, { checkpoint: "c0", heldUntil: event.seq })
+      : {}),
   }),
   "sandbox.lost": (state, event) => ({ sandbox: undefined, lost: event.data, losses: state.losses + 1 }),
   "sandbox.stopped": (_, event) => ({ sandbox: undefined, stopped: event.data }),
@@ -294,6 +299,7 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
     return {
       ...branchOf(state, { checkpoint: id }),
       checkpoints: [...state.checkpoints, taken],
+      asIngestedAt: knownAt(state, id, event.data.asIngested ?? ofRestored(state)),
       lastCheckpoint: Math.max(state.lastCheckpoint, Number(id.slice(1))),
     };
   },
@@ -316,6 +322,31 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
 function withEffect(
   state: RunState,
   { seq, data }: EventOf<"action.started" | "action.finished">,
+/** Times of files come from a clock that may lag so many milliseconds behind the daemon's. */
+const CLOCK_MS = 20;
+
+/** Of a sandbox that begins; what is learned of it holds for all that are made from the same checkpoint. */
+function knownOf(
+  state: RunState,
+  { checkpoint, asIngested }: EventData<"sandbox.started">,
+): Pick<RunState, "asIngested" | "asIngestedAt"> {
+  const asIngestedAt = checkpoint === undefined ? state.asIngestedAt : knownAt(state, checkpoint, asIngested);
+  return { asIngested: checkpoint === undefined ? undefined : asIngestedAt.get(checkpoint), asIngestedAt };
+}
+
+function knownAt(
+  { asIngestedAt }: RunState,
+  checkpoint: CheckpointId,
+  known: AsIngested | undefined,
+): RunState["asIngestedAt"] {
+  return known ? new Map(asIngestedAt).set(checkpoint, known) : asIngestedAt;
+}
+
+/** A checkpoint of the first sandbox has all its files anew: no time of theirs says anything. */
+function ofRestored({ sandbox, asIngested }: RunState): AsIngested | undefined {
+  return sandbox?.checkpoint === undefined ? undefined : asIngested;
+}
+
 ): Partial<RunState> {
   const action =
     state.persons.get(data.action) ?? state.branch.actions.find((one) => one.action === data.action);

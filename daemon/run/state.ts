@@ -1,4 +1,4 @@
-import type { EventData, EventOf, EventType, JournalEvent } from "../protocol/events.ts";
+import type { AsIngested, EventData, EventOf, EventType, JournalEvent } from "../protocol/events.ts";
 import type { ActionId, CheckpointId } from "../protocol/ids.ts";
 import type { LimitName } from "../protocol/limits.ts";
 import type { Verdict } from "../protocol/verdicts.ts";
@@ -120,6 +120,9 @@ export interface RunState {
   readonly ingestedAt: number | undefined;
   readonly stopped: EventData<"sandbox.stopped"> | undefined;
   readonly lost: EventData<"sandbox.lost"> | undefined;
+  /** What is known of the files in the present sandbox, and in those made from a checkpoint. */
+  readonly asIngested: AsIngested | undefined;
+  readonly asIngestedAt: ReadonlyMap<CheckpointId, AsIngested>;
   /** Sandboxes lost since the run last got on. */
   readonly losses: number;
   /** Actions to be run again in a restored sandbox, in the order in which they were had first (A3). */
@@ -188,6 +191,8 @@ export const initialState: RunState = {
   stopped: undefined,
   lost: undefined,
   losses: 0,
+  asIngested: undefined,
+  asIngestedAt: new Map(),
   again: [],
   interrupted: false,
   limit: undefined,

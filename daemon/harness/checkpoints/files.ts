@@ -67,8 +67,9 @@ export class CheckpointFiles {
   async #changesAt(run: Seen, at: Place): Promise<WorkspacePatch> {
     const found = checkpointIn(run, at);
     if (!found) return UNCHANGED;
+    const known = run.state.asIngestedAt.get(found.id);
     for await (const changes of this.#reading(run, found, async function* (sandbox) {
-      yield await changesIn(run, sandbox);
+      yield await changesIn(run, sandbox, known);
     }))
       return changes;
     throw new Error("a reading gives something");

@@ -1,7 +1,7 @@
 /** Forks: a new run that goes on from another one's checkpoint, files and conversation of one moment (C1). */
 import { JournalMissing, requireRoom } from "../../journal/port.ts";
 import type { ForkRun, Submitted } from "../../protocol/commands.ts";
-import type { JournalEvent, NewEvent } from "../../protocol/events.ts";
+import type { AsIngested, JournalEvent, NewEvent } from "../../protocol/events.ts";
 import type { RunId } from "../../protocol/ids.ts";
 import type { CheckpointView } from "../../protocol/views.ts";
 import { FIRST_OF_FORK } from "../../run/forks.ts";
@@ -70,7 +70,8 @@ export class Forks {
     const image = checkpointImage(child, FIRST_OF_FORK);
     if (submission.from) await this.#copyImage(parent, state, submission.from, image);
     try {
-      const run = await this.#begun(submission);
+      const known = submission.from && state.asIngestedAt.get(submission.from.id);
+      const run = await this.#begun(submission, known);
       await this.note(parent, [forkedEvent(submission.data)]);
       this.#runs.carry(run);
       return { run: child, seq: run.state.seq };
@@ -122,11 +123,14 @@ export class Forks {
   }
 
   /** The child, with its journal. */
-  async #begun({ data, from, state, policies, model }: ForkSubmission): Promise<LiveRun> {
+  async #begun(
+    { data, from, state, policies, model }: ForkSubmission,
+    known: AsIngested | undefined,
+  ): Promise<LiveRun> {
     const run = new LiveRun(this.#deps, await this.#deps.journal.create(data.run), state);
     run.policies = policies;
     run.model = model;
-    const taken = from ? [firstCheckpoint(data.run, from.processesLost)] : [];
+    const taken = from ? [firstCheckpoint(data.run, from, known)] : [];
     await run.command(() => [{ type: "run.submitted", data }, ...taken]);
     return run;
   }
@@ -147,10 +151,18 @@ function forkedEvent({ run: child, parent }: Pick<ForkSubmission["data"], "run" 
 }
 
 /** The files that a fork begins with, as a checkpoint of its own: its image outlives its parent's. */
-function firstCheckpoint(run: RunId, processesLost: readonly string[] = []): NewEvent {
+function firstCheckpoint(
+  run: RunId,
+  { processesLost = [] }: Pick<CheckpointView, "processesLost"> = {},
+  asIngested?: AsIngested,
+): NewEvent {
   const image = checkpointImage(run, FIRST_OF_FORK);
   const lost = processesLost.length > 0 ? { processesLost: [...processesLost] } : {};
-  return { type: "checkpoint.taken", data: { checkpoint: FIRST_OF_FORK, at: 1, image, bytes: 0, ...lost } };
+  const known = asIngested ? { asIngested } : {};
+  return {
+    type: "checkpoint.taken",
+    data: { checkpoint: FIRST_OF_FORK, at: 1, image, bytes: 0, ...lost, ...known },
+  };
 }
 
 /** What a torn end of the fork's journal took: its image was there before its first event. */

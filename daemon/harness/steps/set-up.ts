@@ -81,6 +81,7 @@ export function startedEvent(
   from: CheckpointView | undefined,
   durationMs: number,
   because: Started["because"],
+  asIngested?: Started["asIngested"],
 ): { readonly type: "sandbox.started"; readonly data: Started } {
   const { landlock } = facts;
   return {
@@ -93,6 +94,7 @@ export function startedEvent(
       durationMs,
       ...(from ? { checkpoint: from.id } : {}),
       ...(because ? { because } : {}),
+      ...(asIngested ? { asIngested } : {}),
       ...(from?.processesLost ? { processesLost: from.processesLost } : {}),
     },
   };
