@@ -8,6 +8,7 @@ import { CaissonClient } from "../../client/api/client.ts";
 import { packageRoot } from "../../daemon/package-root.ts";
 import type { EventOf, EventType, JournalEvent } from "../../daemon/protocol/events.ts";
 import { OWNER_LABEL } from "../../daemon/sandbox/container-options.ts";
+import { configuredSecrets } from "../../daemon/secrets.ts";
 import { daemonProgram } from "../built.ts";
 import { expectReplays } from "../harness/replay/replays.ts";
 import { eventually } from "./eventually.ts";
@@ -329,7 +330,9 @@ export class DaemonUnderTest {
     });
     const owner = await this.owner().catch(() => undefined);
     if (owner !== undefined) await removeImagesOf(owner, (words) => this.#docker(words));
-    const replayed = this.#replayed ? expectReplays(this.state) : Promise.resolve();
+    const replayed = this.#replayed
+      ? expectReplays(this.state, configuredSecrets(this.#env, ""))
+      : Promise.resolve();
     await replayed.finally(() => rm(this.home, { recursive: true, force: true }));
   }
 }

@@ -27,7 +27,7 @@ import { checkpointsOfEnded } from "../../daemon/views/ended.ts";
 import { createViews } from "../../daemon/views/views.ts";
 import { expectReplays } from "./replay/replays.ts";
 
-const SECRET = "sk-test-0123456789abcdef";
+const KEY = { name: "key", value: "sk-test-0123456789abcdef" };
 
 export const SETTINGS: Dependencies["settings"] = {
   runsAtOnce: 4,
@@ -94,7 +94,7 @@ export async function harnessUnderTest(
     policyCache: new PolicyCache(),
     organisationPolicy: undefined,
     toolbox: createToolbox(),
-    redactor: createRedactor([{ name: "key", value: SECRET }]),
+    redactor: createRedactor([KEY]),
     lookup: {
       unended: () => unended,
       racing: () => views.racing(),
@@ -153,7 +153,7 @@ export async function harnessUnderTest(
       await harness.stop();
       await views.close();
       await journal.close();
-      await expectReplays(home).finally(() => rm(home, { recursive: true, force: true }));
+      await expectReplays(home, [KEY]).finally(() => rm(home, { recursive: true, force: true }));
     },
   };
 }

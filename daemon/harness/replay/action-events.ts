@@ -20,7 +20,7 @@ export const actionJudged: Expectation<"action.judged"> = async ({ event, state,
   const withTheFirst =
     step.do === "request-approval" && data.verdict === "ask" && action.stage === "proposed";
   if (!itsTurn && !withTheFirst) return otherStep(event, step);
-  return differently(data, await verdict(action, data, state, today));
+  return differently(data, today.journalled(data, await verdict(action, data, state, today)));
 };
 
 function isRefusal({ rule, layer, verdict }: Judged): boolean {

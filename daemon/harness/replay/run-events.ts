@@ -11,6 +11,7 @@ import { imageOf } from "../steps/set-up.ts";
 import { WORKSPACE } from "../tools/tool.ts";
 import { alike, compared, type Difference } from "./compare.ts";
 import { type Expectation, otherStep } from "./expectation.ts";
+import type { Today } from "./today.ts";
 
 export const policyBound: Expectation<"policy.bound"> = async ({ event: { data }, state, today }) => {
   // Whoever asks what another policy would have said knows that it is another one.
@@ -35,7 +36,7 @@ export const policyBound: Expectation<"policy.bound"> = async ({ event: { data }
       limits: narrowLimits(policies, submitted.limits),
       image: imageOf(own, submitted.image),
     };
-    return compared("event", data, got, says);
+    return compared("event", data, today.journalled(data, got), says);
   } catch (error) {
     if (!(error instanceof CaissonError)) throw error;
     const expected = { name: data.name, hash: data.hash };
@@ -90,7 +91,12 @@ export const acceptanceChecked: Expectation<"acceptance.checked"> = async ({ eve
   const what = alike(verdicts(data.checks), verdicts(checks)) ? "event" : "verdict";
   const passed = data.checks.every((check) => check.ok);
   const got = { turn: state.branch.turn, passed, checks };
-  return compared(what, data, got, (keys) => `The acceptance checks come out differently today: ${keys}.`);
+  return compared(
+    what,
+    data,
+    today.journalled(data, got),
+    (keys) => `The acceptance checks come out differently today: ${keys}.`,
+  );
 };
 
 /** How a run ends: as its state says, or as the world had it. */
@@ -107,10 +113,11 @@ interface AtEnd {
   readonly event: EventOf<"sandbox.stopped" | "run.completed" | "run.failed" | "run.cancelled">;
   readonly state: RunState;
   readonly step: Step;
+  readonly today: Today;
 }
 
-function endingOf({ event, state, step }: AtEnd, ending: Ending): Difference | undefined {
-  const today = step.do === "end" ? step.ending : undefined;
+function endingOf({ event, state, step, today: harness }: AtEnd, ending: Ending): Difference | undefined {
+  const today = step.do === "end" ? harness.journalled(ending, step.ending) : undefined;
   if (today && alike(ending, today)) return undefined;
   const told = state.stopped?.ending !== undefined;
   if (!told && isWorldly(state, ending)) return undefined;

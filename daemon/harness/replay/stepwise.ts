@@ -73,7 +73,7 @@ export class Stepwise {
     const own = !this.#isWorlds(event);
     const difference = (await this.#behind(event)) ?? (own ? await this.#made(event) : undefined);
     this.#fold(event, own);
-    return difference && { seq: event.seq, type: event.type, ...difference };
+    return difference && { seq: event.seq, type: event.type, ...this.#today.redacted(difference) };
   }
 
   async #begin(first: JournalEvent): Promise<void> {

@@ -12,6 +12,7 @@ import { policiesOf } from "../policies.ts";
 import { lexicalPath } from "../resolutions.ts";
 import { verdictOf } from "../steps/act.ts";
 import { type Plan, ToolRefusal } from "../tools/tool.ts";
+import { alike } from "./compare.ts";
 
 /** Those of the harness's means that need neither sandbox nor model. */
 export type ReplayDependencies = Pick<
@@ -74,6 +75,20 @@ export class Today {
       env: {},
       timeoutMs: 1,
     });
+  }
+
+  /** What comes out today as it would be journalled: where it is not what the journal has, without secrets (J6). */
+  journalled<T extends object>(recorded: object, got: T): T {
+    const then: Readonly<Record<string, unknown>> = { ...recorded };
+    const entries = Object.entries(got).map(([key, value]) => [
+      key,
+      alike(then[key], value) ? value : this.redacted(value),
+    ]);
+    return Object.fromEntries(entries) as T;
+  }
+
+  redacted<T>(value: T): T {
+    return this.deps.redactor.value(value).value;
   }
 
   /** The verdict on the strictest of an action's parts. */

@@ -31,6 +31,9 @@ function canned(): Canned {
   };
 }
 
+/** A credential that nobody sees in the command, but who reads its words. */
+const PIECES = `echo ${SECRET.slice(0, 9)}''${SECRET.slice(9)}`;
+
 const bash = (command: string, more = {}) => ({ tool: "bash", input: { command, ...more } });
 
 /** A bit of everything: verdicts of every kind, people, failures, blobs, a redaction, a rejected end. */
@@ -44,7 +47,7 @@ const TURNS = [
       bash("rm -rf .git"),
     ],
   },
-  { use: [bash("long"), bash("echo secret", { cwd: "link/notes" })] },
+  { use: [bash("long"), bash(PIECES), bash("echo secret", { cwd: "link/notes" })] },
   { use: [bash("git push origin a"), bash("git push origin b"), bash("npm publish")] },
   { fail: { status: 529, times: 2 }, say: "Done?" },
   { use: [bash("ls")] },
@@ -65,15 +68,15 @@ beforeAll(async () => {
     yesTo: ["publish"],
     limits: { wall: 600_000 },
   }));
-  for (const action of ["a9", "a10"]) {
+  for (const action of ["a10", "a11"]) {
     await under.until(run, (one) => one.type === "approval.requested" && one.data.action === action);
     expect(await under.harness.replay(run)).toMatchObject({ identical: true });
-    const decision = action === "a9" ? "allow" : "deny";
+    const decision = action === "a10" ? "allow" : "deny";
     await under.harness.decideApproval(`${run}.${action}`, { decision, for: "once", reason: "So be it." });
   }
   await under.harness.message(run, "Be quick.");
   events = await under.ended(run);
-  deps = await replaying(under.home);
+  deps = await replaying(under.home, [{ name: "key", value: SECRET }]);
 });
 
 afterAll(() => under.close());
@@ -178,13 +181,13 @@ describe("something is different today", () => {
       `- { id: b, argv: [git, push, origin, b], decision: deny }\n    ${shell}`,
     );
     expect(await firstDivergence(events, deps, rule)).toMatchObject({
-      seq: first("action.judged", ({ action }) => action === "a10").seq,
+      seq: first("action.judged", ({ action }) => action === "a11").seq,
       type: "action.judged",
       what: "verdict",
       expected: { verdict: "ask", rule: "push" },
       got: { verdict: "deny", rule: "b" },
       detail: expect.stringMatching(
-        /^Action a10 is judged differently today .*: ask by push then, deny by b today\.$/,
+        /^Action a11 is judged differently today .*: ask by push then, deny by b today\.$/,
       ),
     });
     const untouched = await policyWith("limits: { commands: 50", "limits: { commands: 49");

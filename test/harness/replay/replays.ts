@@ -1,6 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { createRedactor } from "../../../daemon/boundary/redaction.ts";
+import { createRedactor, type Secret } from "../../../daemon/boundary/redaction.ts";
 import { PolicyCache } from "../../../daemon/harness/policy-cache.ts";
 import { divergences } from "../../../daemon/harness/replay/replay.ts";
 import type { Instead, ReplayDependencies } from "../../../daemon/harness/replay/today.ts";
@@ -11,13 +11,13 @@ import type { JournalEvent } from "../../../daemon/protocol/events.ts";
 import type { Divergence } from "../../../daemon/protocol/replay.ts";
 
 /** What a replay needs, over the blobs of a home. */
-export async function replaying(home: string): Promise<ReplayDependencies> {
+export async function replaying(home: string, secrets: readonly Secret[] = []): Promise<ReplayDependencies> {
   return {
     blobs: await openFileBlobs({ home }),
     policyCache: new PolicyCache(),
     organisationPolicy: undefined,
     toolbox: createToolbox(),
-    redactor: createRedactor([]),
+    redactor: createRedactor(secrets),
   };
 }
 
@@ -35,9 +35,9 @@ async function* inOne<T>(value: T): AsyncGenerator<T> {
   yield value;
 }
 
-/** Every run that a home has recorded, must come out today as it was: as far as its journal is whole. */
-export async function expectReplays(home: string): Promise<void> {
-  const deps = await replaying(home);
+/** Every run that a home has recorded, must come out today as it was: as far as its journal is whole. `secrets`: the daemon's. */
+export async function expectReplays(home: string, secrets: readonly Secret[] = []): Promise<void> {
+  const deps = await replaying(home, secrets);
   const runs = await readdir(join(home, "runs")).catch(() => []);
   for (const run of runs) {
     const events = await eventsOf(join(home, "runs", run, "journal.ndjson"));
