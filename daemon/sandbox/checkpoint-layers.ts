@@ -12,8 +12,6 @@ export interface ListedImage {
   readonly Id: string;
   readonly ParentId?: string;
   readonly Size: number;
-  /** Seconds since the epoch. */
-  readonly Created: number;
   readonly RepoTags?: readonly string[] | null | undefined;
   readonly Labels?: Readonly<Record<string, string>> | null | undefined;
 }
@@ -57,7 +55,6 @@ export function layersOf(
       ...(parent === undefined ? {} : { parent }),
       ...(parent === undefined && base !== undefined ? { base } : {}),
       bytes: Math.max(0, image.Size - (below ?? 0)),
-      madeAt: image.Created * 1_000,
       references: (image.RepoTags ?? []).filter((name) => name.startsWith(`${CHECKPOINT_REPOSITORY}:`)),
     };
   });

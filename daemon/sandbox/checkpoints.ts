@@ -27,8 +27,6 @@ export interface CheckpointLayer {
   /** The image below the first of a chain, which is no checkpoint; absent: unknown. */
   readonly base?: string;
   readonly bytes: number;
-  /** Milliseconds since the epoch, by the engine's clock. */
-  readonly madeAt: number;
   /** Its names; none: it stays only because of others that were made from it, or of a sandbox. */
   readonly references: readonly string[];
 }

@@ -10,7 +10,7 @@ import type { Dependencies } from "../dependencies.ts";
 import type { EndedJournals } from "../ended-journals.ts";
 import { folded } from "../fold.ts";
 import type { LiveRun } from "../live-run.ts";
-import { checkpointOf, countOf, freedBy, squashable, totalBytes } from "./layers.ts";
+import { checkpointOf, countOf, freedBy, nameless, squashable, totalBytes } from "./layers.ts";
 
 export type Needed = Pick<
   Dependencies,
@@ -161,8 +161,14 @@ export class Collection {
 
   /** What there is when nothing is being removed any more. */
   async measured(): Promise<readonly CheckpointLayer[]> {
-    await this.#deps.checkpointStorage.settled();
-    return this.#deps.checkpointStorage.measure();
+    const { checkpointStorage } = this.#deps;
+    await checkpointStorage.settled();
+    const layers = await checkpointStorage.measure();
+    const left = nameless(layers);
+    if (left.length === 0) return layers;
+    for (const id of left) checkpointStorage.remove(id);
+    await checkpointStorage.settled();
+    return checkpointStorage.measure();
   }
 
   async usage(): Promise<GcReport["after"]> {

@@ -47,10 +47,15 @@ export function bytesByRun(layers: readonly CheckpointLayer[]): Map<RunId, numbe
   return bytes;
 }
 
-/** Images that have no name and that none with a name needs; a sandbox may still stand on one. */
-export function nameless(layers: readonly CheckpointLayer[]): readonly CheckpointLayer[] {
-  const kept = needed(layers, () => true);
-  return layers.filter(({ id }) => !kept.has(id));
+/**
+ * Ids of images that have no name and that nothing is made from: what a sandbox leaves that outlived the name of the
+ * image it was made from. The images below go with them.
+ */
+export function nameless(layers: readonly CheckpointLayer[]): string[] {
+  const parents = new Set(layers.map(({ parent }) => parent));
+  return layers
+    .filter(({ id, references }) => references.length === 0 && !parents.has(id))
+    .map(({ id }) => id);
 }
 
 /** An image that holds layers of reclaimed checkpoints alone, and what it can be laid on without them. */

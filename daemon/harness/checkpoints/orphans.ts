@@ -28,7 +28,6 @@ export function orphansAmong(
   known: (run: RunId) => Known,
   { now, starting }: { readonly now: number; readonly starting: boolean },
 ): string[] {
-  const unnamed = nameless(layers).filter(({ madeAt }) => starting || now - madeAt > YOUNG_MS);
   const named = layers
     .flatMap(({ references }) => references)
     .filter((reference) => {
@@ -37,7 +36,7 @@ export function orphansAmong(
       const young = !starting && now - submittedAt(named.run) < YOUNG_MS;
       return isOrphan(reference, known(named.run), young);
     });
-  return [...named, ...unnamed.map(({ id }) => id)];
+  return [...named, ...nameless(layers)];
 }
 
 function isOrphan(reference: string, known: Known, young: boolean): boolean {

@@ -24,7 +24,7 @@ function layer(
   bytes: number,
   ...references: string[]
 ): CheckpointLayer {
-  return { id, ...(parent ? { parent } : { base: "base" }), bytes, madeAt: 0, references };
+  return { id, ...(parent ? { parent } : { base: "base" }), bytes, references };
 }
 const named = (checkpoint: string, run = OLD) => checkpointImage(run, checkpoint);
 
@@ -112,21 +112,21 @@ property.prop([forest])(
 
 test("an engine's list of whole images becomes layers; an image that is gone below holds nothing else's bytes", () => {
   const list = [
-    { Id: "1", ParentId: "base", Size: 260, Created: 5, RepoTags: [named("c1"), "mine:latest"], Labels: {} },
-    { Id: "2", ParentId: "1", Size: 270, Created: 6, RepoTags: null, Labels: {} },
+    { Id: "1", ParentId: "base", Size: 260, RepoTags: [named("c1"), "mine:latest"], Labels: {} },
+    { Id: "2", ParentId: "1", Size: 270, RepoTags: null, Labels: {} },
     {
       Id: "3",
       ParentId: "",
       Size: 30,
-      Created: 6,
+
       RepoTags: [named("c3")],
       Labels: { "caisson.base": "gone" },
     },
   ];
   expect(layersOf(list, new Map([["base", 250]]))).toEqual([
-    { id: "1", base: "base", bytes: 10, madeAt: 5_000, references: [named("c1")] },
-    { id: "2", parent: "1", bytes: 10, madeAt: 6_000, references: [] },
-    { id: "3", base: "gone", bytes: 30, madeAt: 6_000, references: [named("c3")] },
+    { id: "1", base: "base", bytes: 10, references: [named("c1")] },
+    { id: "2", parent: "1", bytes: 10, references: [] },
+    { id: "3", base: "gone", bytes: 30, references: [named("c3")] },
   ]);
 });
 
@@ -172,7 +172,7 @@ describe("S5: orphans", () => {
   });
 
   test("an image without a name that nothing is made from; not one of somebody's own naming", () => {
-    const given = { now: 2 * HOUR, starting: false };
+    const given = { now: 0, starting: false };
     expect(orphansAmong(LAYERS, () => ({ as: "unreadable" }), given)).toEqual([]);
     expect(orphansAmong([layer("9", "1", 1)], () => ({ as: "unreadable" }), given)).toEqual(["9"]);
     const foreign = layer("9", undefined, 1, "caisson-checkpoint:mine");
