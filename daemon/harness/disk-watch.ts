@@ -19,7 +19,7 @@ export function watchDisk(run: LiveRun): () => void {
     const allowed = run.state.sandbox?.diskBytes;
     if (measuring || allowed === undefined || !run.sandbox) return;
     measuring = true;
-    const used = await usedBy(run.sandbox);
+    const used = await usedBy(run.sandbox, allowed);
     measuring = false;
     unmeasurable = used === "unmeasurable" ? unmeasurable + 1 : 0;
     const over = used === "unmeasurable" ? unmeasurable >= UNMEASURABLE_MOST : (used ?? 0) > allowed;
@@ -33,9 +33,9 @@ export function watchDisk(run: LiveRun): () => void {
 }
 
 /** An engine that can't be asked now is asked again; what is wrong with it shows in the run's own steps. */
-async function usedBy(sandbox: GatedSandbox): Promise<LiveRun["overDisk"]> {
+async function usedBy(sandbox: GatedSandbox, allowed: number): Promise<LiveRun["overDisk"]> {
   try {
-    return await sandbox.usedDiskBytes();
+    return await sandbox.usedDiskBytes(allowed);
   } catch (error) {
     return error instanceof Unmeasurable ? "unmeasurable" : undefined;
   }

@@ -347,7 +347,11 @@ export const EVENT_DATA = {
     asIngested: AsIngested.optional().describe("Of a fork's first: what its parent knew of the files."),
     durationMs: milliseconds.optional(),
   }),
-  "checkpoint.skipped": z.object({ at: Seq, reason: z.string() }),
+  "checkpoint.skipped": z.object({
+    at: Seq,
+    reason: z.string(),
+    same: CheckpointId.optional().describe("The one that holds these very files, since none has changed."),
+  }),
   "checkpoint.reclaimed": z.object({
     checkpoint: CheckpointId,
     image: z.string(),

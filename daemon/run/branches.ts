@@ -38,7 +38,7 @@ export function restorePoint(state: Pick<RunState, "branch" | "checkpoints">): C
 
 /** What changed files since a checkpoint, on the present branch; without the action that has no outcome yet. */
 export function effectsSince(state: RunState, checkpoint: CheckpointId | undefined): ActionState[] {
-  const since = checkpoint === undefined ? 0 : (seqOf(state, checkpoint) ?? 0);
+  const since = heldUntil(state, checkpoint);
   const open = openAction(state);
   return toArray(state.branch.effects)
     .filter(
@@ -47,11 +47,15 @@ export function effectsSince(state: RunState, checkpoint: CheckpointId | undefin
     .map(({ action }) => action);
 }
 
+/** Seq up to which a checkpoint of the present branch holds everything; 0 without one: the workspace is ingested again. */
+function heldUntil(state: RunState, checkpoint: CheckpointId | undefined): number {
+  if (checkpoint === undefined) return 0;
+  return checkpoint === state.branch.checkpoint ? state.branch.heldUntil : (seqOf(state, checkpoint) ?? 0);
+}
+
 /** Whether something may have changed files since the newest checkpoint of the branch. */
-export function mayHaveChanged(state: RunState): boolean {
-  const { branch } = state;
-  const since = branch.checkpoint === undefined ? 0 : (seqOf(state, branch.checkpoint) ?? 0);
-  return (branch.effects?.value.seq ?? 0) > since || branch.checkedAt > since;
+export function mayHaveChanged({ branch }: RunState): boolean {
+  return (branch.effects?.value.seq ?? 0) > branch.heldUntil || branch.checkedAt > branch.heldUntil;
 }
 
 /**
@@ -143,5 +147,5 @@ export function rewound(state: RunState, { to, checkpoint }: EventData<"run.rewo
     (chain, message: ConversationEvent) => push(chain, message),
     then.conversation,
   );
-  return { ...then, checkpoint, conversation, unheard: then.unheard || said.length > 0 };
+  return { ...then, checkpoint, heldUntil: to, conversation, unheard: then.unheard || said.length > 0 };
 }

@@ -297,12 +297,16 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
       ...(processesLost ? { processesLost } : {}),
     };
     return {
-      ...branchOf(state, { checkpoint: id }),
+      ...branchOf(state, { checkpoint: id, heldUntil: seq }),
       checkpoints: [...state.checkpoints, taken],
       asIngestedAt: knownAt(state, id, event.data.asIngested ?? ofRestored(state)),
       lastCheckpoint: Math.max(state.lastCheckpoint, Number(id.slice(1))),
     };
   },
+  "checkpoint.skipped": (state, { data }) =>
+    data.same !== undefined && data.same === state.branch.checkpoint
+      ? branchOf(state, { heldUntil: data.at })
+      : {},
   "checkpoint.reclaimed": (state, event) => ({
     checkpoints: state.checkpoints.map((one) =>
       one.id === event.data.checkpoint ? reclaimed(one, event.data) : one,
@@ -318,10 +322,6 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
   }),
 };
 
-/** An action that may have changed files: if its sandbox is lost, it is to be had again. */
-function withEffect(
-  state: RunState,
-  { seq, data }: EventOf<"action.started" | "action.finished">,
 /** Times of files come from a clock that may lag so many milliseconds behind the daemon's. */
 const CLOCK_MS = 20;
 
@@ -347,6 +347,10 @@ function ofRestored({ sandbox, asIngested }: RunState): AsIngested | undefined {
   return sandbox?.checkpoint === undefined ? undefined : asIngested;
 }
 
+/** An action that may have changed files: if its sandbox is lost, it is to be had again. */
+function withEffect(
+  state: RunState,
+  { seq, data }: EventOf<"action.started" | "action.finished">,
 ): Partial<RunState> {
   const action =
     state.persons.get(data.action) ?? state.branch.actions.find((one) => one.action === data.action);

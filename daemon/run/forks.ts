@@ -20,6 +20,7 @@ export function forked(history: RunState): RunState {
     effects: undefined,
     turnBegan: 0,
     checkedAt: 0,
+    heldUntil: 0,
     checkpoint: undefined,
     // Where it begins is no end of a turn of its own.
     scored: { turn: history.branch.turn, score: undefined },

@@ -79,6 +79,8 @@ export interface Branch {
   readonly turnBegan: number;
   /** The newest checkpoint taken on this branch; `c0` is the workspace as it was ingested. */
   readonly checkpoint: CheckpointId | undefined;
+  /** Seq up to which that checkpoint holds everything. */
+  readonly heldUntil: number;
   /** What may have changed files: the agent's actions as they were started, people's as they ended. */
   readonly effects: Chain<Effect>;
   /** Seq of the newest event that let commands run beside actions: acceptance checks. */
@@ -118,11 +120,11 @@ export interface RunState {
   readonly ingested: EventOf<"workspace.ingested"> | undefined;
   /** Seq of the first ingest: what `c0` stands for. */
   readonly ingestedAt: number | undefined;
-  readonly stopped: EventData<"sandbox.stopped"> | undefined;
-  readonly lost: EventData<"sandbox.lost"> | undefined;
   /** What is known of the files in the present sandbox, and in those made from a checkpoint. */
   readonly asIngested: AsIngested | undefined;
   readonly asIngestedAt: ReadonlyMap<CheckpointId, AsIngested>;
+  readonly stopped: EventData<"sandbox.stopped"> | undefined;
+  readonly lost: EventData<"sandbox.lost"> | undefined;
   /** Sandboxes lost since the run last got on. */
   readonly losses: number;
   /** Actions to be run again in a restored sandbox, in the order in which they were had first (A3). */
@@ -175,6 +177,7 @@ const initialBranch: Branch = {
   checkpoint: undefined,
   effects: undefined,
   checkedAt: 0,
+  heldUntil: 0,
   scored: { turn: 0, score: undefined },
 };
 
@@ -188,11 +191,11 @@ export const initialState: RunState = {
   sandbox: undefined,
   ingested: undefined,
   ingestedAt: undefined,
+  asIngested: undefined,
+  asIngestedAt: new Map(),
   stopped: undefined,
   lost: undefined,
   losses: 0,
-  asIngested: undefined,
-  asIngestedAt: new Map(),
   again: [],
   interrupted: false,
   limit: undefined,

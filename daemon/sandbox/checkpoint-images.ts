@@ -81,6 +81,14 @@ export class CheckpointImages {
     return addedBy(made, base);
   }
 
+  /** Bytes of all layers that checkpoints have added to the image that a container comes from; 0 for a first sandbox. */
+  async addedSinceBase(from: Committable): Promise<number> {
+    const base = from.labels[BASE_LABEL];
+    if (base === undefined || base === from.image) return 0;
+    const [own, first] = await Promise.all([this.#inspect(from.image), this.#inspect(base)]);
+    return Math.max(0, (own?.bytes ?? 0) - (first?.bytes ?? 0));
+  }
+
   /**
    * A checkpoint's image, which must be this owner's.
    * @throws {CheckpointGone} @throws {EngineError} when it is somebody else's
@@ -125,7 +133,8 @@ export class CheckpointImages {
 
   /**
    * The engine takes the layers away with the last name: of images that have lost their name and stayed because of
-   * this one, too. An id: only if it has no name. `force`: the name goes even while a sandbox made from it lives, whose layers stay as long.
+   * this one, too. `force`: the name goes even while a sandbox made from it lives, whose layers stay as long.
+   * @param reference a name; or the id of an image that has none, and stays if something needs it
    */
   async remove(reference: string): Promise<void> {
     if (reference.startsWith("sha256:")) return this.removeNameless(reference);

@@ -19,7 +19,7 @@ import {
 } from "./host.ts";
 import { putTar } from "./put-tar.ts";
 import { openRunnerChannel, type RunnerChannel } from "./runner-channel.ts";
-import { findPlaces, fingerprint, type Places, volatileFiles } from "./tree.ts";
+import { findPlaces, fingerprint, type Places, visibleBytes, volatileFiles } from "./tree.ts";
 import { untilItFails } from "./until-it-fails.ts";
 
 /** After the stream has ended the engine needs a moment to note how PID 1 ended. */
@@ -110,6 +110,8 @@ class DockerSandbox implements Sandbox {
   /** Settled for a container's life, so the engine is asked once. */
   readonly #places: () => Promise<readonly string[]>;
   readonly #committable: () => Promise<Committable>;
+  /** Bytes of the layers between the image it was made from in the first place and its own. */
+  readonly #brought: () => Promise<number>;
   /** Processes asked for so far, and how many they were when no file had several names. */
   #starts = 0;
   #unlinkedAt: number | undefined;
@@ -123,6 +125,7 @@ class DockerSandbox implements Sandbox {
     this.#checkpoints = parts.checkpoints;
     this.#places = untilItFails(async () => parts.places.known(parts.base) ?? findPlaces(channel));
     this.#committable = untilItFails(() => committable(parts.containers, parts.id));
+    this.#brought = untilItFails(async () => this.#checkpoints.addedSinceBase(await this.#committable()));
     this.#attached = attached;
     this.#channel = channel;
     this.lost = this.#whenLost();
@@ -160,8 +163,13 @@ class DockerSandbox implements Sandbox {
     return putTar(this.#channel, `tar.${randomBytes(8).toString("hex")}`, folder, tar);
   }
 
-  usedDiskBytes(): Promise<number> {
-    return this.#containers.writtenBytes(this.id);
+  async usedDiskBytes(allowed: number): Promise<number> {
+    const [written, brought] = await Promise.all([this.#containers.writtenBytes(this.id), this.#brought()]);
+    const most = written + brought;
+    if (most <= allowed || brought === 0) return most;
+    // What was overwritten or removed since is in the layers that it came with, and no more among its files.
+    const visible = await visibleBytes(this.#channel, await this.#places());
+    return visible === undefined ? most : Math.min(most, visible);
   }
 
   engineDisk(): Promise<EngineDisk> {

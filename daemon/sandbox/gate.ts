@@ -73,7 +73,7 @@ export interface GatedSandbox {
   ): Promise<{ output: AsyncIterable<Uint8Array>; outcome: Promise<ProcessOutcome>; errors: () => string }>;
   putTar(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void>;
   /** Bytes the sandbox has written to disk; undefined for a host that measures none. @throws {Unmeasurable} */
-  usedDiskBytes(): Promise<number | undefined>;
+  usedDiskBytes(allowed: number): Promise<number | undefined>;
   /** As in {@link Sandbox}. */
   commit(reference: string, options: { readonly pause: boolean }): Promise<CommittedImage>;
   fingerprint(): Promise<string>;
@@ -155,8 +155,8 @@ class Gate implements GatedSandbox {
     const alive = all.filter((one) => one.state === "running" || one.alive > 0);
     return alive.map(({ id }) => id).filter((id) => !OWN_PROCESS.test(id));
   }
-  async usedDiskBytes() {
-    return this.#sandbox.usedDiskBytes?.();
+  async usedDiskBytes(allowed: number) {
+    return this.#sandbox.usedDiskBytes?.(allowed);
   }
   detach() {
     this.#sandbox.detach();

@@ -143,8 +143,12 @@ export interface Sandbox {
   forget(id: string): void;
   /** Extracts a tar stream below an absolute folder, as the sandbox's user. */
   putTar(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void>;
-  /** Bytes that the sandbox's own layer takes on the engine's disk, what its image holds not counted. Rejects with {@link Unmeasurable}. */
-  usedDiskBytes?(): Promise<number>;
+  /**
+   * Bytes that the sandbox takes on the engine's disk beyond the image it was first made from, what a checkpoint has
+   * brought along included: at most so many while it is within what is `allowed`, exact beyond. Rejects with
+   * {@link Unmeasurable}.
+   */
+  usedDiskBytes?(allowed: number): Promise<number>;
   /** Room on the engine's disk; costs no more than an action, so it may be asked often. */
   engineDisk?(): Promise<EngineDisk>;
   /**

@@ -1,7 +1,7 @@
 /** A sandbox's files as a whole, looked at by the runner's tree helper. */
 import { randomBytes } from "node:crypto";
 import { type Answered, ask } from "./ask.ts";
-import { RUNNER } from "./container-options.ts";
+import { BUSYBOX, RUNNER } from "./container-options.ts";
 import type { Starter } from "./put-tar.ts";
 
 /** Milliseconds. 30,000 files take some 50, a million a few seconds. */
@@ -95,6 +95,15 @@ export async function volatileFiles(sandbox: Starter): Promise<readonly string[]
   const { answer, complaint } = await tree(sandbox, ["volatile"], VOLATILE_MS);
   if (answer === undefined) throw new Error(`files in memory could not be looked for: ${complaint}`);
   return answer.split("\0").slice(0, -1);
+}
+
+/** Bytes of the disk that the files in these places take now; undefined when it can't be told. */
+export async function visibleBytes(sandbox: Starter, places: readonly string[]): Promise<number | undefined> {
+  const id = `tree.${randomBytes(8).toString("hex")}`;
+  const argv = [BUSYBOX, "du", "-s", "-x", "-k", ...places];
+  const { answer } = await ask(sandbox, { id, argv, deadlineMs: WALK_MS, answerBytes: ANSWER_BYTES });
+  const sizes = answer?.matchAll(/^(\d{1,12})\t/gm);
+  return sizes && [...sizes].reduce((sum, [, kibibytes]) => sum + Number(kibibytes) * 1024, 0);
 }
 
 function tree(sandbox: Starter, words: readonly string[], deadlineMs: number): Promise<Answered> {

@@ -76,6 +76,22 @@ export function describeCheckpoints({ subject, acquire, open }: Context): void {
       expect((await shellIn(third, "ls /workspace")).stdout).toBe("small\n");
     });
 
+    it("S2: what a checkpoint brought along counts against the disk limit; what was overwritten since does not", async () => {
+      const fill = (name: string) => `head -c 8000000 /dev/zero > /workspace/${name}`;
+      const first = await acquire();
+      await shellIn(first, fill("a"));
+      const run = randomUUID();
+      await first.commit(checkpointImage(run, "c1"), { pause: false });
+      const second = await restore(checkpointImage(run, "c1"));
+      const brought = await second.usedDiskBytes?.(100_000_000);
+      expect(brought).toBeGreaterThanOrEqual(8_000_000);
+      await shellIn(second, `${fill("a")}; ${fill("b")}`);
+      expect(await second.usedDiskBytes?.(100_000_000)).toBeGreaterThanOrEqual(24_000_000);
+      const exact = await second.usedDiskBytes?.(20_000_000);
+      expect(exact).toBeGreaterThanOrEqual(16_000_000);
+      expect(exact).toBeLessThan(17_000_000);
+    });
+
     it("C2: links made while something runs, or after the last look, are not overlooked", async () => {
       const first = await acquire();
       await shellIn(first, "echo one > /workspace/a");

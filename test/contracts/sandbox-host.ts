@@ -184,12 +184,12 @@ export function describeSandboxHost(name: string, setUp: () => Promise<SandboxHo
 
     it("measures what a sandbox wrote", async () => {
       const sandbox = await acquire();
-      const before = (await sandbox.usedDiskBytes?.()) ?? 0;
+      const before = (await sandbox.usedDiskBytes?.(LIMITS.diskBytes)) ?? 0;
       await shellIn(
         sandbox,
         "/.caisson/busybox dd if=/dev/zero of=/workspace/z bs=1024 count=4096 2>/dev/null",
       );
-      const after = (await sandbox.usedDiskBytes?.()) ?? 0;
+      const after = (await sandbox.usedDiskBytes?.(LIMITS.diskBytes)) ?? 0;
       expect(after - before).toBeGreaterThanOrEqual(4 * 1024 * 1024);
       expect(after - before).toBeLessThan(6 * 1024 * 1024);
     });

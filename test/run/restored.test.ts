@@ -76,7 +76,10 @@ class World {
       this.#start(id);
       if (tool === "bash") this.#apply(id);
       // Its outcome never comes to the journal; it may be half done.
-      if (cut && index === tools.length - 1) return this.#lose({ cutAfter: 9, answer: "allow" });
+      if (cut && index === tools.length - 1) {
+        this.#lose({ cutAfter: 9, answer: "allow" });
+        return;
+      }
       this.append(done(id));
     }
   }
@@ -153,7 +156,8 @@ class World {
 
   #restore(because: "lost" | "rewound"): void {
     const from = restorePoint(this.state);
-    const data = { ...(started.data as object), sandbox: `s${(this.#sandboxes += 1)}`, because };
+    this.#sandboxes += 1;
+    const data = { ...(started.data as object), sandbox: `s${this.#sandboxes}`, because };
     this.append(event("sandbox.started", { ...data, ...(from ? { checkpoint: from.id } : {}) } as never));
     if (!from) this.append(ingested);
     this.file = [...(this.#kept.get(from?.id ?? INGESTED)?.file ?? [])];
@@ -289,4 +293,20 @@ test("C1: while effects are still to be had again, the files stand for no seq: n
   world.append(ingested);
   expect(actionAgain(world.state)?.action).toBe("a1");
   expect(standsFor(world.state)).toBeUndefined();
+});
+
+test("A3: what changed no file is not had again: a skipped checkpoint stands for the one before it", () => {
+  const world = new World();
+  world.happen({ kind: "turn", tools: ["bash"], cut: false });
+  world.happen({ kind: "checkpoint" });
+  world.happen({ kind: "turn", tools: ["bash"], cut: false });
+  const at = world.state.seq;
+  world.append(event("checkpoint.skipped", { at, reason: "No file has changed.", same: "c1" }));
+  expect(mayHaveChanged(world.state)).toBe(false);
+  world.append(event("sandbox.lost", { sandbox: "s1", reason: "killed" }));
+  world.append({
+    ...started,
+    data: { ...(started.data as object), sandbox: "s2", checkpoint: "c1" },
+  } as NewEvent);
+  expect(actionAgain(world.state)).toBeUndefined();
 });

@@ -1,4 +1,4 @@
-import type { Seq } from "../../protocol/ids.ts";
+import type { CheckpointId, Seq } from "../../protocol/ids.ts";
 import type { CheckpointView } from "../../protocol/views.ts";
 import { INGESTED, mayHaveChanged, standsFor } from "../../run/branches.ts";
 import { checkpointImage, type GatedSandbox, SandboxLost } from "../../sandbox/gate.ts";
@@ -31,7 +31,7 @@ export class Checkpointer {
   /** Changes of files that are just being journalled as begun: no checkpoint begins meanwhile. */
   #beginning = 0;
   /** What the files of a sandbox looked like at its newest checkpoint. */
-  #taken: { readonly sandbox: string; readonly fingerprint: string } | undefined;
+  #taken: { readonly sandbox: string; readonly fingerprint: string | undefined } | undefined;
   #redundancy = new Redundancy();
 
   constructor(run: LiveRun) {
@@ -114,10 +114,10 @@ export class Checkpointer {
   }
 
   async #takeIfChanged(sandbox: GatedSandbox, at: Seq): Promise<void> {
-    const fingerprint = await sandbox.fingerprint();
-    const same = this.#taken?.sandbox === sandbox.id && this.#taken.fingerprint === fingerprint;
-    if (same && (await sandbox.running()).length === 0)
-      return this.#skip(at, `No file has changed since ${this.#run.state.branch.checkpoint}.`);
+    const fingerprint = await fingerprintOf(sandbox);
+    const { checkpoint: newest } = this.#run.state.branch;
+    if (this.#isTaken(sandbox, fingerprint) && (await sandbox.running()).length === 0)
+      return this.#skip(at, `No file has changed since ${newest}.`, newest);
     const began = performance.now();
     const { taken, layers } = await this.#take(sandbox, at);
     if (this.#taken?.sandbox !== sandbox.id) this.#redundancy = new Redundancy();
@@ -162,10 +162,29 @@ export class Checkpointer {
     const next = await rebase(this.#run, sandbox, onto, layers);
     this.#redundancy = new Redundancy();
     // What it holds is what was just committed.
-    if (next) this.#taken = { sandbox: next.id, fingerprint: await next.fingerprint() };
+    if (next) this.#taken = { sandbox: next.id, fingerprint: await fingerprintOf(next) };
   }
 
-  async #skip(at: Seq, reason: string): Promise<void> {
-    await this.#run.commit("written", () => [{ type: "checkpoint.skipped", data: { at, reason } }]);
+  #isTaken(sandbox: GatedSandbox, fingerprint: string | undefined): boolean {
+    return (
+      fingerprint !== undefined &&
+      this.#taken?.sandbox === sandbox.id &&
+      this.#taken.fingerprint === fingerprint
+    );
+  }
+
+  async #skip(at: Seq, reason: string, same?: CheckpointId): Promise<void> {
+    const data = { at, reason, ...(same === undefined ? {} : { same }) };
+    await this.#run.commit("written", () => [{ type: "checkpoint.skipped", data }]);
+  }
+}
+
+/** Undefined when it can't be told, as of folders too deep to walk: then they may have changed. */
+async function fingerprintOf(sandbox: GatedSandbox): Promise<string | undefined> {
+  try {
+    return await sandbox.fingerprint();
+  } catch (error) {
+    if (error instanceof SandboxLost) throw error;
+    return undefined;
   }
 }
