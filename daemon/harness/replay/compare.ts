@@ -29,7 +29,7 @@ function isReference(value: unknown): value is BlobReference {
 }
 
 /** The keys under which they differ. */
-export function differing(recorded: Parts, today: Parts): string[] {
+function differing(recorded: Parts, today: Parts): string[] {
   const keys = new Set([...Object.keys(recorded), ...Object.keys(today)]);
   return [...keys].filter((key) => !alike(recorded[key], today[key]));
 }
@@ -55,7 +55,7 @@ const ITEMS = 20;
 const DEPTH = 8;
 
 /** A value with its long texts and lists cut: divergences are for reading. */
-export function cut(value: unknown, depth = 0): unknown {
+function cut(value: unknown, depth = 0): unknown {
   if (typeof value === "string") return value.length > TEXT ? `${value.slice(0, TEXT)}…` : value;
   if (typeof value !== "object" || value === null) return value;
   if (isReference(value)) return cut(`${value.preview}…`);
