@@ -4,6 +4,8 @@ import {
   type DecideApproval,
   type ExplainPolicy,
   type ForkRun,
+  Raced,
+  type RaceRun,
   type RewindRun,
   type RunShell,
   ShellStarted,
@@ -186,6 +188,11 @@ export class CaissonClient {
 
   fork(run: RunId, body: z.input<typeof ForkRun>): Promise<Submitted> {
     return this.#http.json(Submitted, "POST", of(run, "fork"), { json: body });
+  }
+
+  /** Resolves when the branches are made; watch them, and the run for `race.ended`. */
+  race(run: RunId, body: z.input<typeof RaceRun>): Promise<Raced> {
+    return this.#http.json(Raced, "POST", of(run, "race"), { json: body, transfer: true });
   }
 
   /**

@@ -29,6 +29,12 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
     'caisson rewind last --to "before the upgrade"',
     "caisson rewind 3c6d5dbb --to 120",
   ],
+  fork: ["caisson fork last --at c2", 'caisson fork 3c6d5dbb --at 120 --task "Now in TypeScript" --detach'],
+  race: [
+    "caisson race last --at c2 --branches 4",
+    "caisson race 3c6d5dbb --at c0 --branches 2 --task-file careful.md --task-file bold.md",
+    'caisson race last --at c1 --branches 8 --score "npm run -s count-failures"',
+  ],
   diff: ["caisson diff last", "caisson diff last > changes.patch", "caisson diff last --from c3 --at c5"],
   apply: [
     "caisson apply last",

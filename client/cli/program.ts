@@ -1,14 +1,12 @@
 import { CommanderError, type Option, Command as Program } from "commander";
+import { type Add, collect, type Json, type Start } from "./add.ts";
 import { addCompletion } from "./completion/command.ts";
 import { addExamples, commandsOf } from "./examples.ts";
 import { EXIT } from "./exit.ts";
-import type { Host, StartOptions, Work } from "./host.ts";
+import { addForks } from "./fork-program.ts";
+import type { Host } from "./host.ts";
 
 const JSON_OPTION = ["--json", "machine output on standard output, people's text on standard error"] as const;
-
-function collect(value: string, before: readonly string[]): string[] {
-  return [...before, value];
-}
 
 /**
  * The command line of CONTRACT: every command, its arguments and options. Commands are imported when they are
@@ -58,10 +56,6 @@ function termOf(command: Program): string {
 function descriptionOf({ description, defaultValue }: Option): string {
   return typeof defaultValue === "string" ? `${description} (default: ${defaultValue})` : description;
 }
-
-type Add = (words: string, description: string) => Program;
-type Start = (work: Work, options: Json, broken?: StartOptions["broken"]) => Promise<void>;
-type Json = { readonly json?: boolean };
 
 function addRun(add: Add, start: Start): void {
   add("run <task>", "give an agent a task and watch it work")
@@ -180,6 +174,7 @@ function addCheckpoints(add: Add, start: Start): void {
     .action((name: string, options) =>
       start(async (command) => (await going()).rewind(command, name, options), options),
     );
+  addForks(add, start);
 }
 
 function addResults(add: Add, start: Start): void {

@@ -200,6 +200,15 @@ const TOLD: Told = {
     line(0, span(`↺ rewound to ${checkpoint} (event ${to})`, "warn")),
   ],
   "run.forked": ({ child, checkpoint }) => [note(`forked at ${checkpoint}: ${shortRun(child)}`)],
+  "race.started": ({ race, branches, checkpoint }) => [
+    note(`race ${race} at ${checkpoint}: ${branches.map(({ run }) => shortRun(run)).join(", ")}`),
+  ],
+  "race.ended": ({ race, winner }) => [
+    note(`race ${race} ended: ${winner ? `${shortRun(winner)} is kept` : "no branch passed"}`),
+  ],
+  "score.measured": ({ score }) => [
+    score === undefined ? note("the score could not be had", "warn") : note(`score: ${score}`),
+  ],
   "plan.changed": ({ nodes }) =>
     nodes.map(({ title, state }) =>
       note(`${{ open: "○", active: "◐", done: "●", dropped: "–" }[state]} ${title}`),
