@@ -114,8 +114,8 @@ test("an ended run's checkpoints are given up in its journal, behind its end, by
   const done = await under.harness.collectGarbage(false);
   const [given] = done.runs.filter((one) => one.run === run);
   expect(given?.reclaimed).toEqual(planned?.reclaimed);
-  expect(given?.bytes).toBeGreaterThan(0);
-  expect(done.after.bytes).toBeLessThan(done.before.bytes);
+  expect(done.after.bytes).toBeLessThanOrEqual(done.before.bytes);
+  expect(done.after.images).toBe(foreseen.after.images);
   expect(await imagesOf(run)).toHaveLength(before.length - (given?.reclaimed.length ?? 0));
   const events = await under.events(run);
   expect(events.findLastIndex(({ type }) => type === "run.completed")).toBeLessThan(events.length - 1);
@@ -147,3 +147,34 @@ test("a full budget costs checkpoints, never the run: reclaimed harder first, th
   await under.ended(run);
   under = await under.restart({ kept: KEPT });
 });
+
+test.skipIf(!process.env.CAISSON_TEST_FULL)(
+  "a run that writes the same file anew each turn leaves its chain before that holds too much in vain (CAISSON_TEST_FULL)",
+  async () => {
+    const mebibytes = 2 ** 20;
+    const squashed: string[] = [];
+    const watched = hosts.host("chain", { poolSize: 1 });
+    const squash = watched.squash.bind(watched);
+    watched.squash = async (reference, onto) => {
+      squashed.push(reference);
+      return squash(reference, onto);
+    };
+    // A sixteenth of the budget is what may be held in vain.
+    const chained = await harnessUnderTest(watched, {}, undefined, { kept: 2, diskBytes: 48 * mebibytes });
+    try {
+      const turns = Array<string>(30).fill(
+        `head -c ${mebibytes} /dev/urandom > blob; md5sum blob | cut -c -32`,
+      );
+      const { run } = await chained.harness.submit({ task: "t", model: bashScript(...turns, "md5sum blob") });
+      const events = await chained.ended(run);
+      expect(dataOf(events, "checkpoint.taken")).toHaveLength(30);
+      expect(squashed.length).toBeGreaterThan(0);
+      const [last, before] = dataOf(events, "action.finished").reverse();
+      expect(String(last?.output).slice(0, 32)).toBe(String(before?.output).trim());
+      await chained.harness.collectGarbage(false);
+      expect(chained.harness.checkpointStorage().bytes).toBeLessThan(10 * mebibytes);
+    } finally {
+      await chained.close();
+    }
+  },
+);
