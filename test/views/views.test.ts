@@ -4,6 +4,7 @@ import { v7 as newRunId } from "uuid";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { openFileBlobs } from "../../daemon/journal/blobs.ts";
 import { openFileJournal } from "../../daemon/journal/file-journal.ts";
+import { storeHistory } from "../../daemon/journal/history.ts";
 import type { Journal, RunJournal } from "../../daemon/journal/port.ts";
 import { sha256 } from "../../daemon/protocol/chain.ts";
 import type { NewEvent } from "../../daemon/protocol/events.ts";
@@ -263,6 +264,40 @@ test("a run owns the blobs that its journal names, and no others", async () => {
   const long = "y".repeat(20_000);
   await run.append(run.seq, [{ type: "message.received", data: { text: long } }], "synced");
   expect(await views.ownsBlob(SPINE_RUN, sha256(long))).toBe(true);
+});
+
+test("a fork owns the blobs that its history names, also when its parent is removed", async () => {
+  const parent = await spineRun();
+  const long = "z".repeat(20_000);
+  await parent.append(parent.seq, [{ type: "message.received", data: { text: long } }], "synced");
+  const blobs = await openFileBlobs({ home });
+  const history = await storeHistory({ journal, blobs }, SPINE_RUN, undefined, parent.seq);
+  const child = newRunId();
+  const fork = await journal.create(child);
+  const { workspace: _, ...data } = submitted(child).data as { workspace?: string };
+  await fork.append(0, [{ type: "run.submitted", data: { ...data, history } } as NewEvent], "synced");
+  await parent.close();
+  await journal.remove(SPINE_RUN);
+  for (const hash of [history.blob, sha256(long), "5".repeat(64)])
+    expect(await views.ownsBlob(child, hash)).toBe(true);
+  expect(await views.ownsBlob(child, "a".repeat(64))).toBe(false);
+});
+
+test("a race goes on behind its run's end, and over a restart, until it has ended", async () => {
+  const run = await spineRun();
+  const at = { race: "r1", at: 3, checkpoint: "c1" };
+  const begun: NewEvent = { type: "race.started", data: { ...at, branches: [], limits: {} } };
+  await run.append(run.seq, [begun], "synced");
+  expect(views.racing()).toEqual([SPINE_RUN]);
+  await run.close();
+  await stop();
+  await start();
+  expect(views.racing()).toEqual([SPINE_RUN]);
+  const { journal: again } = await journal.open(SPINE_RUN);
+  await again.append(again.seq, [{ type: "race.ended", data: { race: "r1", branches: [] } }], "synced");
+  expect(views.racing()).toEqual([]);
+  expect(views.run(SPINE_RUN)?.status).toBe("completed");
+  await again.close();
 });
 
 test("lists page from newest to oldest, by status, with an opaque cursor", async () => {
