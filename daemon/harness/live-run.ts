@@ -68,7 +68,7 @@ export class LiveRun {
     this.deps = deps;
     this.run = journal.run;
     this.retelling = new Retelling(deps.blobs);
-    this.checkpoints = new Checkpointer(this);
+    this.checkpoints = new Checkpointer(this, state.seq > 0);
     this.#journal = journal;
     this.#commits = new Commits(deps, journal, state, this.#leaving.signal, () => this.#wake());
   }

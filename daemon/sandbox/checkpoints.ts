@@ -41,7 +41,11 @@ export const LAYERS_MAX = 125;
 
 export const CHECKPOINT_REPOSITORY = "caisson-checkpoint";
 
-/** What a checkpoint's image is called: a run's id and the checkpoint's, such as `caisson-checkpoint:<run>.c3`. */
-export function checkpointImage(run: string, checkpoint: string): string {
-  return `${CHECKPOINT_REPOSITORY}:${run}.${checkpoint}`;
+/**
+ * What a checkpoint's image is called: a run's id and the checkpoint's, such as `caisson-checkpoint:<run>.c3`.
+ * @param suffix eight hexadecimal digits: an earlier commit under the same name may still be under way on the
+ *   engine, and must not take this one's name away
+ */
+export function checkpointImage(run: string, checkpoint: string, suffix?: string): string {
+  return `${CHECKPOINT_REPOSITORY}:${run}.${checkpoint}${suffix === undefined ? "" : `.${suffix}`}`;
 }

@@ -10,6 +10,9 @@ import { bound, event, ingested, judged, RUN, START, started, submitted, turn } 
 
 const SHA = "a".repeat(64);
 
+/** Of the tools that may change files, those that do here. */
+const CHANGES: ReadonlySet<string> = new Set(["bash"]);
+
 /** What may come to pass in a run; the numbers choose among what there is. */
 type Happening =
   | { readonly kind: "turn"; readonly tools: readonly string[]; readonly cut: boolean }
@@ -74,7 +77,7 @@ class World {
       const id = ids[index] ?? "";
       this.append(judged(id, "allow"));
       this.#start(id);
-      if (tool === "bash") this.#apply(id);
+      if (CHANGES.has(tool)) this.#apply(id);
       // Its outcome never comes to the journal; it may be half done.
       if (cut && index === tools.length - 1) {
         this.#lose({ cutAfter: 9, answer: "allow" });
@@ -109,8 +112,12 @@ class World {
   #checkpoint(): void {
     const at = standsFor(this.state);
     if (at === undefined) return;
-    const checkpoint = `c${this.state.lastCheckpoint + 1}`;
     const { checkpoint: parent } = this.state.branch;
+    if (parent !== undefined && this.#isAsIn(parent)) {
+      this.append(event("checkpoint.skipped", { at, reason: "nothing changed", same: parent }));
+      return;
+    }
+    const checkpoint = `c${this.state.lastCheckpoint + 1}`;
     this.#kept.set(checkpoint, { file: [...this.file], wanted: [...this.wanted] });
     this.append(
       event("checkpoint.taken", {
@@ -121,6 +128,11 @@ class World {
         ...(parent === undefined || parent === INGESTED ? {} : { parent }),
       }),
     );
+  }
+
+  #isAsIn(checkpoint: string): boolean {
+    const { file = [] } = this.#kept.get(checkpoint) ?? {};
+    return file.join() === this.file.join();
   }
 
   #send(known: boolean): void {
@@ -183,7 +195,7 @@ class World {
     )?.tool;
     this.append(event("action.started", { action, sandbox: this.#sandbox(), again: true }));
     if (this.#sent.has(action) && !asked) this.sentTwice.push(action);
-    if (tool === "bash") this.#apply(action);
+    if (tool !== undefined && CHANGES.has(tool)) this.#apply(action);
     this.append(event("action.finished", { ...finishedData(action), ...(first ? { again: "same" } : {}) }));
   }
 
@@ -250,7 +262,7 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
     weight: 5,
     arbitrary: fc.record({
       kind: fc.constant("turn" as const),
-      tools: fc.array(fc.constantFrom("bash", "bash", "read"), { minLength: 1, maxLength: 3 }),
+      tools: fc.array(fc.constantFrom("bash", "bash", "idle", "read"), { minLength: 1, maxLength: 3 }),
       cut: fc.boolean(),
     }),
   },

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import type { CheckpointId, Seq } from "../../protocol/ids.ts";
 import type { CheckpointView } from "../../protocol/views.ts";
 import { INGESTED, mayHaveChanged, standsFor } from "../../run/branches.ts";
@@ -34,8 +35,13 @@ export class Checkpointer {
   #taken: { readonly sandbox: string; readonly fingerprint: string | undefined } | undefined;
   #redundancy = new Redundancy();
 
-  constructor(run: LiveRun) {
+  /** Of images' names, when an earlier commit may still be under way: an earlier daemon's, or one that was given up. */
+  #suffix: string | undefined;
+
+  /** @param takenUp an earlier daemon carried the run */
+  constructor(run: LiveRun, takenUp: boolean) {
     this.#run = run;
+    this.#suffix = takenUp ? newSuffix() : undefined;
   }
 
   /** The turn has ended and the model is asked: what may have changed is committed meanwhile. */
@@ -132,10 +138,15 @@ export class Checkpointer {
     const began = run.deps.now();
     const processes = await processesOf(run, sandbox);
     const checkpoint = `c${run.state.lastCheckpoint + 1}`;
-    const image = checkpointImage(run.run, checkpoint);
+    const image = checkpointImage(run.run, checkpoint, this.#suffix);
     await run.deps.checkpointStorage.requireRoom();
     await run.deps.checkpointStorage.free(image);
-    const { bytes, layers } = await sandbox.commit(image, { pause: processes.length > 0 });
+    const { bytes, layers } = await sandbox
+      .commit(image, { pause: processes.length > 0 })
+      .catch((error: unknown) => {
+        this.#suffix = newSuffix();
+        throw error;
+      });
     const durationMs = Math.max(0, run.deps.now() - began);
     const { checkpoint: parent } = run.state.branch;
     await run.commit("synced", () => [
@@ -187,4 +198,8 @@ async function fingerprintOf(sandbox: GatedSandbox): Promise<string | undefined>
     if (error instanceof SandboxLost) throw error;
     return undefined;
   }
+}
+
+function newSuffix(): string {
+  return randomBytes(4).toString("hex");
 }

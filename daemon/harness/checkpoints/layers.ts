@@ -3,7 +3,7 @@ import type { RunId } from "../../protocol/ids.ts";
 import { type CheckpointLayer, checkpointImage } from "../../sandbox/gate.ts";
 
 /** Of a name as {@link checkpointImage} makes them. */
-const NAME = /^[^:]+:([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(c\d+)$/;
+const NAME = /^[^:]+:([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(c\d+)(?:\.[0-9a-f]{8})?$/;
 
 /** Whose checkpoint an image is; undefined for a name that no daemon gave. */
 export function checkpointOf(
