@@ -33,8 +33,8 @@ export function garbageLines({ dryRun, runs, orphans, before, after, budgetBytes
     );
   if (lines.length === 0)
     lines.push(line(0, "There is nothing to free: every checkpoint is kept for a reason."));
-  const would = dryRun ? " would be" : "";
-  const sum = `on disk: ${bytes(before.bytes)} in ${counted(before.images, "checkpoint")}, then${would} ${bytes(after.bytes)} in ${after.images}; at most ${bytes(budgetBytes)}`;
+  const would = dryRun ? "then it would be" : "now";
+  const sum = `on disk: ${bytes(before.bytes)} in ${counted(before.images, "checkpoint")}, ${would} ${bytes(after.bytes)} in ${after.images}; at most ${bytes(budgetBytes)}`;
   const way = dryRun ? [line(0, span("Nothing was changed. `caisson gc` does it.", "dim"))] : [];
   return [...lines, line(0, span(sum, "dim")), ...way];
 }
