@@ -77,8 +77,6 @@ describe("errors", () => {
     expect(error).toMatchObject({ code: "invalid_request", errors: [{ path: "task" }] });
     await expect(client.run(UNKNOWN_RUN)).rejects.toMatchObject({ code: "unknown_run" });
     await expect(client.workspace(UNKNOWN_RUN)).rejects.toMatchObject({ code: "unknown_run" });
-    await expect(client.rewind(RUN, "c1")).rejects.toMatchObject({ code: "unknown_checkpoint" });
-    await expect(client.takeCheckpoint(RUN)).rejects.toMatchObject({ code: "not_supported" });
     await expect(clientOf(daemon.port, { token: "x" }).runs()).rejects.toMatchObject({
       code: "unauthorised",
     });

@@ -81,12 +81,10 @@ describe("endpoints that answer", () => {
   });
 });
 
-describe("what can't be asked yet", () => {
+describe("checkpoints and questions: what can't be", () => {
   it.each([
-    ["POST", `/v1/runs/${RUN}/checkpoints`, { name: "before" }, 501, "not_supported"],
     ["POST", `/v1/runs/${UNKNOWN_RUN}/checkpoints`, {}, 404, "unknown_run"],
     ["POST", `/v1/runs/${RUN}/checkpoints`, { name: 7 }, 400, "invalid_request"],
-    ["POST", `/v1/runs/${RUN}/rewind`, { to: "c9" }, 404, "unknown_checkpoint"],
     ["POST", `/v1/runs/${RUN}/rewind`, { to: "x" }, 400, "invalid_request"],
     ["POST", `/v1/runs/${RUN}/fork`, { at: "x" }, 400, "invalid_request"],
     ["POST", `/v1/runs/${RUN}/fork`, {}, 400, "invalid_request"],
