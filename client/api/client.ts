@@ -17,6 +17,7 @@ import {
 import type { JournalEvent } from "../../daemon/protocol/events.ts";
 import { CheckpointStorageView, type CollectGarbage, GcReport } from "../../daemon/protocol/gc.ts";
 import {
+  type ActionId,
   type ApprovalId,
   type CheckpointId,
   type QuestionId,
@@ -184,6 +185,11 @@ export class CaissonClient {
 
   rewind(run: RunId, to: z.input<typeof RewindRun>["to"]): Promise<Acknowledged> {
     return this.#command(run, "rewind", { to });
+  }
+
+  /** Takes back what an action changed in files; watch the run for the outcome of the action that it gives. */
+  undo(run: RunId, action: ActionId): Promise<ShellStarted> {
+    return this.#http.json(ShellStarted, "POST", of(run, "undo"), { json: { action }, transfer: true });
   }
 
   fork(run: RunId, body: z.input<typeof ForkRun>): Promise<Submitted> {

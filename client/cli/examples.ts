@@ -24,6 +24,7 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   revoke: ["caisson revoke 3c6d5dbb.a4"],
   checkpoints: ["caisson checkpoints last", "caisson checkpoints last --json | jq '.items[].id'"],
   checkpoint: ["caisson checkpoint last", 'caisson checkpoint last --name "before the upgrade"'],
+  undo: ["caisson undo last a4"],
   rewind: [
     "caisson rewind last --to c3",
     'caisson rewind last --to "before the upgrade"',

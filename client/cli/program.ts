@@ -174,6 +174,14 @@ function addCheckpoints(add: Add, start: Start): void {
     .action((name: string, options) =>
       start(async (command) => (await going()).rewind(command, name, options), options),
     );
+  add(
+    "undo <run> <action>",
+    "Take back what one action changed in the workspace's files, all of it or nothing, as a new action of yours; the run goes on. It can't where other actions of the same turn changed files too (but for the write and edit tools, which name theirs), or where the files have been changed again since. What .gitignore ignores stays as it is.",
+  )
+    .summary("take back what one action changed in files")
+    .action((name: string, action: string, options: Json) =>
+      start(async (command) => (await import("./commands/undo.ts")).undo(command, name, action), options),
+    );
   addForks(add, start);
 }
 

@@ -5,7 +5,7 @@ import { checkPolicy } from "../policy/check-policy.ts";
 import { explainPolicy } from "../policy/explain.ts";
 import type { DecideApproval, RunShell, SignalShell } from "../protocol/commands.ts";
 import { CaissonError } from "../protocol/errors.ts";
-import type { CheckpointId, RunId, Seq } from "../protocol/ids.ts";
+import type { ActionId, CheckpointId, RunId, Seq } from "../protocol/ids.ts";
 import type { ApprovalView } from "../protocol/views.ts";
 import { checkpointAt, decide, noSandbox, type RunCommand } from "../run/decide.ts";
 import { initialState, type RunState } from "../run/state.ts";
@@ -15,6 +15,7 @@ import { Forks } from "./checkpoints/fork.ts";
 import { Races } from "./checkpoints/race.ts";
 import { Reclaiming } from "./checkpoints/reclaiming.ts";
 import { rewind } from "./checkpoints/rewind.ts";
+import { undo } from "./checkpoints/undo.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { EndedJournals } from "./ended-journals.ts";
 import { folded } from "./fold.ts";
@@ -310,6 +311,12 @@ export class RunHarness implements Harness {
     if (this.#stopping)
       throw new CaissonError("stopping", "The daemon is stopping; nothing was started. Try again.");
     return this.#races.race(id, body);
+  }
+
+  async undo(id: RunId, action: ActionId) {
+    const run = await this.#known(id);
+    if (!run) throw noSandbox(await this.#ended(id));
+    return undo(run, action, this.#files, () => reading(run, () => changesOf(run, [])));
   }
 
   async remove(id: RunId) {

@@ -1,9 +1,10 @@
 import type { RunShell, ShellStarted, SignalShell } from "../protocol/commands.ts";
 import type { NewEvent } from "../protocol/events.ts";
-import { decide } from "../run/decide.ts";
+import { decide, type RunCommand, type UndoInput } from "../run/decide.ts";
 import type { ActionState } from "../run/state.ts";
 import { Permit, type ProcessSpec, SandboxLost, type SandboxProcess } from "../sandbox/gate.ts";
 import { shellProcess } from "../sandbox/shell.ts";
+import { undoProcess } from "./checkpoints/undo-process.ts";
 import { shellDirectory } from "./housekeeping.ts";
 import { hydrateInput } from "./inputs.ts";
 import type { LiveRun } from "./live-run.ts";
@@ -27,22 +28,35 @@ type Signal = SignalShell["signal"];
  * @throws CaissonError `no_sandbox`, `run_ended`, `too_many_requests`
  */
 export async function startForPerson(run: LiveRun, body: RunShell): Promise<ShellStarted> {
+  return started(run, { type: "shell", input: body }, statePathOf(body.shell));
+}
+
+/** Starts the taking back of what an action changed, in the same way. @throws CaissonError as {@link startForPerson} */
+export async function startUndo(run: LiveRun, input: UndoInput): Promise<ShellStarted> {
+  return started(run, { type: "undo", input });
+}
+
+async function started(run: LiveRun, command: RunCommand, statePath?: string): Promise<ShellStarted> {
   const events = await run.checkpoints.beforeChange(() =>
-    run.command((state) => decide(state, { type: "shell", input: body }, run.deps.now())),
+    run.command((state) => decide(state, command, run.deps.now())),
   );
-  const started = events.find((event) => event.type === "action.started");
-  if (started?.type !== "action.started") throw new Error("a person's command was not journalled");
-  const { action } = started.data;
+  const begun = events.find((event) => event.type === "action.started");
+  if (begun?.type !== "action.started") throw new Error("a person's command was not journalled");
+  const { action } = begun.data;
   const proposed = run.state.persons.get(action);
   if (proposed) {
     const begin = async (context: Performing) => context.run(await personsProcess(run, proposed));
-    carry(run, action, { begin, statePath: statePathOf(body.shell) });
+    carry(run, action, { begin, ...(statePath === undefined ? {} : { statePath }) });
   }
-  return { action, seq: started.seq };
+  return { action, seq: begun.seq };
 }
 
 /** The process of a person's command, made of what the journal has of it. */
 export async function personsProcess(run: LiveRun, action: ActionState): Promise<ProcessSpec> {
+  if (action.tool === "undo") {
+    const { files } = (await hydrateInput(run, action)) as UndoInput;
+    return undoProcess(action.action, sandboxOf(run).env, Buffer.from(files, "base64"));
+  }
   const { command, shell, timeoutMs } = (await hydrateInput(run, action)) as RunShell;
   return shellProcess({
     id: action.action,

@@ -13,7 +13,7 @@ import type {
 } from "../protocol/commands.ts";
 import type { LiveFrame } from "../protocol/frames.ts";
 import type { CheckpointStorageView, GcReport } from "../protocol/gc.ts";
-import type { ApprovalId, CheckpointId, RunId, Seq } from "../protocol/ids.ts";
+import type { ActionId, ApprovalId, CheckpointId, RunId, Seq } from "../protocol/ids.ts";
 import type { ReplayReport } from "../protocol/replay.ts";
 import type { SubmissionCheck } from "../protocol/submission-check.ts";
 import type {
@@ -101,6 +101,11 @@ export interface Harness {
    * does, and with `limit_spent`.
    */
   race(run: RunId, body: RaceRun): Promise<Raced>;
+  /**
+   * Takes back what one action changed in the workspace's files, as an action of a person's whose outcome is an event.
+   * Rejects with `unknown_action`, `cannot_undo`, `checkpoint_gone`, `no_sandbox` or `run_ended`.
+   */
+  undo(run: RunId, action: ActionId): Promise<ShellStarted>;
   decideApproval(id: ApprovalId, decision: DecideApproval): Promise<ApprovalView>;
   revokeApproval(id: ApprovalId): Promise<ApprovalView>;
   /**

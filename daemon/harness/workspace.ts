@@ -16,10 +16,14 @@ import { baseOf } from "./workspace-base.ts";
 /** Milliseconds one listing or archive of a workspace may take. */
 const DEADLINE_MS = 300_000;
 
-/** What a run that has its sandbox changed in the workspace so far, without what no policy lets out. */
-export async function changesOf(run: LiveRun): Promise<WorkspacePatch> {
+/**
+ * What a run that has its sandbox changed in the workspace so far, without what no policy lets out.
+ * @param deny other globs of what is left out
+ */
+export async function changesOf(run: LiveRun, deny?: readonly string[]): Promise<WorkspacePatch> {
   const { sandbox } = run;
-  return sandbox && run.state.ingested ? changesIn(run, sandbox, run.state.asIngested) : UNCHANGED;
+  if (!sandbox || !run.state.ingested) return UNCHANGED;
+  return changesIn(run, sandbox, run.state.asIngested, deny ?? (await exportDenials(run)));
 }
 
 /** A workspace as it was ingested. */
@@ -38,8 +42,9 @@ export async function changesIn(
   run: Seen,
   sandbox: GatedSandbox,
   known: AsIngested | undefined,
+  deny: readonly string[],
 ): Promise<WorkspacePatch> {
-  return workspacePatch({ ...(await comparison(run, sandbox, known)), deny: await exportDenials(run) });
+  return workspacePatch({ ...(await comparison(run, sandbox, known)), deny });
 }
 
 /**

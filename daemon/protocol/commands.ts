@@ -65,6 +65,8 @@ export const SignalShell = z.strictObject({
   signal: z.enum(["SIGINT", "SIGTERM", "SIGKILL"]).default("SIGINT"),
 });
 export type SignalShell = z.infer<typeof SignalShell>;
+/** Body of `POST /v1/runs/:run/undo`. */
+export const UndoAction = z.strictObject({ action: ActionId });
 export const InterruptRun = z.strictObject({ reason: text(10_000).optional() });
 export const DecideApproval = z.strictObject({
   decision: z.enum(["allow", "deny"]),

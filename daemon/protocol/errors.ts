@@ -31,6 +31,7 @@ export const ERROR_STATUS = {
   run_active: 409,
   no_sandbox: 409,
   checkpoint_gone: 409,
+  cannot_undo: 409,
   already_decided: 409,
   nothing_to_resume: 409,
   limit_spent: 409,

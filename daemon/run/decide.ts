@@ -6,6 +6,16 @@ import type { CheckpointView } from "../protocol/views.ts";
 import { checkpointBefore, INGESTED, seqOf } from "./branches.ts";
 import { approvalsAsked, type RunState } from "./state.ts";
 
+/** What an undo needs to be done, and done again in another sandbox. */
+export interface UndoInput {
+  /** Whose changes are taken back. */
+  readonly action: string;
+  /** As a person would write it. */
+  readonly command: string;
+  /** An archive in base64: what must stand where, and what is put there. */
+  readonly files: string;
+}
+
 /** What people may tell a run that exists. */
 export type RunCommand =
   | { readonly type: "submit"; readonly data: EventData<"run.submitted"> }
@@ -13,6 +23,7 @@ export type RunCommand =
   | { readonly type: "interrupt"; readonly reason?: string }
   | { readonly type: "resume" }
   | { readonly type: "shell"; readonly input: RunShell }
+  | { readonly type: "undo"; readonly input: UndoInput }
   | { readonly type: "rewind"; readonly to: CheckpointId | Seq }
   | { readonly type: "decide-approval"; readonly approval: string; readonly answer: DecideApproval }
   | { readonly type: "revoke-approval"; readonly approval: string };
@@ -21,7 +32,7 @@ export type RunCommand =
 export function decide(state: RunState, command: RunCommand, now: number): NewEvent[] {
   if (command.type === "submit") return submit(state, command.data);
   if (!state.submitted) throw new CaissonError("unknown_run", "There is no such run.");
-  if (state.ended && command.type === "shell") throw noSandbox(state);
+  if (state.ended && (command.type === "shell" || command.type === "undo")) throw noSandbox(state);
   if (state.ended)
     throw new CaissonError("run_ended", `The run has ended (${state.ended.type}); nothing was changed.`);
   switch (command.type) {
@@ -32,7 +43,9 @@ export function decide(state: RunState, command: RunCommand, now: number): NewEv
     case "resume":
       return resume(state);
     case "shell":
-      return shell(state, command.input);
+      return ofPerson(state, "bash", command.input);
+    case "undo":
+      return ofPerson(state, "undo", command.input);
     case "rewind":
       return rewind(state, command.to);
     case "decide-approval":
@@ -62,7 +75,7 @@ function resume(state: RunState): NewEvent[] {
 const PERSONS_AT_ONCE = 8;
 
 /** A person's own command is allowed by that person; no rule is asked, and no limit of the agent's is used up. */
-function shell(state: RunState, input: RunShell): NewEvent[] {
+function ofPerson(state: RunState, tool: "bash" | "undo", input: RunShell | UndoInput): NewEvent[] {
   if (!state.sandbox || !state.ingested || state.stopped) throw noSandbox(state);
   if (state.persons.size >= PERSONS_AT_ONCE) {
     const detail = `${PERSONS_AT_ONCE} commands of people run in this sandbox already; nothing was started.`;
@@ -70,9 +83,10 @@ function shell(state: RunState, input: RunShell): NewEvent[] {
   }
   const action = `a${state.lastAction + 1}`;
   const { sandbox } = state.sandbox;
-  const reason = "A person runs this in the run's shell.";
+  const reason =
+    tool === "undo" ? "A person takes an action's changes back." : "A person runs this in the run's shell.";
   return [
-    { type: "action.proposed", data: { action, turn: state.branch.turn, tool: "bash", input, by: "person" } },
+    { type: "action.proposed", data: { action, turn: state.branch.turn, tool, input, by: "person" } },
     {
       type: "action.judged",
       data: { action, verdict: "allow", rule: "person", reason, layer: "person", matched: [] },

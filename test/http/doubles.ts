@@ -172,6 +172,7 @@ export class CannedHarness {
       shell: async (run, body) => this.#answer("shell", [run, body], { action: "a1", seq: 4 }),
       signalShell: async (run, body) => this.#answer("signalShell", [run, body], undefined),
       checkpoint: async (run, name) => this.#answer("checkpoint", [run, name], { run, seq: 7 }),
+      undo: async (run, action) => this.#answer("undo", [run, action], { action: "a9", seq: 8 }),
       rewind: async (run, to) => this.#answer("rewind", [run, to], { run, seq: 6 }),
       race: async (run, body) =>
         this.#answer("race", [run, body], { run, race: "r1", branches: [UNKNOWN_RUN], seq: 7 }),

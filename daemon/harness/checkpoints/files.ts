@@ -66,10 +66,18 @@ export class CheckpointFiles {
 
   async #changesAt(run: Seen, at: Place): Promise<WorkspacePatch> {
     const found = checkpointIn(run, at);
-    if (!found) return UNCHANGED;
-    const known = run.state.asIngestedAt.get(found.id);
-    for await (const changes of this.#reading(run, found, async function* (sandbox) {
-      yield await changesIn(run, sandbox, known);
+    return found ? this.#changes(run, found, await exportDenials(run)) : UNCHANGED;
+  }
+
+  /** All that differed at a checkpoint from what was ingested, what the policy lets nobody bring back included. */
+  changes(run: Seen, checkpoint: CheckpointView): Promise<WorkspacePatch> {
+    return this.#changes(run, checkpoint, []);
+  }
+
+  async #changes(run: Seen, checkpoint: CheckpointView, deny: readonly string[]): Promise<WorkspacePatch> {
+    const known = run.state.asIngestedAt.get(checkpoint.id);
+    for await (const changes of this.#reading(run, checkpoint, async function* (sandbox) {
+      yield await changesIn(run, sandbox, known, deny);
     }))
       return changes;
     throw new Error("a reading gives something");

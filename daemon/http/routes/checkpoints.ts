@@ -1,5 +1,14 @@
 import { z } from "zod";
-import { ForkRun, Raced, RaceRun, RewindRun, Submitted, TakeCheckpoint } from "../../protocol/commands.ts";
+import {
+  ForkRun,
+  Raced,
+  RaceRun,
+  RewindRun,
+  ShellStarted,
+  Submitted,
+  TakeCheckpoint,
+  UndoAction,
+} from "../../protocol/commands.ts";
 import { CheckpointStorageView } from "../../protocol/gc.ts";
 import { CheckpointView, listOf } from "../../protocol/views.ts";
 import { json, type Route, requireRun, route, type Services } from "../route.ts";
@@ -58,6 +67,23 @@ export function checkpointRoutes({ views, harness }: Services): readonly Route[]
       answer: { status: 202, description: "The run was rewound.", schema: Acknowledged },
       errors: ["unknown_checkpoint", "checkpoint_gone", "run_ended"],
       handle: async ({ params, body }) => json(202, await harness.rewind(params.run, body.to)),
+    }),
+    route({
+      method: "POST",
+      path: "/v1/runs/:run/undo",
+      summary: "Take back what one action changed in the workspace's files; watch the action that does it.",
+      params: ["run"],
+      body: UndoAction,
+      answer: { status: 202, description: "It is on disk and starts.", schema: ShellStarted },
+      errors: [
+        "unknown_action",
+        "cannot_undo",
+        "checkpoint_gone",
+        "no_sandbox",
+        "run_ended",
+        "too_many_requests",
+      ],
+      handle: async ({ params, body }) => json(202, await harness.undo(params.run, body.action)),
     }),
     route({
       method: "POST",
