@@ -87,6 +87,8 @@ test("C1: a fork of a fork, its ancestors removed, with another task and another
   const parent = await parentRun();
   const middle = await under.harness.fork(parent.run, { at: "c1" });
   const inMiddle = await under.ended(middle.run);
+  const same = await under.harness.fork(middle.run, { at: "c1" });
+  expect(digests(await under.ended(same.run))).toEqual(digests(parent.events).slice(1));
   const { run } = await under.harness.fork(middle.run, {
     at: inMiddle.length,
     task: "second",
@@ -113,7 +115,7 @@ test("a fork at c0 is given the workspace itself, and begins its task anew", asy
 test("a run that goes on is forked at a branch that it has left; both go on", async () => {
   const model = scripted([
     bash("echo one > log"),
-    bash("echo two > log"),
+    bash("echo two | tee log"),
     bash("[ -e /tmp/go ] || sleep 600"),
     { say: "Done." },
   ]);
@@ -121,10 +123,11 @@ test("a run that goes on is forked at a branch that it has left; both go on", as
   const third = (event: JournalEvent) => event.type === "action.started" && event.data.action === "a3";
   await under.until(parent, third);
   await under.harness.rewind(parent, "c1");
-  const { run } = await under.harness.fork(parent, { at: "c2", model: bashScript("cat log") });
+  const told = scripted([{ expect: { output: "/two/" }, ...bash("cat log") }]);
+  const { run } = await under.harness.fork(parent, { at: "c2", model: told });
   expect(lastOutput(await under.ended(run))).toBe("two\n");
-  const told = await under.until(parent, (event) => event.type === "run.forked");
-  expect(told.data).toMatchObject({ child: run, checkpoint: "c2" });
+  const noted = await under.until(parent, (event) => event.type === "run.forked");
+  expect(noted.data).toMatchObject({ child: run, checkpoint: "c2" });
   await under.harness.cancel(parent);
 });
 
