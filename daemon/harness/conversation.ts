@@ -7,7 +7,7 @@ import type { EventData } from "../protocol/events.ts";
 import { referencesIn } from "../protocol/text.ts";
 import { type Chain, type ConversationEvent, toArray } from "../run/state.ts";
 import { Excerpts } from "./excerpts.ts";
-import { observationOf } from "./observations.ts";
+import { isProposedIn, observationOf } from "./observations.ts";
 import { personsObservations } from "./persons-observations.ts";
 
 /** A response and what came of it, up to the next one; the first stretch is what stands before all responses. */
@@ -158,7 +158,8 @@ function told(
         { role: "user", content: answers(event.data, events.slice(index + 1)) },
       ];
     const own = personsPart(event, persons);
-    const observation = own ?? (answersAction(event) ? undefined : observationOf(event, events));
+    // An action is told with the turn that proposed it; what is had again of an earlier one, at its place.
+    const observation = own ?? (isProposedIn(events, event) ? undefined : observationOf(event, events));
     return observation ? [{ role: "user", content: [text(observation)] }] : [];
   });
   return joined(said);
@@ -170,11 +171,9 @@ export function personsPart(
   persons: ReadonlyMap<string, string>,
 ): string | undefined {
   if (event.type !== "action.finished" && event.type !== "action.unknown") return undefined;
-  return persons.get(event.data.action);
-}
-
-function answersAction(event: ConversationEvent): boolean {
-  return event.type.startsWith("action.") || event.type === "approval.decided";
+  const own = persons.get(event.data.action);
+  if (own === undefined || event.type === "action.unknown" || !event.data.again) return own;
+  return event.data.again === "same" ? "" : undefined;
 }
 
 /** One tool_result for every tool_use, in order, as the Messages API wants it; then what else there is to say. */

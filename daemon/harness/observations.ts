@@ -20,7 +20,7 @@ export function observationOf(
     case "approval.decided":
       return decided(event.data, around);
     case "action.unknown":
-      return `What came of this action is not known: ${event.data.reason}`;
+      return unknown(event.data, around);
     case "message.received":
       return `A message from the person who gave you the task:\n${String(event.data.text)}`;
     case "acceptance.checked":
@@ -61,10 +61,35 @@ function restored({
   return gone === "" ? undefined : `You are in a new sandbox with the same files.${gone}`;
 }
 
+/** Whether the event is about an action that was proposed among these. */
+export function isProposedIn(events: readonly ConversationEvent[], { data }: ConversationEvent): boolean {
+  if (!("action" in data)) return false;
+  return events.some((one) => one.type === "action.proposed" && one.data.action === data.action);
+}
+
+/** An action without an outcome; or one whose outcome the model knows, and whose effects were left out after a loss. */
+function unknown(
+  { action, reason }: EventData<"action.unknown">,
+  around: readonly ConversationEvent[],
+): string {
+  const open = around.some((one) => one.type === "action.proposed" && one.data.action === action);
+  const known = around.some((one) => one.type === "action.finished" && one.data.action === action);
+  return open && !known ? `What came of this action is not known: ${reason}` : `Of ${action}: ${reason}`;
+}
+
+/** Whether a decision is on running the action a second time, of which its outcome tells. */
+function isAgain(data: EventData<"approval.decided">, around: readonly ConversationEvent[]): boolean {
+  const about = around.filter((event) => "action" in event.data && event.data.action === data.action);
+  const judged = about.find((event) => event.type === "action.judged");
+  const first = about.find((event) => event.type === "approval.decided");
+  return judged?.data.verdict !== "ask" || first?.data !== data;
+}
+
 function decided(
   data: EventData<"approval.decided">,
   around: readonly ConversationEvent[],
 ): string | undefined {
+  if (isAgain(data, around)) return undefined;
   const reason = data.reason === undefined ? "" : `: ${String(data.reason)}`;
   if (data.decision === "deny") return `Not approved${reason}. Nothing was run.`;
   const asked = around.some((event) => event.type === "action.judged" && event.data.action === data.action);

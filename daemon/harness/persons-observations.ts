@@ -21,7 +21,7 @@ export function personsObservations(events: readonly ConversationEvent[]): Reado
   );
   const outcomes = events.filter(
     (event): event is Outcome =>
-      (event.type === "action.finished" || event.type === "action.unknown") &&
+      (event.type === "action.unknown" || (event.type === "action.finished" && !event.data.again)) &&
       commands.has(event.data.action),
   );
   const earlier = Math.max(0, outcomes.length - TOLD);

@@ -272,7 +272,9 @@ export function approvalsAsked(state: RunState): readonly ApprovalState[] {
   return [...state.approvals.values()].filter(
     (approval) =>
       !approval.decision &&
-      (approval.again === undefined ? asking.has(approval.action) : approval.action === again),
+      (approval.again === undefined
+        ? asking.has(approval.action)
+        : approval.action === again && approval.again === state.sandbox?.sandbox),
   );
 }
 

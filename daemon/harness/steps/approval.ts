@@ -77,6 +77,7 @@ export function answeredBy(
   if (state.submitted?.data.yesTo.includes(rule)) return "yes-to";
   const forRun = [...state.approvals.values()].some(
     (one) =>
+      one.again === undefined &&
       one.binding === binding &&
       !one.revoked &&
       Date.parse(one.expiresAt) > now &&
@@ -86,19 +87,26 @@ export function answeredBy(
   return forRun ? "run-approval" : undefined;
 }
 
+/** What answers an approval without a person. That an action may run again and again lets none run twice. */
+function answerTo(
+  run: LiveRun,
+  { rule, binding, again }: ApprovalState,
+): "yes-to" | "run-approval" | undefined {
+  if (again === undefined) return answeredBy(run.state, rule, binding, run.deps.now());
+  return run.state.submitted?.data.yesTo.includes(rule) ? "yes-to" : undefined;
+}
+
 /** Milliseconds that the person has left to answer; undefined when the answer stands without them. */
 export function approvalPatience(run: LiveRun, approval: ApprovalState): number | undefined {
-  const { rule, binding, expiresAt } = approval;
-  const now = run.deps.now();
-  if (answeredBy(run.state, rule, binding, now)) return undefined;
-  const left = Date.parse(expiresAt) - now;
+  if (answerTo(run, approval)) return undefined;
+  const left = Date.parse(approval.expiresAt) - run.deps.now();
   return left > 0 ? left : undefined;
 }
 
 /** The answer to an approval that an earlier one for the run covers, or whose time is over: then it is no. */
 export async function settleApproval(run: LiveRun, approval: ApprovalState): Promise<void> {
   const { id, action, binding } = approval;
-  const by = answeredBy(run.state, approval.rule, binding, run.deps.now());
+  const by = answerTo(run, approval);
   if (by) {
     const data = { approval: id, action, decision: "allow", for: "once", by, binding } as const;
     await run.commit("synced", (state) =>
