@@ -9,10 +9,13 @@ import { type DockerHosts, dockerHosts } from "./docker-hosts.ts";
 
 let hosts: DockerHosts;
 let under: HarnessUnderTest;
+/** Of all races that have no limits of their own. */
+let parent: string;
 
 beforeAll(async () => {
   hosts = await dockerHosts();
   under = await racing("races");
+  parent = await parentRun();
 });
 
 afterAll(async () => {
@@ -44,8 +47,11 @@ async function parentRun(by = under, limits = {}): Promise<string> {
   return run;
 }
 
-async function raceEnded(by: HarnessUnderTest, run: string): Promise<EventData<"race.ended">> {
-  const event = await by.until(run, ({ type }) => type === "race.ended");
+async function raceEnded(
+  by: HarnessUnderTest,
+  { run, race }: { run: string; race: string },
+): Promise<EventData<"race.ended">> {
+  const event = await by.until(run, ({ type, data }) => type === "race.ended" && data.race === race);
   if (event.type !== "race.ended") throw new Error("unreachable");
   return event.data;
 }
@@ -57,10 +63,9 @@ async function images(): Promise<string[]> {
 }
 
 test("of four branches the one that passes is kept; the others' images go, their journals stay", async () => {
-  const parent = await parentRun();
   const models = [givesUp, answers, scripted([{ expect: { output: "/never/" }, say: "" }]), givesUp];
   const raced = await under.harness.race(parent, { at: "c1", branches: 4, models });
-  const ended = await raceEnded(under, parent);
+  const ended = await raceEnded(under, raced);
   const [first, second, third, fourth] = raced.branches;
   expect(ended).toMatchObject({ race: "r1", winner: second });
   expect(ended.branches[0]).toMatchObject({ run: second, outcome: "passed" });
@@ -83,10 +88,10 @@ test("of four branches the one that passes is kept; the others' images go, their
 });
 
 test("a branch that has spent more than the best that passed is pruned", async () => {
-  const parent = await parentRun();
   const spends = bashScript(...Array(5).fill("true"), FOREVER);
-  const { branches } = await under.harness.race(parent, { at: "c1", branches: 2, models: [spends, answers] });
-  const ended = await raceEnded(under, parent);
+  const raced = await under.harness.race(parent, { at: "c1", branches: 2, models: [spends, answers] });
+  const { branches } = raced;
+  const ended = await raceEnded(under, raced);
   expect(ended.winner).toBe(branches[1]);
   expect(ended.branches[1]).toMatchObject({
     run: branches[0],
@@ -96,17 +101,17 @@ test("a branch that has spent more than the best that passed is pruned", async (
 });
 
 test("a score decides before cost, and prunes what can't score better any more", async () => {
-  const parent = await parentRun();
   const scores = (score: number, ...more: string[]) =>
     bashScript(`echo 42 > answer; echo ${score} > score`, ...more);
   const models = [scores(3), scores(5, FOREVER), scores(2, "true", "true")];
-  const { branches } = await under.harness.race(parent, {
+  const raced = await under.harness.race(parent, {
     at: "c1",
     branches: 3,
     models,
     score: "echo scoring; cat score",
   });
-  const ended = await raceEnded(under, parent);
+  const { branches } = raced;
+  const ended = await raceEnded(under, raced);
   expect(ended.branches.map(({ run, outcome, score }) => [run, outcome, score])).toEqual([
     [branches[2], "passed", 2],
     [branches[0], "passed", 3],
@@ -116,11 +121,11 @@ test("a score decides before cost, and prunes what can't score better any more",
 });
 
 test("L1: the branches together spend no more than the run's limits leave; then the best so far is kept", async () => {
-  const parent = await parentRun(under, { actions: 6 });
+  const own = await parentRun(under, { actions: 6 });
   const spends = bashScript("true", "true", FOREVER);
-  const { seq } = await under.harness.race(parent, { at: "c1", branches: 2, models: [spends] });
-  const ended = await raceEnded(under, parent);
-  expect((await under.events(parent))[seq - 1]).toMatchObject({ data: { limits: { actions: 4 } } });
+  const raced = await under.harness.race(own, { at: "c1", branches: 2, models: [spends] });
+  const ended = await raceEnded(under, raced);
+  expect((await under.events(own))[raced.seq - 1]).toMatchObject({ data: { limits: { actions: 4 } } });
   expect(ended.winner).toBeUndefined();
   expect(ended.reached).toMatchObject({ limit: "actions", value: 4 });
   expect(ended.branches.map(({ outcome }) => outcome)).toEqual(["pruned", "pruned"]);
@@ -131,9 +136,9 @@ test("L1: the branches together spend no more than the run's limits leave; then 
 });
 
 test("none passes: nothing is kept as the best, and every branch's checkpoints stay", async () => {
-  const parent = await parentRun();
-  const { branches } = await under.harness.race(parent, { at: "c1", branches: 2, models: [givesUp] });
-  const ended = await raceEnded(under, parent);
+  const raced = await under.harness.race(parent, { at: "c1", branches: 2, models: [givesUp] });
+  const { branches } = raced;
+  const ended = await raceEnded(under, raced);
   expect(ended).not.toHaveProperty("winner");
   expect(ended.branches.map(({ outcome, reason }) => [outcome, reason])).toEqual(
     Array(2).fill(["failed", "It is too hard."]),
@@ -145,34 +150,32 @@ test("none passes: nothing is kept as the best, and every branch's checkpoints s
 test("a race goes on behind a daemon's restart, also one whose branches were not all made", async () => {
   let daemon = await racing("restarted");
   try {
-    const parent = await parentRun(daemon);
+    const from = await parentRun(daemon);
     const waits = bashScript("until [ -e /tmp/go ]; do sleep 0.05; done; echo 42 > answer");
     const models = [waits, bashScript(FOREVER)];
-    const { branches } = await daemon.harness.race(parent, { at: "c1", branches: 2, models });
+    const raced = await daemon.harness.race(from, { at: "c1", branches: 2, models });
+    const { branches } = raced;
     const [first = "", second = ""] = branches;
     const begun = ({ type }: { type: string }) => type === "action.started";
     await Promise.all(branches.map((run) => daemon.until(run, begun)));
     daemon = await daemon.restart();
-    await expect(daemon.harness.remove(parent)).rejects.toMatchObject({ code: "run_active" });
+    await expect(daemon.harness.remove(from)).rejects.toMatchObject({ code: "run_active" });
     await daemon.harness.shell(first, { command: "touch /tmp/go" });
     await daemon.ended(first);
     await daemon.harness.cancel(second);
-    const ended = await raceEnded(daemon, parent);
+    const ended = await raceEnded(daemon, raced);
     expect(ended.winner).toBe(first);
     expect(ended.branches.map(({ outcome }) => outcome)).toEqual(["passed", "cancelled"]);
     // As a daemon leaves it that dies right behind `race.started`.
     await daemon.harness.stop();
-    const { journal } = await daemon.journal.open(parent);
+    const { journal } = await daemon.journal.open(from);
     const run = uuid();
-    const { at, checkpoint, limits } = startedIn(await daemon.events(parent));
+    const { at, checkpoint, limits } = startedIn(await daemon.events(from));
     const data = { race: "r2", at, checkpoint, limits, branches: [{ run, model: answers }] };
     await journal.append(journal.seq, [{ type: "race.started", data }], "synced");
     await journal.close();
     daemon = await daemon.restart();
-    const next = await daemon.until(
-      parent,
-      (event) => event.type === "race.ended" && event.data.race === "r2",
-    );
+    const next = await daemon.until(from, (event) => event.type === "race.ended" && event.data.race === "r2");
     expect(next.data).toMatchObject({ winner: run });
   } finally {
     await daemon.close();

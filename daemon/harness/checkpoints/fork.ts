@@ -48,13 +48,13 @@ export class Forks {
   }
 
   /**
-   * Whether a fork would be made. Keeps nothing but the history.
+   * Whether forks with these tasks and models would be made there. Keeps nothing but the history.
    * @throws CaissonError as {@link forkSubmission}, and `unknown_run`
    */
-  async check(parent: RunId, body: ForkRun): Promise<void> {
+  async check(parent: RunId, at: ForkRun["at"], owns: readonly Omit<ForkRun, "at">[]): Promise<void> {
     const state = await this.stateOf(parent);
-    await this.#requireImage(parent, state, body.at);
-    await forkSubmission(this.#deps, this.#histories, parent, state, body);
+    await requireImage(this.#deps.sandboxes, state, at, this.#noteGone(parent));
+    for (const own of owns) await forkSubmission(this.#deps, this.#histories, parent, state, { at, ...own });
   }
 
   /**
@@ -108,10 +108,6 @@ export class Forks {
       if (!(error instanceof CheckpointGone)) throw error;
       await refuseGone(state, from.id, this.#noteGone(parent));
     }
-  }
-
-  async #requireImage(parent: RunId, state: RunState, at: ForkRun["at"]): Promise<void> {
-    await requireImage(this.#deps.sandboxes, state, at, this.#noteGone(parent));
   }
 
   #noteGone(parent: RunId): (gone: CheckpointView) => Promise<RunState> {

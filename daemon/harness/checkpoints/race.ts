@@ -80,7 +80,11 @@ export class Races {
       throw new CaissonError("limit_spent", detail);
     }
     const branches = branchesOf(body, deps.newRunId);
-    for (const { run: _, ...own } of branches) await this.#forks.check(from, { at: body.at, ...own });
+    await this.#forks.check(
+      from,
+      body.at,
+      branches.map(({ run: _, ...own }) => own),
+    );
     const { id: checkpoint, seq: at } = checkpointAt(state, body.at);
     const race = `r${state.races + 1}`;
     const { score } = body;
