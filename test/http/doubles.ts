@@ -183,18 +183,22 @@ export class CannedHarness {
       remove: async (run) => this.#answer("remove", [run], undefined),
       decideApproval: async (id, decision) => this.#answer("decideApproval", [id, decision], approval(id)),
       revokeApproval: async (id) => this.#answer("revokeApproval", [id], approval(id)),
-      diff: async (run) =>
-        this.#answer("diff", [run], {
+      diff: async (run, compared) =>
+        this.#answer("diff", [run, compared], {
           patch: "diff --git a/x b/x\n",
           ignored: 3,
           omitted: [{ path: "é", reason: "held" }],
         }),
-      workspace: async (run, path) =>
-        this.#answer("workspace", path === undefined ? [run] : [run, path], {
-          tar: archive(),
-          files: "all" as const,
-          leftOut: 0,
-        }),
+      workspace: async (run, path, at) =>
+        this.#answer(
+          "workspace",
+          at !== undefined ? [run, path, at] : path === undefined ? [run] : [run, path],
+          {
+            tar: archive(),
+            files: "all" as const,
+            leftOut: 0,
+          },
+        ),
       replay: async (run) => this.#answer("replay", [run], { identical: true, events: 4 }),
       policies: async () => this.#answer("policies", [], [{ name: "coding", hash: "a".repeat(64) }]),
       checkPolicy: (text) =>

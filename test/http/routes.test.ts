@@ -37,7 +37,10 @@ describe("endpoints that answer", () => {
     ["DELETE", `/v1/runs/${RUN}`, undefined, 204, "remove"],
     ["GET", `/v1/runs/${RUN}/checkpoints`, undefined, 200, undefined],
     ["GET", `/v1/runs/${RUN}/diff`, undefined, 200, "diff"],
+    ["GET", `/v1/runs/${RUN}/diff?at=c3&from=12`, undefined, 200, "diff"],
     ["GET", `/v1/runs/${RUN}/workspace`, undefined, 200, "workspace"],
+    ["GET", `/v1/runs/${RUN}/workspace?path=a&at=c0`, undefined, 200, "workspace"],
+    ["POST", `/v1/runs/${RUN}/undo`, { action: "a4" }, 202, "undo"],
     ["GET", "/v1/approvals", undefined, 200, undefined],
     ["POST", `/v1/approvals/${approval}`, { decision: "allow", for: "run" }, 200, "decideApproval"],
     ["DELETE", `/v1/approvals/${approval}`, undefined, 200, "revokeApproval"],
@@ -75,6 +78,17 @@ describe("endpoints that answer", () => {
     expect((await workspace.arrayBuffer()).byteLength).toBe(2048);
   });
 
+  it("checkpoints and seqs of a query reach the harness as what they are", async () => {
+    await daemon.call("GET", `/v1/runs/${RUN}/diff?at=c3&from=12`);
+    await daemon.call("GET", `/v1/runs/${RUN}/workspace?at=c0`);
+    await daemon.call("GET", `/v1/runs/${RUN}/diff`);
+    expect(daemon.harness.calls.map(({ arguments: given }) => given)).toEqual([
+      [RUN, { at: "c3", from: 12 }],
+      [RUN, undefined, "c0"],
+      [RUN, {}],
+    ]);
+  });
+
   it("a submission reaches the harness parsed", async () => {
     await daemon.call("POST", "/v1/runs", { body: { task: "x", limits: { wall: "30m", cost: "5USD" } } });
     expect(daemon.harness.calls[0]?.arguments[0]).toMatchObject({ limits: { wall: 1_800_000, cost: 5 } });
@@ -86,6 +100,12 @@ describe("checkpoints and questions: what can't be", () => {
     ["POST", `/v1/runs/${UNKNOWN_RUN}/checkpoints`, {}, 404, "unknown_run"],
     ["POST", `/v1/runs/${RUN}/checkpoints`, { name: 7 }, 400, "invalid_request"],
     ["POST", `/v1/runs/${RUN}/rewind`, { to: "x" }, 400, "invalid_request"],
+    ["POST", `/v1/runs/${RUN}/undo`, { action: "c4" }, 400, "invalid_request"],
+    ["POST", `/v1/runs/${RUN}/undo`, {}, 400, "invalid_request"],
+    ["GET", `/v1/runs/${RUN}/diff?at=x3`, undefined, 400, "invalid_request"],
+    ["GET", `/v1/runs/${RUN}/diff?from=-1`, undefined, 400, "invalid_request"],
+    ["GET", `/v1/runs/${RUN}/diff?from=c1&from=c2`, undefined, 400, "invalid_request"],
+    ["GET", `/v1/runs/${RUN}/workspace?at=c01`, undefined, 400, "invalid_request"],
     ["POST", `/v1/runs/${RUN}/fork`, { at: "x" }, 400, "invalid_request"],
     ["POST", `/v1/runs/${RUN}/fork`, {}, 400, "invalid_request"],
     ["POST", `/v1/questions/${RUN}.a1`, { answer: "yes" }, 404, "unknown_question"],
