@@ -6,6 +6,7 @@ import { OwnEngine } from "../servers/own-engine.ts";
 import { DaemonUnderTest } from "./daemon-under-test.ts";
 import { eventually } from "./eventually.ts";
 import { bashScript, dataOf, UNTIL_TOLD } from "./runs.ts";
+import { expectSurvived, SURVIVOR } from "./survivor.ts";
 
 const MAY_START = process.getuid?.() === 0 && spawnSync("dockerd", ["--version"]).status === 0;
 const PATIENCE_MS = 240_000;
@@ -23,7 +24,7 @@ describe
     beforeEach(async () => {
       const base = await new Images(await Engine.connect()).ensureImage("base", () => undefined);
       engine = await OwnEngine.start({ liveRestore }, [base]);
-      daemon = await DaemonUnderTest.start({ engine: engine.address, config: "daemon: { runsAtOnce: 2 }" });
+      daemon = await DaemonUnderTest.start({ engine: engine.address, config: "daemon: { runsAtOnce: 3 }" });
     }, PATIENCE_MS);
     afterEach(async () => {
       try {
@@ -38,13 +39,15 @@ describe
       ["restarted", "SIGTERM"],
       ["killed and started again", "SIGKILL"],
     ] as const)(
-      "is %s: runs with a sandbox go on if that lives, queued ones go on anyway, the pool fills again (S5, S6)",
+      "is %s: runs go on, in their sandboxes if those live, else from their checkpoints; queued ones too; the pool fills again (A3, S5, S6)",
       async (_how, signal) => {
         const client = await daemon.client();
         const acting = await client.submit({
           task: "Act.",
           model: bashScript(`echo ran >> /tmp/ran; ${UNTIL_TOLD}`, "cat /tmp/ran"),
         });
+        // In whatever it does when the engine goes.
+        const surviving = await client.submit(SURVIVOR);
         const asking = await client.submit({ task: "Ask.", model: bashScript("git push; echo asked") });
         await daemon.begun(acting.run);
         const asked = await daemon.untilType(asking.run, "approval.requested");
@@ -58,24 +61,24 @@ describe
         }
         expect((await fetch(`http://${daemon.address}/healthz`)).ok).toBe(true);
         await engine.begin();
-        if (liveRestore) {
-          await daemon.tell(acting.run);
-          await client.decideApproval(asked.data.approval, { decision: "allow" });
-        }
-        for (const { run } of [acting, asking]) {
+        await daemon.begun(acting.run, { again: !liveRestore });
+        await daemon.tell(acting.run);
+        await eventually(
+          "the question stands",
+          async () => (await client.run(asking.run)).waitingFor === asked.data.approval,
+          HELD_UP_MS,
+        );
+        await client.decideApproval(asked.data.approval, { decision: "allow" });
+        for (const { run } of [acting, asking, surviving]) {
           const events = await daemon.untilEnded(run, HELD_UP_MS);
-          if (liveRestore) {
-            expect(events.at(-1)).toMatchObject({ type: "run.completed" });
-            expect(dataOf(events, "sandbox.lost")).toEqual([]);
-          } else {
-            expect(events.at(-1)).toMatchObject({
-              type: "run.failed",
-              data: { code: "sandbox", reason: expect.stringMatching(/engine was away|its container/) },
-            });
-            expect(dataOf(events, "sandbox.lost")).toHaveLength(1);
-          }
+          expect(events.at(-1)).toMatchObject({ type: "run.completed" });
+          if (run === surviving.run) continue;
+          expect(dataOf(events, "sandbox.lost").map(({ reason }) => reason)).toEqual(
+            liveRestore ? [] : [expect.stringMatching(/engine was away|its container/)],
+          );
         }
-        if (liveRestore) expect(await daemon.outputOf(acting.run, "a2")).toBe("ran\n");
+        await expectSurvived(daemon, surviving.run);
+        expect(await daemon.outputOf(acting.run, "a2")).toBe("ran\n");
         expect((await daemon.untilEnded(queued.run, HELD_UP_MS)).at(-1)).toMatchObject({
           type: "run.completed",
         });
