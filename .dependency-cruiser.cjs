@@ -14,7 +14,7 @@ const MAY_IMPORT = {
   model: [PROTOCOL, "^daemon/package-root\\.ts$"],
   boundary: [PROTOCOL, room("policy")],
   gateway: [PROTOCOL, room("policy")],
-  views: [PROTOCOL, room("run"), port("journal")],
+  views: [PROTOCOL, room("run"), port("journal"), "^daemon/journal/history\\.ts$"],
   // Ports only: the gate is all the harness sees of sandboxes, so nothing runs without a permit.
   harness: [
     PROTOCOL,
@@ -22,7 +22,7 @@ const MAY_IMPORT = {
     room("policy"),
     room("boundary"),
     port("journal"),
-    "^daemon/journal/(output-store|hydrate)\\.ts$",
+    "^daemon/journal/(output-store|hydrate|history)\\.ts$",
     port("model"),
     "^daemon/sandbox/(gate|shell)\\.ts$",
   ],
