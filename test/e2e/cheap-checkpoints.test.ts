@@ -1,4 +1,5 @@
 import { execFile } from "node:child_process";
+import { statSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -14,6 +15,8 @@ import { dataOf } from "./runs.ts";
 
 const FULL = process.env.CAISSON_TEST_FULL === "1";
 const FILES = 30_000;
+/** Lines of the largest file; the mean one has some 5 KB. */
+const LINES = 1_000;
 const TURNS = 400;
 /** The issue's figures are over the first so many. */
 const COUNTED = 200;
@@ -79,7 +82,7 @@ function waits(events: readonly JournalEvent[]): number[] {
 
 describe.skipIf(!FULL)(`${FILES} files, ${TURNS} turns that change one each (CAISSON_TEST_FULL)`, () => {
   test("C2: checkpoints are 20 times cheaper than commits without a rebase, keep nobody waiting, and stay small", async () => {
-    const changed = await manyFiles(join(cli.work, "large"), FILES);
+    const changed = await manyFiles(join(cli.work, "large"), FILES, LINES);
     const turns = Array.from({ length: TURNS }, (_, index) => ({
       delayMs: THINKING_MS,
       use: [{ tool: "bash", input: { command: `echo ${index} >> /workspace/${changed[index * 7]}` } }],
@@ -112,6 +115,10 @@ describe.skipIf(!FULL)(`${FILES} files, ${TURNS} turns that change one each (CAI
     });
     expect(taken.length).toBeGreaterThanOrEqual(TURNS - 1);
     expect(dataOf(events, "checkpoint.skipped")).toEqual([]);
+    // Each turn's file is in a layer whole.
+    const sizes = changed.slice(0, TURNS * 7).map((path) => statSync(join(cli.work, "large", path)).size);
+    const written = sizes.filter((_, index) => index % 7 === 0).slice(1, COUNTED);
+    expect(bytes).toBeLessThan(3 * written.reduce((sum, size) => sum + size, 0));
     expect(percentile(plain, 0.5) / percentile(ours, 0.5)).toBeGreaterThan(20);
     expect(percentile(added, 0.5)).toBeLessThan(5);
   }, 1_800_000);

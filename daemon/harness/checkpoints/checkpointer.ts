@@ -33,7 +33,7 @@ export class Checkpointer {
   #beginning = 0;
   /** What the files of a sandbox looked like at its newest checkpoint. */
   #taken: { readonly sandbox: string; readonly fingerprint: string | undefined } | undefined;
-  #redundancy = new Redundancy();
+  readonly #redundancy = new Redundancy();
 
   /** Of images' names, when an earlier commit may still be under way: an earlier daemon's, or one that was given up. */
   #suffix: string | undefined;
@@ -126,7 +126,7 @@ export class Checkpointer {
       return this.#skip(at, `No file has changed since ${newest}.`, newest);
     const began = performance.now();
     const { taken, layers } = await this.#take(sandbox, at);
-    if (this.#taken?.sandbox !== sandbox.id) this.#redundancy = new Redundancy();
+    if (this.#taken?.sandbox !== sandbox.id) this.#redundancy.restart();
     this.#taken = { sandbox: sandbox.id, fingerprint };
     const grows = this.#redundancy.grows(taken.bytes, performance.now() - began);
     if (grows && !taken.processesLost) await this.#rebase(sandbox, taken, layers);
@@ -171,7 +171,7 @@ export class Checkpointer {
 
   async #rebase(sandbox: GatedSandbox, onto: CheckpointView, layers: number): Promise<void> {
     const next = await rebase(this.#run, sandbox, onto, layers);
-    this.#redundancy = new Redundancy();
+    this.#redundancy.restart();
     // What it holds is what was just committed.
     if (next) this.#taken = { sandbox: next.id, fingerprint: await fingerprintOf(next) };
   }
