@@ -32,8 +32,6 @@ const MODEL = scripted([
 
 /** A point, and how often it is passed unharmed first. Each takes a start of the daemon. */
 const FEW: readonly (readonly [string, number])[] = [
-  ["journal.append.before-write", 5],
-  ["journal.append.after-write", 9],
   ["output.after-write", 1],
   ["catalogue.after-write", 0],
 ];
