@@ -9,6 +9,7 @@ import type { ActionId, CheckpointId, RunId, Seq } from "../protocol/ids.ts";
 import type { ApprovalView } from "../protocol/views.ts";
 import { checkpointAt, decide, noSandbox, type RunCommand } from "../run/decide.ts";
 import { initialState, type RunState } from "../run/state.ts";
+import { carriedRun } from "./carried-run.ts";
 import { changesAtEnd } from "./checkpoints/at-end.ts";
 import { CheckpointFiles } from "./checkpoints/files.ts";
 import { Forks } from "./checkpoints/fork.ts";
@@ -19,7 +20,7 @@ import { undo } from "./checkpoints/undo.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { EndedJournals } from "./ended-journals.ts";
 import { folded } from "./fold.ts";
-import { LiveRun } from "./live-run.ts";
+import type { LiveRun } from "./live-run.ts";
 import { live, mayGoOn, type Standing } from "./loop.ts";
 import { heldUp } from "./notices.ts";
 import { startForPerson, takeUpPersons } from "./persons-shell.ts";
@@ -94,7 +95,7 @@ export class RunHarness implements Harness {
     if (known) return { run: known, seq: 1 };
     await requireRoom(this.#deps.disk, "submitted");
     const journal = await this.#deps.journal.create(data.run);
-    const run = new LiveRun(this.#deps, journal, initialState);
+    const run = carriedRun(this.#deps, journal, initialState);
     run.policies = policies;
     run.model = model;
     try {

@@ -3,10 +3,10 @@ import type { Model } from "../model/port.ts";
 import type { Policy } from "../policy/port.ts";
 import type { SignalShell } from "../protocol/commands.ts";
 import type { RunId } from "../protocol/ids.ts";
+import type { CheckpointView } from "../protocol/views.ts";
 import type { RunState } from "../run/state.ts";
 import type { GatedSandbox } from "../sandbox/gate.ts";
 import { Budget } from "./budget.ts";
-import { Checkpointer } from "./checkpoints/checkpointer.ts";
 import { Commits } from "./committing.ts";
 import { Retelling } from "./conversation.ts";
 import type { Dependencies } from "./dependencies.ts";
@@ -22,6 +22,26 @@ export interface PersonsCommand {
   signal(signal: SignalShell["signal"]): void;
   /** Resolves when its outcome is journalled, or left to the next daemon. */
   readonly done: Promise<void>;
+}
+
+/** How a run's checkpoints are taken, beside its loop. */
+export interface Checkpoints {
+  /** The turn has ended and the model is asked: what may have changed is committed meanwhile. */
+  begin(): void;
+  /**
+   * One that a person asks for: now if no action of this turn has begun, else at the turn's end. Rejects with why
+   * it could not be taken.
+   */
+  wanted(name: string | undefined): Promise<CheckpointView>;
+  /**
+   * Whoever is about to change files journals that here: when no checkpoint is being taken, and none begins before
+   * the journal has it. Else one could hold a part of what it does not stand for.
+   */
+  beforeChange<T>(begun: () => Promise<T>): Promise<T>;
+  /** The run ends: what people still wait for is taken before its sandbox goes. */
+  atEnd(): Promise<void>;
+  /** Resolves when none is being taken any more. */
+  settled(): Promise<void>;
 }
 
 /**
@@ -41,7 +61,7 @@ export class LiveRun {
   /** Commands of people that run in the sandbox now, by action id. */
   readonly persons = new Map<string, PersonsCommand>();
   sandbox: GatedSandbox | undefined;
-  readonly checkpoints: Checkpointer;
+  readonly checkpoints: Checkpoints;
   /** Clients that read files of the sandbox now: it must not be changed for another one meanwhile. */
   readers = 0;
   /** How often the kernel had killed in a sandbox for lack of memory when that was last asked. */
@@ -64,11 +84,16 @@ export class LiveRun {
   /** Bytes on disk, once they are more than the sandbox may have, or that nobody can tell how many they are. */
   overDisk: number | "unmeasurable" | undefined;
 
-  constructor(deps: Dependencies, journal: RunJournal, state: RunState) {
+  constructor(
+    deps: Dependencies,
+    journal: RunJournal,
+    state: RunState,
+    checkpoints: (run: LiveRun) => Checkpoints,
+  ) {
     this.deps = deps;
     this.run = journal.run;
     this.retelling = new Retelling(deps.blobs);
-    this.checkpoints = new Checkpointer(this, state.seq > 0);
+    this.checkpoints = checkpoints(this);
     this.#journal = journal;
     this.#commits = new Commits(deps, journal, state, this.#leaving.signal, () => this.#wake());
   }

@@ -1,10 +1,11 @@
 import type { RunId } from "../protocol/ids.ts";
 import { EngineUnreachable } from "../sandbox/gate.ts";
+import { carriedRun } from "./carried-run.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { isEngineAway } from "./engine-wait.ts";
 import { folded } from "./fold.ts";
 import { hold, regain } from "./hold.ts";
-import { LiveRun } from "./live-run.ts";
+import type { LiveRun } from "./live-run.ts";
 
 /**
  * A run as an earlier daemon left it: its state from the journal, its sandbox attached again. A sandbox that is
@@ -17,7 +18,7 @@ export async function takeUp(deps: Dependencies, id: RunId): Promise<LiveRun> {
     await journal.close();
     throw error;
   });
-  const run = new LiveRun(deps, journal, state);
+  const run = carriedRun(deps, journal, state);
   const sandbox = state.sandbox?.sandbox;
   if (sandbox !== undefined && !state.ended) await reattach(run, sandbox);
   return run;

@@ -14,7 +14,7 @@ import { sandboxOf } from "../steps/end.ts";
 import { type Collected, type PerformContext, shellResultOf, type ToolResult } from "../tools/tool.ts";
 
 /** The rule that asks before something leaves a sandbox a second time. */
-export const AGAIN_RULE = "builtin.again";
+const AGAIN_RULE = "builtin.again";
 
 /**
  * Runs an action again whose effects are gone. One that had an outcome keeps it: the model was told, and is told now

@@ -3,7 +3,7 @@ import type { CheckpointId, Seq } from "../../protocol/ids.ts";
 import type { CheckpointView } from "../../protocol/views.ts";
 import { INGESTED, mayHaveChanged, standsFor } from "../../run/branches.ts";
 import { checkpointImage, type GatedSandbox, SandboxLost } from "../../sandbox/gate.ts";
-import type { LiveRun } from "../live-run.ts";
+import type { Checkpoints, LiveRun } from "../live-run.ts";
 import { processesOf } from "./processes.ts";
 import { rebase } from "./rebase.ts";
 import { Redundancy } from "./redundancy.ts";
@@ -25,7 +25,7 @@ interface Taken {
  * Takes a run's checkpoints (C1, C2): at the end of a turn, while the model thinks. Whoever is about to change
  * files waits until the one under way is taken.
  */
-export class Checkpointer {
+export class Checkpointer implements Checkpoints {
   readonly #run: LiveRun;
   #underway: Promise<void> = Promise.resolve();
   #wanted: Wanted[] = [];
@@ -44,7 +44,6 @@ export class Checkpointer {
     this.#suffix = takenUp ? newSuffix() : undefined;
   }
 
-  /** The turn has ended and the model is asked: what may have changed is committed meanwhile. */
   begin(): void {
     if (this.#beginning > 0) return;
     const { state, deps } = this.#run;
@@ -53,10 +52,6 @@ export class Checkpointer {
     this.#underway = this.#underway.then(() => this.#attempt());
   }
 
-  /**
-   * One that a person asks for: now if no action of this turn has begun, else at the turn's end. Rejects with why
-   * it could not be taken.
-   */
   wanted(name: string | undefined): Promise<CheckpointView> {
     return new Promise((taken, refused) => {
       this.#wanted.push({ name, taken, refused });
@@ -68,10 +63,6 @@ export class Checkpointer {
     if (this.#wanted.length > 0 && standsFor(this.#run.state) !== undefined) this.begin();
   }
 
-  /**
-   * Whoever is about to change files journals that here: when no checkpoint is being taken, and none begins before
-   * the journal has it. Else one could hold a part of what it does not stand for.
-   */
   async beforeChange<T>(begun: () => Promise<T>): Promise<T> {
     await this.settled();
     this.#beginning += 1;
@@ -83,13 +74,11 @@ export class Checkpointer {
     }
   }
 
-  /** The run ends: what people still wait for is taken before its sandbox goes. */
   async atEnd(): Promise<void> {
     if (this.#wanted.length > 0) this.begin();
     await this.settled();
   }
 
-  /** Resolves when none is being taken any more. */
   async settled(): Promise<void> {
     const began = performance.now();
     for (let last: Promise<void> | undefined; last !== this.#underway; ) {

@@ -7,9 +7,10 @@ import type { CheckpointView } from "../../protocol/views.ts";
 import { FIRST_OF_FORK } from "../../run/forks.ts";
 import type { RunState } from "../../run/state.ts";
 import { CheckpointGone, checkpointImage } from "../../sandbox/gate.ts";
+import { carriedRun } from "../carried-run.ts";
 import type { Dependencies } from "../dependencies.ts";
 import type { EndedJournals } from "../ended-journals.ts";
-import { LiveRun } from "../live-run.ts";
+import type { LiveRun } from "../live-run.ts";
 import { type ForkSubmission, forkSubmission, type OfFork } from "./fork-submission.ts";
 import { refuseGone, requireImage } from "./gone.ts";
 import { Histories } from "./history.ts";
@@ -123,7 +124,7 @@ export class Forks {
     { data, from, state, policies, model }: ForkSubmission,
     known: AsIngested | undefined,
   ): Promise<LiveRun> {
-    const run = new LiveRun(this.#deps, await this.#deps.journal.create(data.run), state);
+    const run = carriedRun(this.#deps, await this.#deps.journal.create(data.run), state);
     run.policies = policies;
     run.model = model;
     const taken = from ? [firstCheckpoint(data.run, from, known)] : [];
