@@ -102,7 +102,7 @@ export function checkpointBefore(state: RunState, seq: number): CheckpointId | u
 }
 
 /** Whether `earlier` is on the way from the run's beginning to `seq`, abandoned stretches left out. */
-export function liesBefore(state: RunState, earlier: number, seq: number): boolean {
+function liesBefore(state: RunState, earlier: number, seq: number): boolean {
   let end = seq;
   for (const rewind of [...state.rewinds].reverse()) {
     if (rewind.seq > end) continue;
