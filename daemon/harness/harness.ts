@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { checkedWorkspace } from "../boundary/checked-workspace.ts";
-import { BlobDamaged, BlobMissing, JournalDamaged, JournalMissing, requireRoom } from "../journal/port.ts";
+import { JournalMissing, requireRoom } from "../journal/port.ts";
 import { checkPolicy } from "../policy/check-policy.ts";
 import { explainPolicy } from "../policy/explain.ts";
 import type { DecideApproval, RunShell, SignalShell } from "../protocol/commands.ts";
@@ -8,8 +8,9 @@ import { CaissonError } from "../protocol/errors.ts";
 import type { ActionId, CheckpointId, RunId, Seq } from "../protocol/ids.ts";
 import type { ApprovalView } from "../protocol/views.ts";
 import { checkpointAt, decide, noSandbox, type RunCommand } from "../run/decide.ts";
-import { initialState, type RunState } from "../run/state.ts";
+import { initialState } from "../run/state.ts";
 import { carriedRun } from "./carried-run.ts";
+import { Carrier } from "./carrier.ts";
 import { changesAtEnd } from "./checkpoints/at-end.ts";
 import { CheckpointFiles } from "./checkpoints/files.ts";
 import { Forks } from "./checkpoints/fork.ts";
@@ -19,16 +20,12 @@ import { rewind } from "./checkpoints/rewind.ts";
 import { undo } from "./checkpoints/undo.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { EndedJournals } from "./ended-journals.ts";
-import { folded } from "./fold.ts";
+import { KnownRuns } from "./known-runs.ts";
 import type { LiveRun } from "./live-run.ts";
-import { live, mayGoOn, type Standing } from "./loop.ts";
-import { heldUp } from "./notices.ts";
 import { startForPerson, takeUpPersons } from "./persons-shell.ts";
-import type { Seen } from "./policies.ts";
 import type { Compared, Harness } from "./port.ts";
 import { recover } from "./recovery.ts";
 import { replayRun } from "./replay/replay.ts";
-import { Slots } from "./slots.ts";
 import { submission } from "./submission.ts";
 import { checkSubmission } from "./submission-check.ts";
 import { changesOf, patchOfEnded } from "./workspace.ts";
@@ -37,12 +34,14 @@ import { workspaceOf, workspaceOfEnded } from "./workspace-files.ts";
 /** Milliseconds that somebody who asks for a checkpoint waits for it. */
 const CHECKPOINT_MS = 5_000;
 
+/** Milliseconds that runs under way have when the daemon stops. */
+const STOPPING_MS = 5_000;
+
 /** Carries every run that has not ended, and answers what clients ask of it. */
 export class RunHarness implements Harness {
   readonly #deps: Dependencies;
-  readonly #runs = new Map<RunId, LiveRun>();
-  readonly #loops = new Map<RunId, Promise<Standing>>();
-  readonly #slots: Slots;
+  readonly #carrier: Carrier;
+  readonly #runs: KnownRuns;
   readonly #forks: Forks;
   readonly #files: CheckpointFiles;
   readonly #reclaiming: Reclaiming;
@@ -53,18 +52,16 @@ export class RunHarness implements Harness {
 
   constructor(deps: Dependencies) {
     this.#deps = deps;
-    const { runsAtOnce, sandboxes } = deps.settings;
-    this.#slots = new Slots({ atOnce: runsAtOnce, sandboxes }, (run, held) =>
-      held ? deps.notices.set(run, heldUp(sandboxes)) : deps.notices.clear(run),
-    );
+    this.#carrier = new Carrier(deps);
+    this.#runs = new KnownRuns(deps, this.#carrier.runs);
     const endedJournals = new EndedJournals(deps.journal);
-    this.#reclaiming = new Reclaiming(deps, this.#runs, endedJournals);
+    this.#reclaiming = new Reclaiming(deps, this.#carrier.runs, endedJournals);
     this.#files = new CheckpointFiles(deps);
     this.#forks = new Forks(deps, endedJournals, {
-      carried: (run) => this.#known(run),
-      ended: (run) => this.#ended(run),
-      closed: async (run) => void (await this.#loops.get(run)),
-      carry: (run) => this.#carry(run),
+      carried: (run) => this.#runs.carried(run),
+      ended: (run) => this.#runs.ended(run),
+      closed: (run) => this.#carrier.over(run),
+      carry: (run) => this.#carrier.carry(run),
     });
     this.#races = new Races(deps, this.#forks, (run, because) => this.#cancel(run, because));
   }
@@ -104,77 +101,16 @@ export class RunHarness implements Harness {
       await this.#deps.journal.remove(data.run).catch(() => undefined);
       throw error;
     }
-    this.#carry(run);
+    this.#carrier.carry(run);
     return { run: data.run, seq: run.state.seq };
-  }
-
-  #carry(run: LiveRun): void {
-    this.#runs.set(run.run, run);
-    void this.#drive(run);
-  }
-
-  /** A run has one of the slots while it works; while it waits for a person, others have it, and it its sandbox. */
-  async #drive(run: LiveRun): Promise<void> {
-    let holds = run.state.sandbox !== undefined;
-    if (holds) this.#slots.hold();
-    for (;;) {
-      const standing = await this.#slots.with(holds ? "back" : "new", run.run, () => this.#inSlot(run));
-      holds = standing === "waits" && run.state.sandbox !== undefined;
-      if (!holds) this.#slots.release();
-      if (standing !== "waits" || this.#stopping) return;
-      await mayGoOn(run);
-    }
-  }
-
-  /** A sandbox on its way out still counts: else runs could end faster than their sandboxes go. */
-  async #inSlot(run: LiveRun): Promise<Standing> {
-    const standing = await this.#begin(run);
-    if (standing === "over" && !this.#stopping) await this.#deps.removals.of(run.run);
-    return standing;
-  }
-
-  /** The run's loop: begun when the run has its turn, or before that when all it has left to do is to end. */
-  #begin(run: LiveRun): Promise<Standing> {
-    const begun = this.#loops.get(run.run);
-    if (begun || this.#stopping || this.#runs.get(run.run) !== run) return begun ?? Promise.resolve("over");
-    const loop = live(run)
-      .catch((error: unknown): Standing => {
-        this.#deps.log.error(
-          { run: run.run, error: String(error) },
-          "the run's loop broke; it is taken up at the next start",
-        );
-        return "over";
-      })
-      .then((standing) => this.#letGo(run, standing));
-    this.#loops.set(run.run, loop);
-    return loop;
-  }
-
-  async #letGo(run: LiveRun, standing: Standing): Promise<Standing> {
-    if (standing !== "waits") {
-      this.#runs.delete(run.run);
-      await this.#closed(run);
-    }
-    this.#loops.delete(run.run);
-    return standing;
-  }
-
-  /** What could not be put on disk at the end is told and left: the next daemon reads what there is. */
-  async #closed(run: LiveRun): Promise<void> {
-    await run.close().catch((error: unknown) => {
-      this.#deps.log.error(
-        { run: run.run, error: String(error) },
-        "the journal could not be closed in order",
-      );
-    });
   }
 
   /** @see recover. Call once, before serving. */
   async recover(): Promise<void> {
     const carry = (run: LiveRun) => {
       takeUpPersons(run);
-      this.#runs.set(run.run, run);
-      void this.#forks.takenUp(run).then(() => this.#carry(run));
+      this.#carrier.know(run);
+      void this.#forks.takenUp(run).then(() => this.#carrier.carry(run));
     };
     await recover(this.#deps, this.#leaving.signal, carry, (taken) => this.#reclaiming.sweep(taken));
     await this.#races.takeUp();
@@ -184,54 +120,20 @@ export class RunHarness implements Harness {
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#leaving.abort();
-    this.#slots.clear();
     this.#reclaiming.stop();
-    for (const run of this.#runs.values()) run.stopStep("stop");
-    const carried = [...this.#runs.values()];
+    const carried = [...this.#carrier.runs.values()];
     await Promise.race([
-      Promise.all([...this.#loops.values(), this.#races.stop(), this.#reclaiming.settled()]).then(() =>
-        this.#deps.removals.settled(),
-      ),
-      new Promise((resolve) => setTimeout(resolve, 5_000).unref()),
+      Promise.all([this.#carrier.stop(), this.#races.stop(), this.#reclaiming.settled()]),
+      delay(STOPPING_MS, undefined, { ref: false }),
     ]);
-    await Promise.all(carried.map((run) => this.#closed(run)));
+    await Promise.all(carried.map((run) => this.#carrier.close(run)));
   }
 
   async #tell(id: RunId, command: RunCommand) {
-    const run = await this.#known(id);
+    const run = await this.#runs.carried(id);
     if (!run) throw new CaissonError("run_ended", "The run has ended; nothing was changed.");
     const events = await run.command((state) => decide(state, command, this.#deps.now()));
     return { run: id, seq: events.at(-1)?.seq ?? run.state.seq };
-  }
-
-  /** The carried run; undefined when it has ended. @throws CaissonError `unknown_run` */
-  async #known(id: RunId): Promise<LiveRun | undefined> {
-    const run = this.#runs.get(id);
-    if (!run) this.#refuseNoticed(id);
-    if (!run) await this.#ended(id);
-    return run;
-  }
-
-  /** @throws CaissonError for a run of which nothing can be journalled now */
-  #refuseNoticed(id: RunId): void {
-    const notice = this.#deps.notices.of(id);
-    if (notice?.kind === "stopped") throw new CaissonError("journal_damaged", notice.detail);
-    if (notice?.waitingFor === "disk")
-      throw new CaissonError("disk_full", `${notice.detail} Nothing was changed.`);
-  }
-
-  /** An ended run's state, folded from its journal. */
-  async #ended(id: RunId): Promise<RunState> {
-    let state = initialState;
-    try {
-      state = await folded(this.#deps.journal.read(id, 0), this.#deps.blobs);
-    } catch (error) {
-      if (error instanceof JournalDamaged || error instanceof BlobMissing || error instanceof BlobDamaged)
-        throw new CaissonError("journal_damaged", error.message, { cause: error });
-      if (!(error instanceof JournalMissing)) throw error;
-    }
-    if (!state.submitted) throw new CaissonError("unknown_run", `There is no run ${id}.`);
-    return state;
   }
 
   message(run: RunId, text: string) {
@@ -244,18 +146,18 @@ export class RunHarness implements Harness {
 
   async interrupt(id: RunId, reason?: string) {
     const told = await this.#tell(id, { type: "interrupt", ...(reason === undefined ? {} : { reason }) });
-    this.#runs.get(id)?.stopStep("interrupt");
+    this.#carrier.runs.get(id)?.stopStep("interrupt");
     return told;
   }
 
   async shell(id: RunId, body: RunShell) {
-    const run = await this.#known(id);
-    if (!run) throw noSandbox(await this.#ended(id));
+    const run = await this.#runs.carried(id);
+    if (!run) throw noSandbox(await this.#runs.ended(id));
     return startForPerson(run, body);
   }
 
   async signalShell(id: RunId, { action, signal }: SignalShell) {
-    const running = (await this.#known(id))?.persons.get(action);
+    const running = (await this.#runs.carried(id))?.persons.get(action);
     if (!running) {
       const detail = `No command of a person's with the id ${action} runs; it may have ended. Nothing was stopped.`;
       throw new CaissonError("unknown_action", detail);
@@ -269,22 +171,21 @@ export class RunHarness implements Harness {
 
   /** @param because why the daemon does it; absent: a person asked for it */
   async #cancel(id: RunId, because?: string) {
-    const run = await this.#known(id);
+    const run = await this.#runs.carried(id);
     if (!run || run.state.ended)
       throw new CaissonError("run_ended", "The run has ended; nothing was changed.");
-    this.#refuseNoticed(id);
+    this.#runs.refuseNoticed(id);
     run.cancelledBecause = because;
     run.stopStep("cancel");
-    this.#slots.leave(id);
-    void this.#begin(run);
+    this.#carrier.hurry(run);
     await run.ended();
-    if (!run.state.ended) this.#refuseNoticed(id);
+    if (!run.state.ended) this.#runs.refuseNoticed(id);
     return { run: id, seq: run.state.seq };
   }
 
   async checkpoint(id: RunId, name?: string) {
-    const run = await this.#known(id);
-    if (!run?.state.sandbox || run.state.stopped) throw noSandbox(run?.state ?? (await this.#ended(id)));
+    const run = await this.#runs.carried(id);
+    if (!run?.state.sandbox || run.state.stopped) throw noSandbox(run?.state ?? (await this.#runs.ended(id)));
     const taken = run.checkpoints.wanted(name);
     // One that comes later is told by the journal.
     taken.catch(() => undefined);
@@ -293,9 +194,9 @@ export class RunHarness implements Harness {
   }
 
   async rewind(id: RunId, to: CheckpointId | Seq) {
-    const run = await this.#known(id);
+    const run = await this.#runs.carried(id);
     if (!run) {
-      checkpointAt(await this.#ended(id), to);
+      checkpointAt(await this.#runs.ended(id), to);
       const detail = `The run has ended and goes no further; nothing was changed. Go on from there in a new run: \`caisson fork ${id} --at ${to}\`.`;
       throw new CaissonError("run_ended", detail);
     }
@@ -315,8 +216,8 @@ export class RunHarness implements Harness {
   }
 
   async undo(id: RunId, action: ActionId) {
-    const run = await this.#known(id);
-    if (!run) throw noSandbox(await this.#ended(id));
+    const run = await this.#runs.carried(id);
+    if (!run) throw noSandbox(await this.#runs.ended(id));
     return undo(run, action, this.#files, () => reading(run, () => changesOf(run, [])));
   }
 
@@ -326,14 +227,14 @@ export class RunHarness implements Harness {
       throw new CaissonError("run_active", detail);
     }
     const stopped = this.#deps.notices.of(id)?.kind === "stopped";
-    const run = stopped ? undefined : await this.#known(id);
+    const run = stopped ? undefined : await this.#runs.carried(id);
     if (run && !run.state.ended) {
       throw new CaissonError(
         "run_active",
         "The run has not ended. Cancel it first, then remove it; nothing was changed.",
       );
     }
-    await this.#loops.get(id);
+    await this.#carrier.over(id);
     await this.#deps.journal.remove(id).catch((error: unknown) => {
       if (!stopped || !(error instanceof JournalMissing)) throw error;
     });
@@ -360,34 +261,28 @@ export class RunHarness implements Harness {
   }
 
   async #approval(id: string): Promise<ApprovalView> {
-    const state = this.#runs.get(runOf(id))?.state ?? (await this.#ended(runOf(id)));
-    const approval = state.approvals.get(id);
+    const approval = (await this.#runs.state(runOf(id))).approvals.get(id);
     if (!approval) throw new CaissonError("unknown_approval", `There is no approval ${id}.`);
     const { binding: _binding, revoked: _revoked, ...view } = approval;
     return view;
   }
 
   async diff(id: RunId, compared: Compared = {}) {
-    const run = await this.#known(id);
+    const run = await this.#runs.carried(id);
     const alive = run && !run.state.stopped ? run : undefined;
-    const seen = run ?? (await this.#seen(id));
+    const seen = run ?? (await this.#runs.seen(id));
     if (compared.at === undefined && compared.from === undefined)
       return alive ? reading(alive, () => changesOf(alive)) : patchOfEnded(this.#deps, seen.state);
     const present = () => (alive ? reading(alive, () => changesOf(alive)) : changesAtEnd(seen));
     return this.#files.diff(seen, compared, present);
   }
 
-  /** An ended run, for the reading of its files. */
-  async #seen(id: RunId): Promise<Seen> {
-    return { run: id, deps: this.#deps, state: await this.#ended(id), policies: undefined };
-  }
-
   async workspace(id: RunId, path?: string, at?: CheckpointId | Seq) {
-    const run = await this.#known(id);
-    if (at !== undefined) return this.#files.workspace(run ?? (await this.#seen(id)), at, path);
+    const run = await this.#runs.carried(id);
+    if (at !== undefined) return this.#files.workspace(run ?? (await this.#runs.seen(id)), at, path);
     if (run?.sandbox && !run.state.stopped) return workspaceOf(run, run.sandbox, path);
     if (run && !run.state.stopped) throw noSandbox(run.state);
-    return workspaceOfEnded(this.#deps, run?.state ?? (await this.#ended(id)), path);
+    return workspaceOfEnded(this.#deps, run?.state ?? (await this.#runs.ended(id)), path);
   }
 
   replay(id: RunId) {
