@@ -61,7 +61,7 @@ export async function expectSurvived(daemon: DaemonUnderTest, run: string): Prom
 }
 
 /** The journal's chain holds, and every blob that it names is there. */
-export async function expectWhole(daemon: DaemonUnderTest, run: string): Promise<void> {
+async function expectWhole(daemon: DaemonUnderTest, run: string): Promise<void> {
   const blobs = {
     read: (hash: string) => createReadStream(join(daemon.state, "blobs", hash.slice(0, 2), hash)),
   };
