@@ -1,7 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DaemonUnderTest } from "./daemon-under-test.ts";
+import { eventually } from "./eventually.ts";
 import { FaultFile } from "./fault-file.ts";
+import { dataOf, scripted, UNTIL_TOLD } from "./runs.ts";
 import { expectNoOrphans, expectSurvived, SURVIVOR } from "./survivor.ts";
 
 const FULL = process.env.CAISSON_TEST_FULL !== undefined;
@@ -80,6 +82,92 @@ test.skipIf(FULL)(
   },
   PATIENCE_MS,
 );
+
+/** Passed while a run is restored: in the daemon's start, when the loss is journalled, on the way to a sandbox, again. */
+const RESTORING: readonly Kill[] = [
+  ["engine.list-containers.after", 0],
+  ["engine.inspect-container.before", 0],
+  ["journal.append.before-write", 0],
+  ["journal.append.after-sync", 0],
+  ["engine.create-container.after", 0],
+  ["engine.start-container.before", 0],
+  ["engine.start-container.after", 0],
+  ["journal.append.after-write", 1],
+  ["journal.append.before-write", 2],
+  ["journal.append.after-sync", 2],
+  ["journal.append.after-write", 3],
+  ["journal.append.after-write", 4],
+];
+
+test.each(FULL ? RESTORING : RESTORING.slice(6, 7))(
+  "the machine goes down, and the next daemon is killed at %s after %i passes while it restores: each effect once (A3, S5)",
+  async (at, skip) => {
+    const { run } = await (await daemon.client()).submit(SURVIVOR);
+    runs.push(run);
+    await daemon.until(run, ({ type, data }) => type === "action.started" && data.action === "a6");
+    await daemon.kill();
+    for (const id of await daemon.containers()) await daemon.removeContainer(id);
+    await faults.set(SLOW, { at, do: "kill", skip });
+    await daemon.startAgain().catch(() => undefined);
+    await daemon.died();
+    await faults.set(SLOW);
+    await daemon.startAgain();
+    await expectSurvived(daemon, run);
+    await expectNoOrphans(daemon, runs);
+  },
+  PATIENCE_MS,
+);
+
+/** Passed while a run is taken back and goes on from its checkpoint. */
+const REWINDING: readonly Kill[] = [
+  ["journal.append.before-write", 0],
+  ["journal.append.after-write", 0],
+  ["journal.append.after-sync", 0],
+  ["engine.remove-container.before", 0],
+  ["engine.remove-container.after", 0],
+  ["engine.create-container.after", 0],
+  ["engine.start-container.after", 0],
+  ["journal.append.after-write", 1],
+];
+
+test.each(FULL ? REWINDING : REWINDING.slice(1, 2))(
+  "killed at %s after %i passes of a rewind: the run was taken back with its files, or not at all (C1, J1)",
+  async (at, skip) => {
+    const client = await daemon.client();
+    const { run } = await client.submit({
+      task: "Go back.",
+      model: scripted([
+        { use: [bash("echo one >> log")] },
+        { use: [bash("echo two >> log")] },
+        { use: [bash(`cat log; ${UNTIL_TOLD}`)] },
+        { say: "Done." },
+      ]),
+    });
+    runs.push(run);
+    await daemon.until(run, ({ type, data }) => type === "action.started" && data.action === "a3");
+    await daemon.begun(run);
+    await faults.set({ at, do: "kill", skip });
+    await client.rewind(run, "c1").catch(() => undefined);
+    await daemon.died();
+    await faults.clear();
+    await daemon.startAgain();
+    const takenBack = dataOf(await daemon.events(run), "run.rewound").length > 0;
+    const last = takenBack ? "a5" : "a3";
+    await daemon.until(run, ({ type, data }) => type === "action.started" && data.action === last);
+    await eventually("it may be told", () =>
+      daemon.tell(run).then(
+        () => true,
+        () => false,
+      ),
+    );
+    expect((await daemon.untilEnded(run)).at(-1)?.type).toBe("run.completed");
+    expect(await daemon.outputOf(run, last)).toBe("one\ntwo\n");
+    await expectNoOrphans(daemon, runs);
+  },
+  PATIENCE_MS,
+);
+
+const bash = (command: string) => ({ tool: "bash", input: { command } });
 
 let daemon: DaemonUnderTest;
 let faults: FaultFile;
