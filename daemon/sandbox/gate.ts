@@ -100,6 +100,7 @@ export interface GatedSandboxHost {
 
 export { CheckpointGone, checkpointImage, LAYERS_MAX } from "./checkpoints.ts";
 export { EngineError, EngineUnreachable, NoRoom, SandboxLost, Unmeasurable } from "./host.ts";
+export { INPUT_MAX } from "./runner-frames.ts";
 export type { CheckpointLayer, ProcessSpec, SandboxProcess, SandboxSpec };
 
 const ERROR_BYTES = 4096;

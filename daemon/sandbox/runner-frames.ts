@@ -14,6 +14,8 @@ export const PAYLOAD_MAX = CHUNK_MAX + 64;
 export const FRAME_MAX = HEADER_LENGTH + PAYLOAD_MAX;
 /** A whole START, over all its frames. */
 export const START_MAX = 4 * 1024 * 1024;
+/** Bytes that a process can be given on a descriptor: what its words and its environment leave of a start. */
+export const INPUT_MAX = START_MAX - 256 * 1024;
 /** Unacknowledged bytes a stream may have. */
 export const OUTPUT_WINDOW = 256 * 1024;
 

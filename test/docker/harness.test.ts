@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { JournalEvent } from "../../daemon/protocol/events.ts";
+import { dataOf, scripted } from "../e2e/runs.ts";
 import { type HarnessUnderTest, harnessUnderTest } from "../harness/harness-under-test.ts";
 import { type DockerHosts, dockerHosts } from "./docker-hosts.ts";
 
@@ -114,4 +115,24 @@ turns:
     output: expect.stringContaining("characters 40000 to 40020 of"),
   });
   expect(of("a18").ok).toBe(false);
+});
+
+test("a file too large to be written in one piece is refused in words, and stays as it was", async () => {
+  const edit = (path: string) => ({ tool: "edit", input: { path, old: "end", new: "END" } });
+  const bash = (command: string) => ({ tool: "bash", input: { command } });
+  const make = (bytes: number, path: string) =>
+    `{ head -c ${bytes} /dev/zero | tr '\\0' x; echo end; } > ${path}`;
+  const { run } = await under.harness.submit({
+    task: "Write.",
+    model: scripted([
+      { use: [bash(`${make(5_000_000, "large")}; ${make(3_500_000, "fits")}`), edit("large"), edit("fits")] },
+      { use: [bash("tail -c 4 large fits -q")] },
+      { say: "Done." },
+    ]),
+  });
+  const events = await under.ended(run);
+  expect(events.at(-1)?.type).toBe("run.completed");
+  const outputs = dataOf(events, "action.finished").map(({ output }) => String(output));
+  expect(outputs[1]).toMatch(/^The content is larger than \d+ bytes; write it in parts with bash\.$/);
+  expect(outputs[3]).toBe("end\nEND\n");
 });

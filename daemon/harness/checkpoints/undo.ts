@@ -5,15 +5,13 @@ import type { ShellStarted } from "../../protocol/commands.ts";
 import type { ActionId } from "../../protocol/ids.ts";
 import { noSandbox } from "../../run/decide.ts";
 import { cannotUndo, type Stretch, stretchAround } from "../../run/undoing.ts";
+import { INPUT_MAX } from "../../sandbox/gate.ts";
 import type { Dependencies } from "../dependencies.ts";
 import type { LiveRun } from "../live-run.ts";
 import { startUndo } from "../persons-shell.ts";
 import { UNCHANGED } from "../workspace.ts";
 import type { CheckpointFiles } from "./files.ts";
 import { undoArchive } from "./undo-process.ts";
-
-/** Bytes of files that one undo may put back. */
-const MOST_BYTES = 16 * 2 ** 20;
 
 /**
  * Takes back what one action changed in the workspace's files, as an action of a person's: all of it or nothing.
@@ -38,8 +36,10 @@ export async function undo(
   ]);
   const own = ofAction(action, stretch, was, left);
   requireSame(action, own, left, now);
-  requireKeepable(run.deps, action, own);
+  requireKeepable(run.deps, own);
   const archive = await undoArchive(own);
+  if (archive.length > INPUT_MAX)
+    throw cannotUndo(`What ${action} changed is over ${INPUT_MAX} bytes; a rewind takes it back as well.`);
   return startUndo(run, {
     action,
     command: `caisson undo ${action}`,
@@ -82,10 +82,7 @@ function requireSame(
 }
 
 /** It is journalled, so that it can be had again in another sandbox (A3): no secret may be in it (J6). */
-function requireKeepable({ redactor }: Dependencies, action: ActionId, own: readonly Change[]): void {
-  const bytes = own.reduce((sum, { before }) => sum + (before?.content.length ?? 0), 0);
-  if (bytes > MOST_BYTES)
-    throw cannotUndo(`What ${action} changed is over ${MOST_BYTES} bytes; a rewind takes it back as well.`);
+function requireKeepable({ redactor }: Dependencies, own: readonly Change[]): void {
   for (const { path, before } of own) {
     const stream = redactor.byteStream();
     stream.push(Buffer.from(before?.content ?? []));

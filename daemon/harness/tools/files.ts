@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { KIT, type ProcessSpec } from "../../sandbox/gate.ts";
+import { INPUT_MAX, KIT, type ProcessSpec } from "../../sandbox/gate.ts";
 import {
   type Collected,
   type NormaliseContext,
@@ -9,7 +9,7 @@ import {
   type ToolResult,
 } from "./tool.ts";
 
-/** Most bytes of a file that `read` and `edit` take in. */
+/** Most bytes of a file that `read` takes in. */
 const FILE_BYTES = 8 * 1024 * 1024;
 const DEADLINE_MS = 60_000;
 const LINES = 2_000;
@@ -140,7 +140,8 @@ async function readFile(
 
 function writing(context: NormaliseContext, path: string, content: string): ProcessSpec {
   const bytes = Buffer.from(content, "utf8");
-  if (bytes.length > FILE_BYTES) throw new ToolRefusal(`The content is larger than ${FILE_BYTES} bytes.`);
+  if (bytes.length > INPUT_MAX)
+    throw new ToolRefusal(`The content is larger than ${INPUT_MAX} bytes; write it in parts with bash.`);
   return { ...helper(context, context.action, ["write", path]), inputFd: { fd: 0, bytes } };
 }
 
