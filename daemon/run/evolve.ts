@@ -1,22 +1,17 @@
-import type { AsIngested, EventData, EventOf, EventType, JournalEvent } from "../protocol/events.ts";
+import type { AsIngested, EventData, EventType, JournalEvent } from "../protocol/events.ts";
 import type { CheckpointId } from "../protocol/ids.ts";
-import { mayChangeFiles } from "../protocol/tools.ts";
+import { ACTION_EVOLVERS } from "./action-evolvers.ts";
 import { branchAt, effectsSince, reclaimed, rewound } from "./branches.ts";
+import { branchOf, type Evolver, used } from "./evolver.ts";
 import { beginningOf, hasNewTask } from "./forks.ts";
 import {
-  type ActionState,
-  type ApprovalState,
-  actionAgain,
   type Branch,
   type ConversationEvent,
   isType,
   pendingApproval,
   push,
   type RunState,
-  toArray,
 } from "./state.ts";
-
-type Evolver<T extends EventType> = (state: RunState, event: EventOf<T>) => Partial<RunState>;
 
 /** The state after one more event. Pure and total: an event that changes nothing here only moves `seq` on. */
 export function evolve(state: RunState, event: JournalEvent): RunState {
@@ -75,38 +70,6 @@ function said(state: RunState, event: ConversationEvent): RunState {
 
 function onBranch<S extends RunState>(state: S, change: Partial<Branch>): S {
   return { ...state, branch: { ...state.branch, ...change } };
-}
-
-function branchOf(state: RunState, change: Partial<Branch>): Partial<RunState> {
-  return { branch: { ...state.branch, ...change } };
-}
-
-function used(state: RunState, change: Partial<RunState["used"]>): Partial<RunState> {
-  return { used: { ...state.used, ...change } };
-}
-
-function onAction(state: RunState, action: string, change: Partial<ActionState>): Partial<RunState> {
-  const own = state.persons.get(action);
-  if (own) return { persons: personsAfter(state, { ...own, ...change }) };
-  const actions = state.branch.actions.map((one) => (one.action === action ? { ...one, ...change } : one));
-  return branchOf(state, { actions });
-}
-
-/** A person's action is kept until it has an outcome. */
-function personsAfter(state: RunState, changed: ActionState): RunState["persons"] {
-  const persons = new Map(state.persons);
-  if (changed.stage === "finished" || changed.stage === "unknown") persons.delete(changed.action);
-  else persons.set(changed.action, changed);
-  return persons;
-}
-
-function onApproval(
-  state: RunState,
-  id: string,
-  change: Partial<ApprovalState>,
-): ReadonlyMap<string, ApprovalState> {
-  const approval = state.approvals.get(id);
-  return approval ? new Map(state.approvals).set(id, { ...approval, ...change }) : state.approvals;
 }
 
 const FINAL_STOPS: ReadonlySet<string> = new Set(["end_turn", "stop_sequence", "tool_use"]);
@@ -189,91 +152,8 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
   "score.measured": (state, { seq, data: { turn, score } }) =>
     branchOf(state, { checkedAt: seq, scored: { turn, score } }),
 
-  "action.proposed": (state, event) => {
-    const { action, turn, tool, input, by } = event.data;
-    const proposed: ActionState = { action, turn, tool, input, stage: "proposed", ...(by ? { by } : {}) };
-    return {
-      ...(by === "person"
-        ? { persons: personsAfter(state, proposed) }
-        : branchOf(state, { actions: [...state.branch.actions, proposed] })),
-      lastAction: Math.max(state.lastAction, Number(action.slice(1))),
-    };
-  },
-  "action.judged": (state, event) => {
-    const stage = ({ allow: "allowed", ask: "asking", deny: "denied" } as const)[event.data.verdict];
-    return {
-      ...onAction(state, event.data.action, { stage, verdict: event.data }),
-      // A malformed input is a mistake, not something the policy forbids: it counts against no limit.
-      ...(stage === "denied" && event.data.layer !== "builtin"
-        ? used(state, { denials: state.used.denials + 1 })
-        : {}),
-    };
-  },
-  "approval.requested": (state, event) => {
-    const { approval: id, action, tool, input, rule, reason, binding, expiresAt, alike, again } = event.data;
-    const run = state.submitted?.data.run ?? "";
-    const approval = {
-      id,
-      run,
-      action,
-      tool,
-      input,
-      rule,
-      reason,
-      binding,
-      expiresAt,
-      askedAt: event.at,
-      revoked: false,
-      again,
-      ...(alike ? { alike } : {}),
-    };
-    return {
-      approvals: new Map(state.approvals).set(id, approval),
-      ...used(state, { asks: state.used.asks + 1 }),
-    };
-  },
-  "approval.decided": (state, event) => {
-    const { approval: id, action, decision, reason, by } = event.data;
-    const made = { decision, for: event.data.for, by, ...(reason === undefined ? {} : { reason }) };
-    const again = state.approvals.get(id)?.again !== undefined;
-    return {
-      ...(again ? {} : onAction(state, action, { stage: decision === "allow" ? "approved" : "denied" })),
-      approvals: onApproval(state, id, { decision: made }),
-      ...(decision === "deny" ? used(state, { denials: state.used.denials + 1 }) : {}),
-    };
-  },
-  "approval.revoked": (state, event) => ({
-    approvals: onApproval(state, event.data.approval, { revoked: true }),
-  }),
-  "action.started": (state, event) => {
-    const { action, sandbox, again } = event.data;
-    const change = {
-      stage: "started",
-      startedAt: event.seq,
-      ...(sandbox === undefined ? {} : { sandbox }),
-    } as const;
-    const [first, ...others] = state.again;
-    if (first?.action === action) return { again: [{ ...first, ...change }, ...others] };
-    const started = onAction(state, action, change);
-    if (again || state.persons.has(action)) return started;
-    return {
-      ...withEffect({ ...state, ...started }, event),
-      ...used(state, { actions: state.used.actions + 1 }),
-    };
-  },
-  "action.finished": (state, event) => {
-    const { action, again } = event.data;
-    if (again) return ranAgain(state, action);
-    const finished = onAction(state, action, { stage: "finished", finished: event.data });
-    const own = state.persons.get(action);
-    return own ? { ...withEffect(state, event), ...finished } : { ...finished, losses: 0 };
-  },
-  "action.unknown": (state, event) => {
-    const { action } = event.data;
-    const leftOut = state.sandbox !== undefined && actionAgain(state)?.action === action;
-    const after = { ...state, ...onAction(state, action, { stage: "unknown" }), ...ranAgain(state, action) };
-    return leftOut ? { ...after, ...withoutEffect(after, action) } : after;
-  },
+  ...ACTION_EVOLVERS,
+
   "egress.judged": (state, { seq, data }) =>
     data.verdict === "deny" ? {} : { sent: push(state.sent, { seq, action: data.action }) },
   "egress.finished": (state, event) => used(state, { bytesOut: state.used.bytesOut + event.data.bytesOut }),
@@ -345,29 +225,4 @@ function knownAt(
 /** A checkpoint of the first sandbox has all its files anew: no time of theirs says anything. */
 function ofRestored({ sandbox, asIngested }: RunState): AsIngested | undefined {
   return sandbox?.checkpoint === undefined ? undefined : asIngested;
-}
-
-/** An action that may have changed files: if its sandbox is lost, it is to be had again. */
-function withEffect(
-  state: RunState,
-  { seq, data }: EventOf<"action.started" | "action.finished">,
-): Partial<RunState> {
-  const action =
-    state.persons.get(data.action) ?? state.branch.actions.find((one) => one.action === data.action);
-  if (!action || !mayChangeFiles(action.tool)) return { branch: state.branch };
-  return branchOf(state, {
-    effects: push(state.branch.effects, { seq, from: action.startedAt ?? seq, action }),
-  });
-}
-
-/** A person left it out when its sandbox was lost: the model was told so, and it stays so whatever is lost next. */
-function withoutEffect(state: RunState, action: string): Partial<RunState> {
-  const kept = toArray(state.branch.effects).filter((effect) => effect.action.action !== action);
-  return branchOf(state, { effects: kept.reduce<Branch["effects"]>(push, undefined) });
-}
-
-/** An action that was to be run again has been, or is left out. */
-function ranAgain(state: RunState, action: string): Partial<RunState> {
-  const [first, ...others] = state.again;
-  return first?.action === action ? { again: others } : {};
 }
