@@ -10,7 +10,9 @@ import { eventually } from "./eventually.ts";
 import { dataOf, scripted } from "./runs.ts";
 
 const bash = (command: string) => ({ tool: "bash", input: { command } });
-const log = (line: number) => `echo ${line} >> /workspace/log`;
+/** So much beside the workspace that the run, with a slow commit, goes on from its checkpoint. */
+const BALLAST = "head -c 1200000 /dev/zero > /tmp/ballast";
+const log = (line: number) => `${BALLAST}; echo ${line} >> /workspace/log`;
 
 /** Lines that the actions of {@link SURVIVOR} leave in a file, one each. */
 const LINES = [1, 2, 3, 4, 5, 6, 7];
