@@ -12,6 +12,14 @@ export interface Retention {
   readonly thinned: boolean;
 }
 
+/** Of a run that has ended, this part of what is kept of one that goes on. */
+const ENDED_KEEPS = 4;
+
+/** @param kept the newest so many of a run that goes on */
+export function retentionAtEnd(kept: number): Retention {
+  return { newest: Math.max(1, Math.floor(kept / ENDED_KEEPS)), thinned: true };
+}
+
 /** What retention reads of a run. */
 export type Kept = Pick<RunState, "checkpoints" | "branch" | "rewinds" | "forks">;
 

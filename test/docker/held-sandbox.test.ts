@@ -21,6 +21,9 @@ beforeAll(async () => {
   under = await harnessUnderTest(host);
 });
 afterAll(async () => {
+  // Their checkpoints outlive runs, and go with them.
+  for (const run of await under.journal.runs()) await under.harness.remove(run);
+  await expect.poll(() => host.checkpoints(), { timeout: 20_000 }).toEqual([]);
   await under.close();
   await host.close();
   expect(await hosts.cleanUp(), "containers left behind").toBe(0);

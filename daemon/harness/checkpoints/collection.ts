@@ -2,7 +2,6 @@
 import type { JournalEvent, NewEvent } from "../../protocol/events.ts";
 import type { GcReport } from "../../protocol/gc.ts";
 import type { CheckpointId, RunId } from "../../protocol/ids.ts";
-import type { CheckpointView } from "../../protocol/views.ts";
 import { type Retention, reclaimable } from "../../run/retention.ts";
 import type { RunState } from "../../run/state.ts";
 import { type CheckpointLayer, checkpointImage } from "../../sandbox/gate.ts";
@@ -11,6 +10,7 @@ import type { EndedJournals } from "../ended-journals.ts";
 import { folded } from "../fold.ts";
 import type { LiveRun } from "../live-run.ts";
 import { checkpointOf, countOf, freedBy, nameless, squashable, totalBytes } from "./layers.ts";
+import { reclaimedEvent } from "./storage.ts";
 
 export type Needed = Pick<
   Dependencies,
@@ -181,11 +181,4 @@ export class Collection {
 function runsOf(layers: readonly CheckpointLayer[]): RunId[] {
   const runs = layers.flatMap(({ references }) => references.map((one) => checkpointOf(one)?.run));
   return [...new Set(runs)].filter((run) => run !== undefined).sort();
-}
-
-export function reclaimedEvent({ id, image, bytes }: CheckpointView) {
-  return {
-    type: "checkpoint.reclaimed" as const,
-    data: { checkpoint: id, image: image ?? "", bytes },
-  };
 }

@@ -2,17 +2,16 @@ import pLimit from "p-limit";
 import { END_TYPES, type JournalEvent } from "../../protocol/events.ts";
 import type { GcReport } from "../../protocol/gc.ts";
 import type { RunId } from "../../protocol/ids.ts";
-import { type Retention, reclaimable } from "../../run/retention.ts";
+import { type Retention, reclaimable, retentionAtEnd } from "../../run/retention.ts";
 import type { RunState } from "../../run/state.ts";
 import type { CheckpointLayer } from "../../sandbox/gate.ts";
 import type { EndedJournals } from "../ended-journals.ts";
 import type { LiveRun } from "../live-run.ts";
-import { Collection, type Needed, reclaimedEvent } from "./collection.ts";
+import { Collection, type Needed } from "./collection.ts";
 import { checkpointOf, countOf, freedBy, squashable, totalBytes } from "./layers.ts";
 import { imagesOf, type Known, orphansAmong } from "./orphans.ts";
+import { reclaimedEvent } from "./storage.ts";
 
-/** Of a run that has ended, this part of what is kept of one that goes on. */
-const ENDED_KEEPS = 4;
 /** Reclaimed together, so that a run's journal is put on disk less often: this part of what is kept. */
 const TOGETHER = 4;
 /** Share of the budget that is aimed at when there is no room. */
@@ -22,7 +21,7 @@ const SQUASHED_FROM = 64 * 2 ** 20;
 const SQUASHED_FROM_BY_HAND = 2 ** 20;
 
 /**
- * Gives up checkpoints that retention keeps no more: after each that is taken, at a run's end, when there is no room,
+ * Gives up checkpoints that retention keeps no more: after each that is taken, when there is no room,
  * and when a person asks. That one is given up is on disk before its image's name goes; what a daemon leaves in
  * between is an orphan, which the next start removes (S5).
  */
@@ -64,11 +63,15 @@ export class Reclaiming {
     for (const { type, data } of events) {
       if (type === "checkpoint.taken") this.#deps.checkpointStorage.added(data.bytes);
       if (!live || this.#stopped) continue;
-      // At once: the run lets go of its journal when what was begun by then is done.
-      if ((END_TYPES as readonly string[]).includes(type)) void this.#tidy(live, 1);
+      if ((END_TYPES as readonly string[]).includes(type)) this.#removeGivenUp(events);
       else if (type === "checkpoint.taken")
         void this.#turns(() => this.#tidy(live, Math.ceil(this.#kept / TOGETHER)));
     }
+  }
+
+  /** The run has given them up together with its end. */
+  #removeGivenUp(events: readonly JournalEvent[]): void {
+    if (this.#collection.removeImages(events).length > 0) void this.#turns(() => this.#squash(SQUASHED_FROM));
   }
 
   get #kept(): number {
@@ -76,8 +79,7 @@ export class Reclaiming {
   }
 
   #retentionOf(state: RunState): Retention {
-    const newest = state.ended ? Math.max(1, Math.floor(this.#kept / ENDED_KEEPS)) : this.#kept;
-    return { newest, thinned: true };
+    return state.ended ? retentionAtEnd(this.#kept) : { newest: this.#kept, thinned: true };
   }
 
   /** Gives up what retention keeps no more, if it is at least so many. */

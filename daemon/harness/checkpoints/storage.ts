@@ -1,6 +1,10 @@
 import pLimit from "p-limit";
 import { CaissonError } from "../../protocol/errors.ts";
+import type { NewEvent } from "../../protocol/events.ts";
 import { sizeText } from "../../protocol/quantities.ts";
+import type { CheckpointView } from "../../protocol/views.ts";
+import { reclaimable, retentionAtEnd } from "../../run/retention.ts";
+import type { RunState } from "../../run/state.ts";
 import type { CheckpointLayer, GatedSandboxHost } from "../../sandbox/gate.ts";
 import type { RemovalLog } from "../removals.ts";
 import { countOf, deadBelow, totalBytes } from "./layers.ts";
@@ -154,6 +158,11 @@ export class CheckpointStorage {
     return bytes < budgetBytes;
   }
 
+  /** What a run gives up when it ends; to be journalled before its end. */
+  dueAtEnd(state: RunState): NewEvent[] {
+    return reclaimable(state, retentionAtEnd(this.bounds.kept)).map(reclaimedEvent);
+  }
+
   /** Begins to take an image's name away; one under way is not begun again. */
   remove(reference: string): void {
     if (this.#removing.has(reference)) return;
@@ -195,4 +204,11 @@ async function withinRoomMs(work: Promise<void>): Promise<void> {
     timer = setTimeout(resolve, ROOM_MS);
   });
   await Promise.race([work.catch(() => undefined), late]).finally(() => clearTimeout(timer));
+}
+
+export function reclaimedEvent({ id, image, bytes }: CheckpointView) {
+  return {
+    type: "checkpoint.reclaimed" as const,
+    data: { checkpoint: id, image: image ?? "", bytes },
+  };
 }

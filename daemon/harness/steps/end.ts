@@ -40,7 +40,14 @@ export async function endRun(run: LiveRun, ending: Ending): Promise<void> {
     ]);
   }
   await run.commit("synced", (state) =>
-    state.ended ? [] : [...withoutOutcome(state, "The run ended while it ran."), endEvent(ending)],
+    state.ended
+      ? []
+      : [
+          ...withoutOutcome(state, "The run ended while it ran."),
+          // Before the end, which is to be the last thing that the run itself says.
+          ...run.deps.checkpointStorage.dueAtEnd(state),
+          endEvent(ending),
+        ],
   );
   const stopped = run.state.stopped?.sandbox;
   if (stopped === undefined) return;
