@@ -7,6 +7,7 @@ import { createDockerHost } from "../../daemon/sandbox/docker-host.ts";
 import type { ImageSource } from "../../daemon/sandbox/docker-host-options.ts";
 import type { SandboxHost } from "../../daemon/sandbox/host.ts";
 import { LIMITS } from "../contracts/sandbox-host.ts";
+import { eventually } from "../e2e/eventually.ts";
 import { bashScript, dataOf, scripted, UNTIL_TOLD } from "../e2e/runs.ts";
 import { type HarnessUnderTest, harnessUnderTest } from "../harness/harness-under-test.ts";
 import { type DockerHosts, dockerHosts } from "./docker-hosts.ts";
@@ -23,7 +24,7 @@ beforeAll(async () => {
 afterAll(async () => {
   // Their checkpoints outlive runs, and go with them.
   for (const run of await under.journal.runs()) await under.harness.remove(run);
-  await expect.poll(() => host.checkpoints(), { timeout: 20_000 }).toEqual([]);
+  await eventually("their images are gone", async () => (await host.checkpoints()).length === 0);
   await under.close();
   await host.close();
   expect(await hosts.cleanUp(), "containers left behind").toBe(0);
