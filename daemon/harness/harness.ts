@@ -26,6 +26,7 @@ import { startForPerson, takeUpPersons } from "./persons-shell.ts";
 import type { Compared, Harness } from "./port.ts";
 import { recover } from "./recovery.ts";
 import { replayRun } from "./replay/replay.ts";
+import { restored } from "./restored.ts";
 import { submission } from "./submission.ts";
 import { checkSubmission } from "./submission-check.ts";
 import { changesOf, patchOfEnded } from "./workspace.ts";
@@ -308,6 +309,7 @@ export class RunHarness implements Harness {
 
 /** While somebody reads the sandbox's files, it is not exchanged for another one. */
 async function reading<T>(run: LiveRun, read: () => Promise<T>): Promise<T> {
+  await restored(run);
   await run.checkpoints.settled();
   run.readers += 1;
   try {

@@ -158,15 +158,16 @@ export class LiveRun {
 
   /** Resolves at the next change of state, when the step is to stop, or after `ms` milliseconds. */
   changed(ms?: number): Promise<void> {
-    return this.signal.aborted ? Promise.resolve() : this.#woken(ms);
+    return this.signal.aborted ? Promise.resolve() : this.woken(ms);
   }
 
   /** Resolves when the run has ended, or this daemon carries it no more. */
   async ended(): Promise<void> {
-    while (!this.state.ended && !this.stopping && !this.givenUp) await this.#woken();
+    while (!this.state.ended && !this.stopping && !this.givenUp) await this.woken();
   }
 
-  #woken(ms?: number): Promise<void> {
+  /** Resolves at the next change of state, whatever becomes of the step, or after `ms` milliseconds. */
+  woken(ms?: number): Promise<void> {
     return new Promise((resolve) => {
       const timer = ms === undefined ? undefined : setTimeout(resolve, Math.min(ms, 2 ** 31 - 1));
       this.#waiters.push(() => {

@@ -10,6 +10,7 @@ import { hydrateInput } from "./inputs.ts";
 import type { LiveRun } from "./live-run.ts";
 import { type Performing, performing } from "./performing.ts";
 import { unknown } from "./persons-ending.ts";
+import { restored } from "./restored.ts";
 import { sandboxOf } from "./steps/end.ts";
 import { type Collected, shellResultOf } from "./tools/tool.ts";
 
@@ -37,6 +38,7 @@ export async function startUndo(run: LiveRun, input: UndoInput): Promise<ShellSt
 }
 
 async function started(run: LiveRun, command: RunCommand, statePath?: string): Promise<ShellStarted> {
+  await restored(run);
   const events = await run.checkpoints.beforeChange(() =>
     run.command((state) => decide(state, command, run.deps.now())),
   );

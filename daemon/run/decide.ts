@@ -4,7 +4,7 @@ import type { EventData, NewEvent } from "../protocol/events.ts";
 import type { CheckpointId, Seq } from "../protocol/ids.ts";
 import type { CheckpointView } from "../protocol/views.ts";
 import { checkpointBefore, INGESTED, seqOf } from "./branches.ts";
-import { approvalsAsked, type RunState } from "./state.ts";
+import { actionAgain, approvalsAsked, type RunState } from "./state.ts";
 
 /** What an undo needs to be done, and done again in another sandbox. */
 export interface UndoInput {
@@ -77,6 +77,7 @@ const PERSONS_AT_ONCE = 8;
 /** A person's own command is allowed by that person; no rule is asked, and no limit of the agent's is used up. */
 function ofPerson(state: RunState, tool: "bash" | "undo", input: RunShell | UndoInput): NewEvent[] {
   if (!state.sandbox || !state.ingested || state.stopped) throw noSandbox(state);
+  if (actionAgain(state)) throw beingRestored();
   if (state.persons.size >= PERSONS_AT_ONCE) {
     const detail = `${PERSONS_AT_ONCE} commands of people run in this sandbox already; nothing was started.`;
     throw new CaissonError("too_many_requests", detail);
@@ -93,6 +94,13 @@ function ofPerson(state: RunState, tool: "bash" | "undo", input: RunShell | Undo
     },
     { type: "action.started", data: { action, sandbox } },
   ];
+}
+
+/** What the run did before the loss of its sandbox is not all there yet. */
+function beingRestored(): CaissonError {
+  const detail =
+    "The run's sandbox is being restored: what was done in it since its newest checkpoint is run again first. Nothing was run; try again in a moment.";
+  return new CaissonError("no_sandbox", detail);
 }
 
 /** Why there is no sandbox to run a command in, and what can be done instead. */

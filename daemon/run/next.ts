@@ -65,7 +65,7 @@ export function next(state: RunState, now: number): Step {
 }
 
 /** The run had files, and has not all of them in a sandbox now. */
-function restoring(state: RunState): boolean {
+export function restoring(state: RunState): boolean {
   if (state.sandbox) return !state.ingested || actionAgain(state) !== undefined;
   return state.lost !== undefined || state.rewinds.length > 0;
 }

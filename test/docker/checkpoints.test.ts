@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { eventually } from "../e2e/eventually.ts";
 import { dataOf, scripted } from "../e2e/runs.ts";
 import { type HarnessUnderTest, harnessUnderTest } from "../harness/harness-under-test.ts";
 import { type DockerHosts, dockerHosts } from "./docker-hosts.ts";
@@ -48,8 +49,7 @@ test("A3: a run whose sandbox is killed goes on from its newest checkpoint, each
         {
           tool: "bash",
           input: {
-            command:
-              "echo three >> /workspace/log; touch /tmp/three; [ -e /tmp/gone ] || { touch /workspace/wait; sleep 600; }",
+            command: "echo three >> /workspace/log; echo written; sleep 600",
           },
         },
       ],
@@ -64,13 +64,16 @@ test("A3: a run whose sandbox is killed goes on from its newest checkpoint, each
     (event) => event.type === "action.started" && event.data.action === "a3",
   );
   if (started.type !== "action.started") throw new Error();
-  const container = hosts.engine.call("test: kill", 10_000, (docker) =>
+  await hosts.engine.call("test: kill", 10_000, (docker) =>
     docker.getContainer(String(started.data.sandbox)).kill(),
   );
-  await container;
+  const before = under.frames.length;
   await under.until(
     run,
     (event) => event.type === "action.started" && event.data.action === "a3" && event.data.again === true,
+  );
+  await eventually("it has written its line again", async () =>
+    under.frames.slice(before).some((frame) => frame.run === run && frame.data.includes("written")),
   );
   await under.harness.interrupt(run);
   await under.harness.resume(run);

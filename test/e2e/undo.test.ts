@@ -1,11 +1,9 @@
 /** Taking back what one action changed, through the command line on a real engine. */
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { JournalEvent } from "../../daemon/protocol/events.ts";
-import { OWNER_LABEL } from "../../daemon/sandbox/container-options.ts";
 import { CommandLine } from "./command-line.ts";
+import { dataOf } from "./runs.ts";
 
 const bash = (command: string) => ({ tool: "bash", input: { command } });
 const write = (path: string, content: string) => ({ tool: "write", input: { path, content } });
@@ -85,11 +83,10 @@ test("all that a command did goes: what it made, removed and changed the mode of
 });
 
 test("A3: in another sandbox, after the first was lost, it is taken back again", async () => {
-  const owner = readFileSync(join(String(cli.env.CAISSON_HOME), "owner"), "utf8").trim();
-  const filter = `label=${OWNER_LABEL}=${owner}`;
-  const sandbox = execFileSync("docker", ["ps", "-q", "--filter", filter]).toString().trim();
-  const { length } = await events();
-  execFileSync("docker", ["kill", ...sandbox.split("\n")], { stdio: "ignore" });
+  const before = await events();
+  const { length } = before;
+  const { sandbox = "" } = dataOf(before, "sandbox.started").at(-1) ?? {};
+  execFileSync("docker", ["kill", sandbox], { stdio: "ignore" });
   const watching = cli.start(["watch", "last", "--after", String(length)]);
   await watching.says(/sandbox: [^\n]*from c\d+/);
   watching.child.kill("SIGKILL");
