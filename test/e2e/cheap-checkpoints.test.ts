@@ -44,6 +44,7 @@ async function plainCommits(folder: string): Promise<number[]> {
     for (let index = 0; index < PLAIN_COMMITS; index += 1) {
       await execute("docker", [
         "exec",
+        "--user=root",
         id,
         "sh",
         "-c",

@@ -7,7 +7,7 @@ const MUCH_BYTES = 1024 * 1024;
 /** How many times the run's quickest commit one may take, until it is what there is to copy that makes it slow. */
 const SLOWER = 4;
 /** How often over a change may be kept: each commit holds all that changed since the sandbox was made. */
-const TIMES = 2.5;
+const TIMES = 2.25;
 /** Bytes kept twice that nobody minds. */
 const IDLE_BYTES = 16 * 1024;
 
