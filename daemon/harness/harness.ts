@@ -7,7 +7,8 @@ import type { DecideApproval, RunShell, SignalShell } from "../protocol/commands
 import { CaissonError } from "../protocol/errors.ts";
 import type { ActionId, CheckpointId, RunId, Seq } from "../protocol/ids.ts";
 import type { ApprovalView } from "../protocol/views.ts";
-import { checkpointAt, decide, noSandbox, type RunCommand } from "../run/decide.ts";
+import { beingRestored, checkpointAt, decide, noSandbox, type RunCommand } from "../run/decide.ts";
+import { restoring } from "../run/next.ts";
 import { initialState } from "../run/state.ts";
 import { carriedRun } from "./carried-run.ts";
 import { Carrier } from "./carrier.ts";
@@ -60,7 +61,7 @@ export class RunHarness implements Harness {
     this.#files = new CheckpointFiles(deps);
     this.#forks = new Forks(deps, endedJournals, {
       carried: (run) => this.#runs.carried(run),
-      ended: (run) => this.#runs.ended(run),
+      state: (run) => this.#runs.state(run),
       closed: (run) => this.#carrier.over(run),
       carry: (run) => this.#carrier.carry(run),
     });
@@ -152,8 +153,8 @@ export class RunHarness implements Harness {
   }
 
   async shell(id: RunId, body: RunShell) {
-    const run = await this.#runs.carried(id);
-    if (!run) throw noSandbox(await this.#runs.ended(id));
+    const { live: run, seen } = await this.#runs.known(id);
+    if (!run) throw noSandbox(seen.state);
     return startForPerson(run, body);
   }
 
@@ -185,8 +186,8 @@ export class RunHarness implements Harness {
   }
 
   async checkpoint(id: RunId, name?: string) {
-    const run = await this.#runs.carried(id);
-    if (!run?.state.sandbox || run.state.stopped) throw noSandbox(run?.state ?? (await this.#runs.ended(id)));
+    const { live: run, seen } = await this.#runs.known(id);
+    if (!run?.state.sandbox || run.state.stopped) throw noSandbox(seen.state);
     const taken = run.checkpoints.wanted(name);
     // One that comes later is told by the journal.
     taken.catch(() => undefined);
@@ -195,9 +196,9 @@ export class RunHarness implements Harness {
   }
 
   async rewind(id: RunId, to: CheckpointId | Seq) {
-    const run = await this.#runs.carried(id);
+    const { live: run, seen } = await this.#runs.known(id);
     if (!run) {
-      checkpointAt(await this.#runs.ended(id), to);
+      checkpointAt(seen.state, to);
       const detail = `The run has ended and goes no further; nothing was changed. Go on from there in a new run: \`caisson fork ${id} --at ${to}\`.`;
       throw new CaissonError("run_ended", detail);
     }
@@ -217,8 +218,8 @@ export class RunHarness implements Harness {
   }
 
   async undo(id: RunId, action: ActionId) {
-    const run = await this.#runs.carried(id);
-    if (!run) throw noSandbox(await this.#runs.ended(id));
+    const { live: run, seen } = await this.#runs.known(id);
+    if (!run) throw noSandbox(seen.state);
     return undo(run, action, this.#files, () => reading(run, () => changesOf(run, [])));
   }
 
@@ -269,9 +270,8 @@ export class RunHarness implements Harness {
   }
 
   async diff(id: RunId, compared: Compared = {}) {
-    const run = await this.#runs.carried(id);
+    const { live: run, seen } = await this.#runs.known(id);
     const alive = run && !run.state.stopped ? run : undefined;
-    const seen = run ?? (await this.#runs.seen(id));
     if (compared.at === undefined && compared.from === undefined)
       return alive ? reading(alive, () => changesOf(alive)) : patchOfEnded(this.#deps, seen.state);
     const present = () => (alive ? reading(alive, () => changesOf(alive)) : changesAtEnd(seen));
@@ -279,11 +279,11 @@ export class RunHarness implements Harness {
   }
 
   async workspace(id: RunId, path?: string, at?: CheckpointId | Seq) {
-    const run = await this.#runs.carried(id);
-    if (at !== undefined) return this.#files.workspace(run ?? (await this.#runs.seen(id)), at, path);
+    const { live: run, seen } = await this.#runs.known(id);
+    if (at !== undefined) return this.#files.workspace(seen, at, path);
     if (run?.sandbox && !run.state.stopped) return workspaceOf(run, run.sandbox, path);
     if (run && !run.state.stopped) throw noSandbox(run.state);
-    return workspaceOfEnded(this.#deps, run?.state ?? (await this.#runs.ended(id)), path);
+    return workspaceOfEnded(this.#deps, seen.state, path);
   }
 
   replay(id: RunId) {
@@ -310,6 +310,7 @@ export class RunHarness implements Harness {
 /** While somebody reads the sandbox's files, it is not exchanged for another one. */
 async function reading<T>(run: LiveRun, read: () => Promise<T>): Promise<T> {
   await restored(run);
+  if (restoring(run.state)) throw beingRestored();
   await run.checkpoints.settled();
   run.readers += 1;
   try {

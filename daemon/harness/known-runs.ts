@@ -17,22 +17,29 @@ export class KnownRuns {
     this.#carried = carried;
   }
 
-  /** The carried run; undefined when it has ended. @throws CaissonError `unknown_run` */
-  async carried(id: RunId): Promise<LiveRun | undefined> {
-    const run = this.#carried.get(id);
-    if (run) return run;
-    this.refuseNoticed(id);
-    await this.ended(id);
-    return undefined;
+  /** The run if it is carried, and its state, whether it has ended or not. @throws CaissonError as {@link state} */
+  async known(id: RunId): Promise<{ readonly live: LiveRun | undefined; readonly seen: Seen }> {
+    const live = this.#carried.get(id);
+    if (live) return { live, seen: live };
+    const state = await this.state(id);
+    return { live, seen: { run: id, deps: this.#deps, state, policies: undefined } };
   }
 
-  /** A run's state, whether it has ended or not. */
+  /** The carried run; undefined when it has ended. @throws CaissonError `unknown_run` */
+  async carried(id: RunId): Promise<LiveRun | undefined> {
+    return (await this.known(id)).live;
+  }
+
+  /** A run's state, whether it has ended or not. @throws CaissonError `unknown_run`, `journal_damaged`, `disk_full` */
   async state(id: RunId): Promise<RunState> {
-    return this.#carried.get(id)?.state ?? (await this.ended(id));
+    const run = this.#carried.get(id);
+    if (run) return run.state;
+    this.refuseNoticed(id);
+    return this.#ended(id);
   }
 
   /** An ended run's state, folded from its journal. @throws CaissonError `unknown_run`, `journal_damaged` */
-  async ended(id: RunId): Promise<RunState> {
+  async #ended(id: RunId): Promise<RunState> {
     let state = initialState;
     try {
       state = await folded(this.#deps.journal.read(id, 0), this.#deps.blobs);
@@ -43,11 +50,6 @@ export class KnownRuns {
     }
     if (!state.submitted) throw new CaissonError("unknown_run", `There is no run ${id}.`);
     return state;
-  }
-
-  /** An ended run, for the reading of its files. */
-  async seen(id: RunId): Promise<Seen> {
-    return { run: id, deps: this.#deps, state: await this.ended(id), policies: undefined };
   }
 
   /** @throws CaissonError for a run of which nothing can be journalled now */

@@ -81,6 +81,6 @@ export function workspaceOfEnded(deps: Dependencies, state: RunState, path?: str
 }
 
 /** An archive of nothing: two blocks of zeros. */
-async function* nothing(): AsyncIterable<Uint8Array> {
+export async function* nothing(): AsyncIterable<Uint8Array> {
   yield new Uint8Array(1024);
 }

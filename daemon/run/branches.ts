@@ -7,6 +7,7 @@ import {
   actionAgain,
   type Branch,
   type ConversationEvent,
+  type Effect,
   openAction,
   push,
   type RunState,
@@ -40,11 +41,17 @@ export function restorePoint(state: Pick<RunState, "branch" | "checkpoints">): C
 export function effectsSince(state: RunState, checkpoint: CheckpointId | undefined): ActionState[] {
   const since = heldUntil(state, checkpoint);
   const open = openAction(state);
-  return toArray(state.branch.effects)
-    .filter(
-      ({ from, action }) => from > since && !(open?.stage === "started" && action.action === open.action),
-    )
-    .map(({ action }) => action);
+  return newerThan(state.branch, since)
+    .map(({ action }) => action)
+    .filter(({ action }) => !(open?.stage === "started" && action === open.action));
+}
+
+/** Effects that began after a seq, oldest first. They were told in the order of their seqs, each no sooner than it began. */
+function newerThan({ effects }: Branch, since: number): Effect[] {
+  const newer: Effect[] = [];
+  for (let cell = effects; cell && cell.value.seq > since; cell = cell.before)
+    if (cell.value.from > since) newer.push(cell.value);
+  return newer.reverse();
 }
 
 /** Seq up to which a checkpoint of the present branch holds everything; 0 without one: the workspace is ingested again. */
@@ -66,8 +73,11 @@ export function mayHaveChanged({ branch }: RunState): boolean {
 export function standsFor(state: RunState): number | undefined {
   const { branch, persons } = state;
   if (!state.sandbox || actionAgain(state)) return undefined;
-  const begun = [...toArray(branch.effects).map(({ from }) => from), ...[...persons.values()].map(startOf)];
-  const newest = Math.max(0, ...begun.filter((seq) => seq > branch.turnBegan));
+  const begun = [
+    ...newerThan(branch, branch.turnBegan).map(({ from }) => from),
+    ...[...persons.values()].map(startOf).filter((seq) => seq > branch.turnBegan),
+  ];
+  const newest = Math.max(0, ...begun);
   if (branch.stage === "asking-model") return Math.max(branch.turnBegan, newest);
   if (branch.stage !== "acting") return state.seq;
   return newest === 0 ? branch.turnBegan : undefined;

@@ -97,9 +97,9 @@ function ofPerson(state: RunState, tool: "bash" | "undo", input: RunShell | Undo
 }
 
 /** What the run did before the loss of its sandbox is not all there yet. */
-function beingRestored(): CaissonError {
+export function beingRestored(): CaissonError {
   const detail =
-    "The run's sandbox is being restored: what was done in it since its newest checkpoint is run again first. Nothing was run; try again in a moment.";
+    "The run's sandbox is being restored: what was done in it since its newest checkpoint is run again first. Nothing was done; try again in a moment.";
   return new CaissonError("no_sandbox", detail);
 }
 

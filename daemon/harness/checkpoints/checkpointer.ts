@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { CaissonError } from "../../protocol/errors.ts";
 import type { CheckpointId, Seq } from "../../protocol/ids.ts";
 import type { CheckpointView } from "../../protocol/views.ts";
 import { INGESTED, mayHaveChanged, standsFor } from "../../run/branches.ts";
@@ -77,6 +78,8 @@ export class Checkpointer implements Checkpoints {
   async atEnd(): Promise<void> {
     if (this.#wanted.length > 0) this.begin();
     await this.settled();
+    const detail = "The run ended before its turn did; no checkpoint was taken.";
+    for (const { refused } of this.#wanted.splice(0)) refused(new CaissonError("run_ended", detail));
   }
 
   async settled(): Promise<void> {
@@ -158,8 +161,13 @@ export class Checkpointer implements Checkpoints {
     return { taken, layers };
   }
 
+  /** The checkpoint is taken by then: where the run can't go on from it, it stays where it is. */
   async #rebase(sandbox: GatedSandbox, onto: CheckpointView, layers: number): Promise<void> {
-    const next = await rebase(this.#run, sandbox, onto, layers);
+    const { run, deps } = this.#run;
+    const next = await rebase(this.#run, sandbox, onto, layers).catch((error: unknown) => {
+      const fields = { run, checkpoint: onto.id, error: String(error) };
+      deps.log.warn(fields, "the run could not go on in a sandbox made from its checkpoint");
+    });
     this.#redundancy.restart();
     // What it holds is what was just committed.
     if (next) this.#taken = { sandbox: next.id, fingerprint: await fingerprintOf(next) };

@@ -15,7 +15,7 @@ import { ingestRules, type Seen } from "../policies.ts";
 import type { Compared, WorkspaceArchive, WorkspaceDiff } from "../port.ts";
 import { sandboxSpec } from "../steps/set-up.ts";
 import { changesIn, exportDenials, UNCHANGED } from "../workspace.ts";
-import { archiveOf, isAt } from "../workspace-files.ts";
+import { archiveOf, isAt, nothing } from "../workspace-files.ts";
 
 /** Sandboxes for reading, at once; they come on top of those of runs. */
 const AT_ONCE = 2;
@@ -87,7 +87,7 @@ export class CheckpointFiles {
   async #ingested(run: Seen): Promise<AsyncIterable<Uint8Array>> {
     const { blobs, settings } = this.#deps;
     const workspace = run.state.submitted?.data.workspace;
-    if (workspace === undefined) return emptyArchive();
+    if (workspace === undefined) return nothing();
     const { deny } = await ingestRules(run);
     const rules = { deny, git: "none" as const, maxBytes: settings.maximumWorkspaceBytes };
     return filterWorkspace(blobs.read(workspace), rules).tar;
@@ -141,9 +141,4 @@ function checkpointIn({ state }: Seen, at: Place): CheckpointView | undefined {
   const { id } = checkpointAt(state, at);
   if (id === INGESTED) return undefined;
   return state.checkpoints.find((one) => one.id === id);
-}
-
-/** Two blocks of zeros. */
-async function* emptyArchive(): AsyncIterable<Uint8Array> {
-  yield new Uint8Array(1024);
 }

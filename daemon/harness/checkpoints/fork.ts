@@ -14,12 +14,14 @@ import type { LiveRun } from "../live-run.ts";
 import { type ForkSubmission, forkSubmission, type OfFork } from "./fork-submission.ts";
 import { refuseGone, requireImage } from "./gone.ts";
 import { Histories } from "./history.ts";
+import { missingEvent } from "./storage.ts";
 
 /** The runs as the harness has them. */
 export interface Runs {
   /** Undefined when it has ended. @throws CaissonError `unknown_run`, or for one that nothing can be journalled of */
   carried(run: RunId): Promise<LiveRun | undefined>;
-  ended(run: RunId): Promise<RunState>;
+  /** Whether it has ended or not. @throws CaissonError as {@link carried} */
+  state(run: RunId): Promise<RunState>;
   /** Resolves when nobody has the journal of a run that has ended open. */
   closed(run: RunId): Promise<void>;
   carry(run: LiveRun): void;
@@ -44,8 +46,8 @@ export class Forks {
   }
 
   /** The run as its journal leaves it now. @throws CaissonError `unknown_run`, … */
-  async stateOf(run: RunId): Promise<RunState> {
-    return (await this.#runs.carried(run))?.state ?? this.#runs.ended(run);
+  stateOf(run: RunId): Promise<RunState> {
+    return this.#runs.state(run);
   }
 
   /**
@@ -112,9 +114,8 @@ export class Forks {
   }
 
   #noteGone(parent: RunId): (gone: CheckpointView) => Promise<RunState> {
-    return async ({ id: checkpoint, image = "" }) => {
-      const data = { checkpoint, image, bytes: 0, missing: true } as const;
-      await this.note(parent, [{ type: "checkpoint.reclaimed", data }]);
+    return async (gone) => {
+      await this.note(parent, [missingEvent(gone)]);
       return this.stateOf(parent);
     };
   }

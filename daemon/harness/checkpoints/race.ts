@@ -12,6 +12,7 @@ import type { RunState } from "../../run/state.ts";
 import type { Dependencies } from "../dependencies.ts";
 import { Contenders } from "./contenders.ts";
 import type { Forks } from "./fork.ts";
+import { reclaimedEvent } from "./storage.ts";
 
 type Started = EventOf<"race.started">;
 type Branch = EventData<"race.started">["branches"][number];
@@ -138,8 +139,11 @@ export class Races {
   async #decide(from: RunId, started: Started, contenders: Contenders, bell: Bell): Promise<void> {
     const { data } = started;
     const asked = new Set<RunId>();
+    let parent: RunState | undefined;
     while (!this.#leaving.signal.aborted) {
-      const beside = await this.#beside(from, started);
+      // One that has ended spends no more, and is not read again.
+      if (!parent?.ended) parent = await this.#forks.stateOf(from).catch(() => undefined);
+      const beside = this.#beside(parent, started);
       const standing = standingOf(data, contenders.all, beside);
       if (standing.over) return this.#end(from, data, standing, contenders);
       for (const { run, reason } of this.#cuts(data, standing, contenders)) {
@@ -173,9 +177,8 @@ export class Races {
   }
 
   /** What counts against the limits beside the branches: see {@link standingOf}. */
-  async #beside(from: RunId, { at, data }: Started): Promise<Partial<Record<LimitName, number>>> {
+  #beside(state: RunState | undefined, { at, data }: Started): Partial<Record<LimitName, number>> {
     const wall = Math.max(0, this.#deps.systemTime() - Date.parse(at));
-    const state = await this.#forks.stateOf(from).catch(() => undefined);
     if (!state || state.ended) return { wall };
     const since: Partial<Record<LimitName, number>> = { wall };
     for (const [name, used] of Object.entries(state.used) as [keyof RunState["used"], number][]) {
@@ -219,11 +222,10 @@ export class Races {
   async #giveUpImages(run: RunId, { checkpoints }: RunState): Promise<void> {
     const left = checkpoints.filter(({ reclaimed, image }) => !reclaimed && image !== undefined);
     try {
-      const events = left.map(({ id: checkpoint, image = "", bytes }) => {
-        return { type: "checkpoint.reclaimed", data: { checkpoint, image, bytes } } as const;
-      });
-      if (events.length > 0) await this.#forks.note(run, events);
-      for (const { image = "" } of left) await this.#deps.sandboxes.removeCheckpoint(image);
+      if (left.length > 0) await this.#forks.note(run, left.map(reclaimedEvent));
+      const { checkpointStorage } = this.#deps;
+      for (const { image = "" } of left) checkpointStorage.remove(image);
+      await Promise.all(left.map(({ image = "" }) => checkpointStorage.free(image)));
     } catch (error) {
       if (error instanceof JournalMissing) return;
       this.#deps.log.warn({ run, error: String(error) }, "a race's loser keeps its checkpoints");

@@ -28,14 +28,16 @@ export async function rebase(
   const known = knownFrom(run, old, deps.systemTime()).catch(() => undefined);
   const next = await deps.sandboxes.acquire(spec);
   const started = startedEvent(spec, next, onto, deps.now() - began, "rebased", await known);
-  const appended = await run.commit("synced", (state) => {
-    const idle = state.sandbox?.sandbox === old.id && state.persons.size === 0 && !state.ended;
-    return idle && run.sandbox === old && run.readers === 0 && !run.stopping ? [started] : [];
-  });
-  if (appended.length === 0) {
-    await next.destroy();
-    return undefined;
+  let appended: readonly unknown[] = [];
+  try {
+    appended = await run.commit("synced", (state) => {
+      const idle = state.sandbox?.sandbox === old.id && state.persons.size === 0 && !state.ended;
+      return idle && run.sandbox === old && run.readers === 0 && !run.stopping ? [started] : [];
+    });
+  } finally {
+    if (appended.length === 0) deps.removals.begin(next.id, run.run, next);
   }
+  if (appended.length === 0) return undefined;
   hold(run, next);
   deps.removals.begin(old.id, run.run, old);
   return next;

@@ -206,6 +206,14 @@ async function withinRoomMs(work: Promise<void>): Promise<void> {
   await Promise.race([work.catch(() => undefined), late]).finally(() => clearTimeout(timer));
 }
 
+/** Somebody removed the image. */
+export function missingEvent({ id, image }: Pick<CheckpointView, "id" | "image">) {
+  return {
+    type: "checkpoint.reclaimed" as const,
+    data: { checkpoint: id, image: image ?? "", bytes: 0, missing: true as const },
+  };
+}
+
 export function reclaimedEvent({ id, image, bytes }: CheckpointView) {
   return {
     type: "checkpoint.reclaimed" as const,

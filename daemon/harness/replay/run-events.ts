@@ -1,13 +1,11 @@
 import { hydrate } from "../../journal/hydrate.ts";
-import { narrowLimits } from "../../policy/limits.ts";
 import { parseCommand } from "../../policy/parse-command.ts";
 import { CaissonError } from "../../protocol/errors.ts";
 import type { Ending, EventOf } from "../../protocol/events.ts";
 import type { Step } from "../../run/next.ts";
 import type { RunState } from "../../run/state.ts";
-import { digestOf } from "../digest.ts";
 import { gitModeOf } from "../policies.ts";
-import { imageOf } from "../steps/set-up.ts";
+import { boundTo } from "../steps/set-up.ts";
 import { WORKSPACE } from "../tools/tool.ts";
 import { alike, compared, type Difference } from "./compare.ts";
 import { type Expectation, otherStep } from "./expectation.ts";
@@ -21,21 +19,13 @@ export const policyBound: Expectation<"policy.bound"> = async ({ event: { data }
   const says = (keys: string) => `The policy is bound differently today: ${keys}.`;
   try {
     const policies = await today.bound({ ...state, policy: data });
-    const own = policies.at(-1);
-    if (!own) return undefined;
-    const layers = policies.map(({ layer, name, hash }, index) => {
+    const layers = policies.map(({ layer, name, hash, text }, index) => {
       const recorded = data.layers[index];
       // A secret in a policy was redacted: its text is not the one whose hash was bound.
-      const redacted = String(recorded?.text).includes("[redacted:");
-      return { ...recorded, layer, name, hash: redacted ? recorded?.hash : hash };
+      const redacted = recorded && String(recorded.text).includes("[redacted:");
+      return { text, ...recorded, layer, name, hash: redacted ? recorded.hash : hash };
     });
-    const got = {
-      name: own.name,
-      hash: digestOf(layers.map(({ layer, hash }) => [layer, hash])),
-      layers,
-      limits: narrowLimits(policies, submitted.limits),
-      image: imageOf(own, submitted.image),
-    };
+    const got = boundTo(policies, submitted, layers);
     return compared("event", data, today.journalled(data, got), says);
   } catch (error) {
     if (!(error instanceof CaissonError)) throw error;

@@ -8,6 +8,7 @@ import type { BlobReference } from "../../protocol/text.ts";
 import type { CheckpointView } from "../../protocol/views.ts";
 import type { RunState } from "../../run/state.ts";
 import { CheckpointGone, type GatedSandbox, type SandboxSpec } from "../../sandbox/gate.ts";
+import { missingEvent } from "../checkpoints/storage.ts";
 import { digestOf } from "../digest.ts";
 import { EngineWait, isEngineAway, stopped } from "../engine-wait.ts";
 import { hold } from "../hold.ts";
@@ -22,18 +23,27 @@ const FRESH_REPOSITORY_MS = 300_000;
 export async function bindPolicy(run: LiveRun): Promise<void> {
   const submitted = run.state.submitted?.data;
   if (!submitted) throw new Error("a run without a submission has no policy");
-  const policies = await policiesOf(run);
+  const bound = boundTo(await policiesOf(run), submitted);
+  await run.commit("written", () => [{ type: "policy.bound", data: bound }]);
+}
+
+/** What a submission is bound to. @throws CaissonError as {@link imageOf} */
+export function boundTo(
+  policies: readonly Policy[],
+  submitted: Pick<EventData<"run.submitted">, "limits" | "image">,
+  layers: EventData<"policy.bound">["layers"] = policies.map(({ layer, name, hash, text }) => {
+    return { layer, name, hash, text };
+  }),
+): EventData<"policy.bound"> {
   const own = policies.at(-1);
   if (!own) throw new Error("a run has its own policy");
-  const layers = policies.map(({ layer, name, hash, text }) => ({ layer, name, hash, text }));
-  const bound: EventData<"policy.bound"> = {
+  return {
     name: own.name,
     hash: digestOf(layers.map(({ layer, hash }) => [layer, hash])),
     layers,
     limits: narrowLimits(policies, submitted.limits),
     image: imageOf(own, submitted.image),
   };
-  await run.commit("written", () => [{ type: "policy.bound", data: bound }]);
 }
 
 /** @throws CaissonError `invalid_request` when the policy does not name the image */
@@ -107,17 +117,11 @@ function becauseOf({ lost, rewinds, submitted }: RunState): Started["because"] {
 }
 
 /** Somebody removed a checkpoint's image: that is journalled, and an earlier one serves. */
-export async function noteGone(run: LiveRun, { id, image }: CheckpointView): Promise<void> {
+export async function noteGone(run: LiveRun, gone: CheckpointView): Promise<void> {
+  const { id } = gone;
   run.deps.log.warn({ run: run.run, checkpoint: id }, "the image of a checkpoint is gone");
   await run.commit("synced", (state) =>
-    state.checkpoints.some((one) => one.id === id && !one.reclaimed)
-      ? [
-          {
-            type: "checkpoint.reclaimed",
-            data: { checkpoint: id, image: image ?? "", bytes: 0, missing: true },
-          },
-        ]
-      : [],
+    state.checkpoints.some((one) => one.id === id && !one.reclaimed) ? [missingEvent(gone)] : [],
   );
 }
 
