@@ -3,6 +3,7 @@
  * commands usually is: a hundred regular expressions over the text, which see no quoting and no compound.
  */
 import { performance } from "node:perf_hooks";
+import { NOTHING_DONE } from "../daemon/policy/history.ts";
 import { judge } from "../daemon/policy/judge.ts";
 import { parseCommand } from "../daemon/policy/parse-command.ts";
 import { parsePolicy } from "../daemon/policy/parse-policy.ts";
@@ -18,7 +19,6 @@ const TEXTS = [
   "cd src && grep -rn 'needle' . | head -20 > /tmp/out.txt",
   'for f in src/*.ts; do node --check "$f"; done',
 ];
-const HISTORY = { actions: 0, denials: 0, asks: 0 };
 
 function policyWith(rules: number): Policy {
   const list = Array.from(
@@ -65,7 +65,7 @@ export async function benchPolicy(): Promise<{ rows: readonly BenchRow[] }> {
   const parsed = new Map(TEXTS.map((text) => [text, parseCommand(text)]));
   const plain = times((text) => void expressions.map((expression) => expression.test(text)));
   const verdict = (command: ReturnType<typeof parseCommand>) =>
-    judge(policies, { kind: "exec", tool: "bash", command, cwd: "/workspace", env: {} }, HISTORY);
+    judge(policies, { kind: "exec", tool: "bash", command, cwd: "/workspace", env: {} }, NOTHING_DONE);
   const judged = times((text) => verdict(parsed.get(text) ?? parseCommand(text)));
   const both = times((text) => verdict(parseCommand(text)));
   return {

@@ -3,7 +3,7 @@
  * a person writes keeps its meaning. Ids, globs and what can match are checked in `check-rules.ts`.
  */
 import { z } from "zod";
-import { Confidentiality, Integrity } from "../protocol/events.ts";
+import { Confidentiality, Integrity } from "../protocol/labels.ts";
 import { LimitsInput } from "../protocol/limits.ts";
 import { ByteSize, Count, Duration } from "../protocol/quantities.ts";
 import { Decision, Effect } from "../protocol/verdicts.ts";

@@ -3,6 +3,7 @@ import type { ExplainPolicy } from "../protocol/commands.ts";
 import { CaissonError } from "../protocol/errors.ts";
 import type { PolicyExplanation } from "../protocol/views.ts";
 import { actionOf } from "./example-action.ts";
+import { NOTHING_DONE } from "./history.ts";
 import { judge } from "./judge.ts";
 import { parsePolicy } from "./parse-policy.ts";
 import { refused } from "./refused.ts";
@@ -21,5 +22,5 @@ export function explainPolicy(text: string, question: Question): PolicyExplanati
     );
   const result = parsePolicy(text, "run");
   if (!result.ok) throw refused(result.check, "it explains nothing yet");
-  return judge([result.policy], actionOf(question), { actions: 0, denials: 0, asks: 0 });
+  return judge([result.policy], actionOf(question), NOTHING_DONE);
 }

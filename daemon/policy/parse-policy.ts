@@ -5,6 +5,7 @@ import { checkDocument } from "./check-document.ts";
 import { compileRules } from "./compile.ts";
 import type { PolicyDocument, TestDocument } from "./document.ts";
 import { actionOf } from "./example-action.ts";
+import { NOTHING_DONE } from "./history.ts";
 import { judge } from "./judge.ts";
 import type { Policy } from "./port.ts";
 import { type ReadDocument, readDocumentSafely } from "./read-document.ts";
@@ -70,7 +71,7 @@ interface TestFailure {
 }
 
 function failureOf(policy: Policy, test: TestDocument, index: number): TestFailure | undefined {
-  const verdict = judge([policy], actionOf(test), { actions: 0, denials: 0, asks: 0 });
+  const verdict = judge([policy], actionOf(test), NOTHING_DONE);
   if (verdict.verdict === test.expect && (test.rule === undefined || test.rule === verdict.rule))
     return undefined;
   const expected = test.rule === undefined ? test.expect : `${test.expect} by ${test.rule}`;

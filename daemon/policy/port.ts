@@ -1,4 +1,5 @@
 import type { Sha256 } from "../protocol/ids.ts";
+import type { Labels } from "../protocol/labels.ts";
 import type { Limits } from "../protocol/limits.ts";
 import type { Decision, Effect, Layer } from "../protocol/verdicts.ts";
 
@@ -18,8 +19,21 @@ export type PolicyAction =
     }
   | { readonly kind: "read"; readonly tool: string; readonly path: string }
   | { readonly kind: "write"; readonly tool: string; readonly path: string }
-  | { readonly kind: "http"; readonly tool: string; readonly method: string; readonly url: string }
+  | {
+      readonly kind: "http";
+      readonly tool: string;
+      readonly method: string;
+      /** Absolute, of `http:` or `https:`. */
+      readonly url: string;
+      /** The registry of packages whose hosts, as this machine's own clients are configured, the URL's host is among. */
+      readonly registry?: Registry;
+      /** Of the request's body, when it is known before the request leaves; an approval binds it (P3). */
+      readonly bodyHash?: Sha256;
+    }
   | { readonly kind: "tool"; readonly tool: string; readonly input: unknown };
+
+/** A kind of package registry; which hosts it has is this machine's own affair. */
+export type Registry = "npm" | "pypi";
 
 /**
  * A word of a command: its value where the text alone settles it, else how many words it may become:
@@ -63,11 +77,20 @@ export interface ParsedCommand {
   readonly error?: string;
 }
 
-/** What the run did so far, as far as rules may depend on it. Grows with `data` and `sequence`. */
+/** What the run did so far on its present branch, as far as rules may depend on it. */
 export interface PolicyHistory {
-  readonly actions: number;
-  readonly denials: number;
-  readonly asks: number;
+  /** Joined over what the sandbox has read. */
+  readonly labels: Labels;
+  /** Something with an effect outside of the sandbox was done. */
+  readonly externalEffect: boolean;
+  /** Actions that had an outcome, oldest first. Only asked for by rules of `sequence`. */
+  done(): Iterable<DoneAction>;
+}
+
+export interface DoneAction {
+  readonly action: PolicyAction;
+  /** Absent: it ended otherwise, or has none. */
+  readonly exitCode?: number;
 }
 
 /** What every kind of rule has. `rule` is its id, or its place such as `files.write.deny[0]`. */

@@ -11,6 +11,7 @@ import {
   Sha256,
   Timestamp,
 } from "./ids.ts";
+import { Label } from "./labels.ts";
 import { LimitName, Limits } from "./limits.ts";
 import { BlobReference, Text } from "./text.ts";
 import { Decision, Effect, Layer, Verdict } from "./verdicts.ts";
@@ -33,15 +34,6 @@ export const FailureCode = z.enum([
   "internal",
 ]);
 export type FailureCode = z.infer<typeof FailureCode>;
-
-/** Integrity: trusted > untrusted. Confidentiality: public < internal < confidential < secret. */
-export const Integrity = z.enum(["trusted", "untrusted"]);
-export const Confidentiality = z.enum(["public", "internal", "confidential", "secret"]);
-export const Label = z.object({
-  integrity: Integrity.optional(),
-  confidentiality: Confidentiality.optional(),
-});
-export type Label = z.infer<typeof Label>;
 
 export const PlanNode = z.object({
   id: z.string(),
@@ -251,6 +243,10 @@ export const EVENT_DATA = {
     reason: z.string(),
     binding: Sha256.describe("Digest of the exact action, working directory and policy hash (P3)."),
     expiresAt: Timestamp,
+    request: z
+      .string()
+      .optional()
+      .describe("The request of a running command's that waits for the answer; absent: the action itself."),
     again: z
       .string()
       .optional()
@@ -312,6 +308,10 @@ export const EVENT_DATA = {
     method: z.string(),
     url: Text,
     bodyHash: Sha256.optional(),
+    bodyBytes: count.optional(),
+    registry: z.enum(["npm", "pypi"]).optional().describe("The registry that its host was one of."),
+    effect: Effect.optional(),
+    approval: ApprovalId.optional().describe("The one that allowed what its rule asked for."),
   }),
   "egress.finished": z.object({
     request: z.string(),
@@ -329,9 +329,14 @@ export const EVENT_DATA = {
   }),
   "label.raised": z.object({
     label: Label,
-    source: z.string(),
+    source: z.string().describe("What was read, and the rule that labels it."),
     action: ActionId.optional(),
     by: z.string().optional(),
+  }),
+  "label.lowered": z.object({
+    label: Label.describe("The labels that hold from here on, as a person has declared."),
+    by: z.literal("person"),
+    reason: Text,
   }),
   "checkpoint.taken": z.object({
     checkpoint: CheckpointId,

@@ -85,6 +85,7 @@ export const ACTION_EVOLVERS: { readonly [T in OfActions]: Evolver<T> } = {
     return {
       ...withEffect({ ...state, ...started }, event),
       ...used(state, { actions: state.used.actions + 1 }),
+      hadExternalEffect: state.hadExternalEffect || reachesOutside(state, action),
     };
   },
   "action.finished": (state, event) => {
@@ -101,6 +102,10 @@ export const ACTION_EVOLVERS: { readonly [T in OfActions]: Evolver<T> } = {
     return leftOut ? { ...after, ...withoutEffect(after, action) } : after;
   },
 };
+
+function reachesOutside({ branch }: RunState, action: string): boolean {
+  return branch.actions.some((one) => one.action === action && one.verdict?.effect === "external");
+}
 
 function onAction(state: RunState, action: string, change: Partial<ActionState>): Partial<RunState> {
   const own = state.persons.get(action);

@@ -1,5 +1,6 @@
 import type { AsIngested, EventData, EventType, JournalEvent } from "../protocol/events.ts";
 import type { CheckpointId } from "../protocol/ids.ts";
+import { declared, joined } from "../protocol/labels.ts";
 import { ACTION_EVOLVERS } from "./action-evolvers.ts";
 import { branchAt, effectsSince, reclaimed, rewound } from "./branches.ts";
 import { branchOf, type Evolver, used } from "./evolver.ts";
@@ -155,8 +156,16 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
   ...ACTION_EVOLVERS,
 
   "egress.judged": (state, { seq, data }) =>
-    data.verdict === "deny" ? {} : { sent: push(state.sent, { seq, action: data.action }) },
+    data.verdict === "deny"
+      ? {}
+      : {
+          sent: push(state.sent, { seq, action: data.action }),
+          hadExternalEffect: state.hadExternalEffect || data.effect === "external",
+        },
   "egress.finished": (state, event) => used(state, { bytesOut: state.used.bytesOut + event.data.bytesOut }),
+  "label.raised": (state, { data }) => branchOf(state, { labels: joined(state.branch.labels, data.label) }),
+  "label.lowered": (state, { data }) =>
+    branchOf(state, { labels: declared(state.branch.labels, data.label) }),
   "plan.changed": (state, event) => branchOf(state, { plan: event.data.nodes }),
   "memory.written": (state, event) => branchOf(state, { memory: push(state.branch.memory, event.data) }),
 

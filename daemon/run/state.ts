@@ -1,7 +1,8 @@
 import type { AsIngested, EventData, EventOf, EventType, JournalEvent } from "../protocol/events.ts";
 import type { ActionId, CheckpointId } from "../protocol/ids.ts";
+import { type Labels, ORDINARY } from "../protocol/labels.ts";
 import type { LimitName } from "../protocol/limits.ts";
-import type { Verdict } from "../protocol/verdicts.ts";
+import type { Effect as Tier, Verdict } from "../protocol/verdicts.ts";
 import type { ApprovalView, CheckpointView, RunStatus } from "../protocol/views.ts";
 
 /** One action of the present turn. `stage` is how far its journal has brought it. */
@@ -21,7 +22,7 @@ export interface ActionState {
     | "unknown";
   /** A person's own command; absent: the model's. */
   readonly by?: "person";
-  readonly verdict?: Verdict;
+  readonly verdict?: Verdict & { readonly effect?: Tier | undefined };
   readonly finished?: EventData<"action.finished">;
   /** The sandbox that it was started in, and the seq of that event. */
   readonly sandbox?: string;
@@ -75,6 +76,8 @@ export interface Branch {
   readonly rejections: number;
   readonly plan: EventData<"plan.changed">["nodes"];
   readonly memory: Chain<EventData<"memory.written">>;
+  /** Joined over what the sandbox has read: it goes back with its files and what was said of them. */
+  readonly labels: Labels;
   /** Seq of the newest event before the present turn: the files are as they were after it until an action starts. */
   readonly turnBegan: number;
   /** The newest checkpoint taken on this branch; `c0` is the workspace as it was ingested. */
@@ -151,6 +154,8 @@ export interface RunState {
   readonly checkpoints: readonly CheckpointView[];
   /** Requests that left the sandbox, by the action that made them, where it is known; no rewind takes them back. */
   readonly sent: Chain<{ readonly seq: number; readonly action: ActionId | undefined }>;
+  /** Something with an effect outside of the sandbox was done; no rewind takes it back. */
+  readonly hadExternalEffect: boolean;
   /** Runs that were forked from this one. */
   readonly forks: readonly EventData<"run.forked">[];
   /** Races begun from this run so far. */
@@ -173,6 +178,7 @@ const initialBranch: Branch = {
   rejections: 0,
   plan: [],
   memory: undefined,
+  labels: ORDINARY,
   turnBegan: 0,
   checkpoint: undefined,
   effects: undefined,
@@ -211,6 +217,7 @@ export const initialState: RunState = {
   approvals: new Map(),
   checkpoints: [],
   sent: undefined,
+  hadExternalEffect: false,
   forks: [],
   races: 0,
   rewinds: [],

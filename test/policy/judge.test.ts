@@ -1,9 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { effectOf } from "../../daemon/policy/effect.ts";
+import { NOTHING_DONE } from "../../daemon/policy/history.ts";
 import { judge } from "../../daemon/policy/judge.ts";
 import type { Policy } from "../../daemon/policy/port.ts";
-import { exec, judged, NO_HISTORY, policy } from "./kit.ts";
+import { exec, judged, policy } from "./kit.ts";
 
 const GIT = `
 exec:
@@ -86,33 +87,36 @@ describe("a verdict", () => {
     [`/workspace/${"a/".repeat(3000)}`, "deny", "default"],
     ["/workspace/a\0b", "deny", "default"],
   ])("on writing %s is %s by %s", (path, verdict, rule) => {
-    expect(judge([git], { kind: "write", tool: "write", path }, NO_HISTORY)).toMatchObject({ verdict, rule });
+    expect(judge([git], { kind: "write", tool: "write", path }, NOTHING_DONE)).toMatchObject({
+      verdict,
+      rule,
+    });
   });
 
   test("P1: without any layer, or any opinion, it is deny", () => {
-    expect(judge([], exec("ls"), NO_HISTORY)).toMatchObject({ verdict: "deny", layer: "builtin" });
+    expect(judge([], exec("ls"), NOTHING_DONE)).toMatchObject({ verdict: "deny", layer: "builtin" });
     expect(judged(policy("limits: { actions: 5 }"), "ls")).toMatchObject({
       verdict: "deny",
       rule: "default",
     });
     expect(
-      judge([git], { kind: "http", tool: "fetch", method: "GET", url: "https://x/" }, NO_HISTORY).verdict,
+      judge([git], { kind: "http", tool: "fetch", method: "GET", url: "https://x/" }, NOTHING_DONE).verdict,
     ).toBe("deny");
   });
 
   test("P1: an action that breaks the judge is denied", () => {
     const broken = { kind: "exec", tool: "bash", command: undefined, cwd: "/", env: {} };
-    expect(judge([git], broken as never, NO_HISTORY).verdict).toBe("deny");
+    expect(judge([git], broken as never, NOTHING_DONE).verdict).toBe("deny");
   });
 
   test("variables the action itself adds fall under env.deny", () => {
-    expect(judge([git], exec("npm test", "/workspace", { LD_PRELOAD: "x" }), NO_HISTORY).rule).toBe(
+    expect(judge([git], exec("npm test", "/workspace", { LD_PRELOAD: "x" }), NOTHING_DONE).rule).toBe(
       "exec.env.deny[0]",
     );
   });
 
   test("an unknown directory leaves relative redirects to the denials", () => {
-    expect(judge([git], exec("npm test > .git/hooks/x", ""), NO_HISTORY).verdict).toBe("deny");
+    expect(judge([git], exec("npm test > .git/hooks/x", ""), NOTHING_DONE).verdict).toBe("deny");
     expect(judged(git, "cat a; npm test > ../.git/hooks/x").verdict).toBe("deny");
   });
 

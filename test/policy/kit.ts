@@ -1,10 +1,9 @@
+import { NOTHING_DONE } from "../../daemon/policy/history.ts";
 import { judge } from "../../daemon/policy/judge.ts";
 import { parseCommand } from "../../daemon/policy/parse-command.ts";
 import { parsePolicy } from "../../daemon/policy/parse-policy.ts";
 import type { Policy, PolicyAction } from "../../daemon/policy/port.ts";
 import type { Layer, Verdict } from "../../daemon/protocol/verdicts.ts";
-
-export const NO_HISTORY = { actions: 0, denials: 0, asks: 0 };
 
 /** A policy from the sections that matter to a test. */
 export function policy(sections: string, layer: Layer = "run"): Policy {
@@ -18,5 +17,5 @@ export function exec(text: string, cwd = "/workspace", env: Record<string, strin
 }
 
 export function judged(layers: Policy | readonly Policy[], text: string): Verdict {
-  return judge("name" in layers ? [layers] : layers, exec(text), NO_HISTORY);
+  return judge("name" in layers ? [layers] : layers, exec(text), NOTHING_DONE);
 }

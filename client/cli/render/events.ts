@@ -190,6 +190,9 @@ const TOLD: Told = {
     note(`redacted: ${counted(count, kind)} in ${place}`, "warn"),
   ],
   "label.raised": ({ label, source }) => [note(`label: ${Object.values(label).join(", ")} (${source})`)],
+  "label.lowered": ({ label, reason }) => [
+    note(`a person declares it ${Object.values(label).join(", ")}: ${previewOf(reason)}`),
+  ],
   "checkpoint.taken": ({ checkpoint, name, processesLost }) => [
     note(
       `checkpoint ${checkpoint}${name ? ` "${name}"` : ""}${processesLost?.length ? `, without ${counted(processesLost.length, "running process", "running processes")}` : ""}`,

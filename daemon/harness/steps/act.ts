@@ -11,6 +11,7 @@ import type { ActionState } from "../../run/state.ts";
 import { Permit } from "../../sandbox/gate.ts";
 import { bindingOf } from "../binding.ts";
 import type { Dependencies } from "../dependencies.ts";
+import { historyOf } from "../history.ts";
 import { absolutePath, resolvePath } from "../housekeeping.ts";
 import { hydrateInput } from "../inputs.ts";
 import type { LiveRun } from "../live-run.ts";
@@ -104,9 +105,9 @@ export async function verdictOf(
   actions: readonly PolicyAction[],
 ): Promise<Omit<EventData<"action.judged">, "action">> {
   const policies = await policiesOf(run);
-  const { actions: started, denials, asks } = run.state.used;
+  const history = historyOf(run.state);
   const began = performance.now();
-  const verdicts = actions.map((action) => judge(policies, action, { actions: started, denials, asks }));
+  const verdicts = actions.map((action) => judge(policies, action, history));
   run.deps.judged?.(performance.now() - began);
   const effects = actions.map((action) => effectOf(policies, action));
   const strictest = (["deny", "ask", "allow"] as const).flatMap((decision) =>

@@ -1,0 +1,50 @@
+import { z } from "zod";
+
+/** Integrity: trusted > untrusted. Confidentiality: public < internal < confidential < secret. */
+export const Integrity = z.enum(["trusted", "untrusted"]);
+export type Integrity = z.infer<typeof Integrity>;
+export const Confidentiality = z.enum(["public", "internal", "confidential", "secret"]);
+export type Confidentiality = z.infer<typeof Confidentiality>;
+
+/** What is said of a piece of data; what is left out is no opinion. */
+export const Label = z.object({
+  integrity: Integrity.optional(),
+  confidentiality: Confidentiality.optional(),
+});
+export type Label = z.infer<typeof Label>;
+
+/** What a piece of data, or all that a sandbox has read together, is. */
+export interface Labels {
+  readonly integrity: Integrity;
+  readonly confidentiality: Confidentiality;
+}
+
+/** The workspace's, unless it is labelled; the task's confidentiality is lower, and nothing depends on that. */
+export const ORDINARY: Labels = { integrity: "trusted", confidentiality: "internal" };
+
+const rankOf = (one: Confidentiality) => Confidentiality.options.indexOf(one);
+
+/** Data made of both: labels join upwards, to the less trusted and the more confidential. */
+export function joined(labels: Labels, { integrity, confidentiality }: Label): Labels {
+  const raised = confidentiality !== undefined && rankOf(confidentiality) > rankOf(labels.confidentiality);
+  return {
+    integrity: integrity === "untrusted" ? "untrusted" : labels.integrity,
+    confidentiality: raised ? confidentiality : labels.confidentiality,
+  };
+}
+
+/** What a person declares holds, whatever was read before. */
+export function declared(labels: Labels, { integrity, confidentiality }: Label): Labels {
+  return {
+    integrity: integrity ?? labels.integrity,
+    confidentiality: confidentiality ?? labels.confidentiality,
+  };
+}
+
+/** Whether data of these labels is what a rule's condition names: as untrusted, and as confidential or more. */
+export function meets(labels: Labels, { integrity, confidentiality }: Label): boolean {
+  return (
+    (integrity === undefined || integrity === "trusted" || labels.integrity === "untrusted") &&
+    (confidentiality === undefined || rankOf(labels.confidentiality) >= rankOf(confidentiality))
+  );
+}
