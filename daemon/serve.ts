@@ -7,6 +7,7 @@ import type { Config } from "./config.ts";
 import { injectedFaults } from "./faults.ts";
 import { CheckpointStorage } from "./harness/checkpoints/storage.ts";
 import type { PolicyLibrary } from "./harness/dependencies.ts";
+import { Families } from "./harness/families.ts";
 import { RunHarness } from "./harness/harness.ts";
 import { LiveFeed } from "./harness/live-feed.ts";
 import { Notices } from "./harness/notices.ts";
@@ -43,6 +44,7 @@ import { configuredSecrets } from "./secrets.ts";
 import { createStream } from "./sockets/stream.ts";
 import { version } from "./version.ts";
 import { checkpointsOfEnded } from "./views/ended.ts";
+import { familyOf } from "./views/family.ts";
 import type { Views } from "./views/port.ts";
 import { createViews } from "./views/views.ts";
 
@@ -120,6 +122,7 @@ async function start(parts: Parts): Promise<RunningDaemon> {
     policies,
     policyCache,
     organisationPolicy: undefined,
+    families: new Families({ journal, blobs }, (id) => familyOf(allRuns(views), id)),
     toolbox,
     redactor,
     lookup: {
@@ -176,7 +179,7 @@ async function start(parts: Parts): Promise<RunningDaemon> {
     },
   });
   metrics.observe({
-    runs: () => views.runs({ limit: Number.MAX_SAFE_INTEGER }).items,
+    runs: () => allRuns(views),
     approvalsPending: () => views.approvals().filter(({ decision }) => decision === undefined).length,
     pool: () => host.pool(),
     streamSockets: () => stream.sockets,
@@ -232,6 +235,10 @@ async function openJournal({ home, log, faults }: Parts, metrics: Metrics, room:
   const journal = metrics.journal(file);
   journal.onAppended((run, events) => logRun(log, run, events));
   return { journal, blobs };
+}
+
+function allRuns(views: Views) {
+  return views.runs({ limit: Number.MAX_SAFE_INTEGER }).items;
 }
 
 /** Oldest first: the order in which they get their turn again. */

@@ -57,6 +57,7 @@ export class Carrier {
 
   /** A run has one of the slots while it works; while it waits for a person, others have it, and it its sandbox. */
   async #drive(run: LiveRun): Promise<void> {
+    await run.deps.families.join(run);
     let holds = run.state.sandbox !== undefined;
     if (holds) this.#slots.hold();
     for (;;) {
@@ -95,6 +96,7 @@ export class Carrier {
   async #letGo(run: LiveRun, standing: Standing): Promise<Standing> {
     if (standing !== "waits") {
       this.#runs.delete(run.run);
+      run.deps.families.leave(run);
       await this.close(run);
     }
     this.#loops.delete(run.run);

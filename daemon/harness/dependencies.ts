@@ -7,6 +7,7 @@ import type { RunId, Sha256 } from "../protocol/ids.ts";
 import type { CheckpointView, PolicyView } from "../protocol/views.ts";
 import type { GatedSandboxHost } from "../sandbox/gate.ts";
 import type { CheckpointStorage } from "./checkpoints/storage.ts";
+import type { Families } from "./families.ts";
 import type { LiveFeed } from "./live-feed.ts";
 import type { Notices } from "./notices.ts";
 import type { PolicyCache } from "./policy-cache.ts";
@@ -57,6 +58,8 @@ export interface Dependencies {
   readonly policyCache: PolicyCache;
   /** The organisation's policy, if there is one; it narrows every run's. */
   readonly organisationPolicy: Policy | undefined;
+  /** Which runs share their limits. */
+  readonly families: Families;
   readonly toolbox: Toolbox;
   readonly redactor: Redactor;
   readonly lookup: {

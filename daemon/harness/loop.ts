@@ -82,7 +82,7 @@ function patience(run: LiveRun, step: Step): number | undefined {
 
 function nextStep(run: LiveRun): Step {
   const { state } = run;
-  const step = next(state, run.deps.now());
+  const step = next(state, run.deps.now(), run.deps.families.beside(run.run));
   if (step.do === "nothing" || step.do === "end") return step;
   if (run.cancelled) return { do: "end", ending: cancelled(run) };
   if (run.overDisk !== undefined)

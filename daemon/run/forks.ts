@@ -4,6 +4,7 @@ import type { CheckpointId } from "../protocol/ids.ts";
 import type { Text } from "../protocol/text.ts";
 import { INGESTED, restorePoint } from "./branches.ts";
 import { type Branch, initialState, push, type RunState } from "./state.ts";
+import { wallTime } from "./wall-time.ts";
 
 /** The checkpoint that a fork's own image is a copy of its parent's under; the first of the run. */
 export const FIRST_OF_FORK: CheckpointId = "c1";
@@ -31,6 +32,8 @@ export function forked(history: RunState): RunState {
       first: inherited?.first ?? submitted,
       last: submitted,
       said: branch.conversation?.length ?? 0,
+      used,
+      wallMs: wallTime(history, Date.parse(history.at)),
     },
     ingested,
     used,

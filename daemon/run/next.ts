@@ -2,6 +2,7 @@ import type { Ending, EventData } from "../protocol/events.ts";
 import type { LimitName } from "../protocol/limits.ts";
 import type { CheckpointView } from "../protocol/views.ts";
 import { hasSent, restorePoint } from "./branches.ts";
+import { countedUse, NOTHING_USED, type Used } from "./family.ts";
 import { isStranded, lacksFirst } from "./forks.ts";
 import {
   type ActionState,
@@ -13,6 +14,7 @@ import {
   pendingApproval,
   type RunState,
 } from "./state.ts";
+import { wallTime } from "./wall-time.ts";
 
 /** What a run needs next. The harness does it, journals what came of it, and asks again. */
 export type Step =
@@ -42,9 +44,10 @@ export type Step =
 
 /**
  * The next step of a run: a pure reading of its state, so that a daemon that starts again goes on exactly there.
- * `now` is in milliseconds since the epoch; it matters to the wall-time limit only.
+ * `now` is in milliseconds since the epoch; it matters to the wall-time limit only. `beside`: what the others of the
+ * run's family have used.
  */
-export function next(state: RunState, now: number): Step {
+export function next(state: RunState, now: number, beside: Used = NOTHING_USED): Step {
   if (state.ended || !state.submitted) return { do: "nothing" };
   if (state.stopped?.ending) return { do: "end", ending: state.stopped.ending };
   if (state.lost && state.losses >= LOSSES) return { do: "end", ending: lostSandbox(state) };
@@ -59,7 +62,7 @@ export function next(state: RunState, now: number): Step {
   if (!state.ingested) return { do: "ingest-workspace" };
   const again = actionAgain(state);
   if (again) return nextAgain(state, again);
-  const reached = limitReached(state, now);
+  const reached = limitReached(state, now, beside);
   if (reached) return { do: "note-limit", reached };
   return nextOfTurn(state);
 }
@@ -175,17 +178,13 @@ function overLimit(limit: EventData<"limit.reached">): Ending {
   };
 }
 
-/** Milliseconds of wall time that count against the limit; none while the run is queued. */
-export function wallTime(state: RunState, now: number): number {
-  if (!state.begunAt) return 0;
-  const waiting = state.waitingSince ? now - Date.parse(state.waitingSince) : 0;
-  return Math.max(0, now - Date.parse(state.begunAt) - state.waitedMs - waiting);
-}
-
 /** The first limit that is reached, if any (L1). A count is reached when it is spent and more is wanted. */
-function limitReached(state: RunState, now: number): EventData<"limit.reached"> | undefined {
+function limitReached(state: RunState, now: number, beside: Used): EventData<"limit.reached"> | undefined {
   const limits = state.policy?.limits ?? {};
-  const used: Readonly<Record<LimitName, number>> = { ...state.used, wall: wallTime(state, now) };
+  const used: Readonly<Record<LimitName, number>> = {
+    ...countedUse(state, beside),
+    wall: wallTime(state, now),
+  };
   for (const limit of Object.keys(limits) as LimitName[]) {
     const value = limits[limit];
     if (value !== undefined && used[limit] >= value && wantsMore(state, limit))

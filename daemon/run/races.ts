@@ -2,8 +2,8 @@
 import type { EventData, RaceResult } from "../protocol/events.ts";
 import type { RunId } from "../protocol/ids.ts";
 import type { LimitName, Limits } from "../protocol/limits.ts";
-import { wallTime } from "./next.ts";
 import type { RunState } from "./state.ts";
+import { wallTime } from "./wall-time.ts";
 
 type Race = EventData<"race.started">;
 type Reached = NonNullable<EventData<"race.ended">["reached"]>;

@@ -106,6 +106,10 @@ export interface Inherited {
   /** Whose task and model were in force where the fork begins. */
   readonly last: EventOf<"run.submitted">;
   readonly said: number;
+  /** What the runs before it had used by then; it counts against the fork's limits too. */
+  readonly used: RunState["used"];
+  /** Milliseconds of wall time that the runs before it had taken to get there. */
+  readonly wallMs: number;
 }
 
 /** What stays whatever is rewound: what was spent, sent, approved, or said by people (C1). */

@@ -5,6 +5,7 @@ import { v7 as uuid } from "uuid";
 import { createRedactor } from "../../daemon/boundary/redaction.ts";
 import { CheckpointStorage, type StorageBounds } from "../../daemon/harness/checkpoints/storage.ts";
 import type { Dependencies } from "../../daemon/harness/dependencies.ts";
+import { Families } from "../../daemon/harness/families.ts";
 import { RunHarness } from "../../daemon/harness/harness.ts";
 import { LiveFeed } from "../../daemon/harness/live-feed.ts";
 import { Notices } from "../../daemon/harness/notices.ts";
@@ -24,6 +25,7 @@ import type { LiveFrame } from "../../daemon/protocol/frames.ts";
 import { gateSandboxes } from "../../daemon/sandbox/gate.ts";
 import type { SandboxHost } from "../../daemon/sandbox/host.ts";
 import { checkpointsOfEnded } from "../../daemon/views/ended.ts";
+import { familyOf } from "../../daemon/views/family.ts";
 import { createViews } from "../../daemon/views/views.ts";
 import { expectReplays } from "./replay/replays.ts";
 
@@ -93,6 +95,9 @@ export async function harnessUnderTest(
     policies: createPolicyLibrary(join(packageRoot, "policies")),
     policyCache: new PolicyCache(),
     organisationPolicy: undefined,
+    families: new Families({ journal, blobs }, (run) =>
+      familyOf(views.runs({ limit: Number.MAX_SAFE_INTEGER }).items, run),
+    ),
     toolbox: createToolbox(),
     redactor: createRedactor([KEY]),
     lookup: {

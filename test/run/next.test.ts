@@ -1,8 +1,9 @@
 import { expect, test } from "vitest";
 import type { NewEvent } from "../../daemon/protocol/events.ts";
 import { evolve } from "../../daemon/run/evolve.ts";
-import { next, wallTime } from "../../daemon/run/next.ts";
+import { next } from "../../daemon/run/next.ts";
 import { initialState, statusOf } from "../../daemon/run/state.ts";
+import { wallTime } from "../../daemon/run/wall-time.ts";
 import {
   asked,
   begun,

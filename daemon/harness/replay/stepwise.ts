@@ -1,6 +1,7 @@
 import type { EventData, EventOf, EventType, JournalEvent } from "../../protocol/events.ts";
 import type { Divergence } from "../../protocol/replay.ts";
 import { evolve } from "../../run/evolve.ts";
+import { NOTHING_USED, ownUse, type Used } from "../../run/family.ts";
 import { next, type Step } from "../../run/next.ts";
 import { initialState, type RunState } from "../../run/state.ts";
 import { stateBefore } from "../fold.ts";
@@ -204,5 +205,13 @@ function stepOf(state: RunState, event: JournalEvent): Step {
   const { wall: _, ...others } = policy.limits;
   const over = event.type === "limit.reached" && event.data.limit === "wall";
   const limits = over ? { ...policy.limits, wall: 0 } : others;
-  return next({ ...state, policy: { ...policy, limits } }, now);
+  return next({ ...state, policy: { ...policy, limits } }, now, besideOf(state, event));
+}
+
+/** What the others of a family had used stands in no journal but theirs: it is what makes the limit reached. */
+function besideOf(state: RunState, event: JournalEvent): Used {
+  const alone = state.inherited === undefined && state.forks.length === 0;
+  if (alone || event.type !== "limit.reached" || event.data.limit === "wall") return NOTHING_USED;
+  const { limit, used } = event.data;
+  return { ...NOTHING_USED, [limit]: used - ownUse(state)[limit] };
 }

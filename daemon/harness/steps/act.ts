@@ -6,8 +6,9 @@ import type { PolicyAction } from "../../policy/port.ts";
 import type { EventData, NewEvent } from "../../protocol/events.ts";
 import { approvalIdOf } from "../../protocol/ids.ts";
 import type { Verdict } from "../../protocol/verdicts.ts";
-import { wallTime } from "../../run/next.ts";
+import { countedUse } from "../../run/family.ts";
 import type { ActionState } from "../../run/state.ts";
+import { wallTime } from "../../run/wall-time.ts";
 import { Permit } from "../../sandbox/gate.ts";
 import { bindingOf } from "../binding.ts";
 import type { Dependencies } from "../dependencies.ts";
@@ -163,12 +164,19 @@ async function start(
   before: readonly NewEvent[],
 ): Promise<void> {
   // Before anything changes, the files of the turn's end must be in its checkpoint.
-  await run.checkpoints.beforeChange(() => {
+  const begun = await run.checkpoints.beforeChange(async () => {
+    // Of its family another one may have started the last action that the limit leaves.
+    if (hasSpentActions(run)) return [];
     const sandbox = sandboxOf(run).id;
     const started: NewEvent = { type: "action.started", data: { action: action.action, sandbox } };
-    return run.commit("synced", () => [...before, started]);
+    return run.deps.families.starting(run.run, () => run.commit("synced", () => [...before, started]));
   });
-  await carryOut(run, action, plan, permit);
+  if (begun.length > 0) await carryOut(run, action, plan, permit);
+}
+
+function hasSpentActions({ run, state, deps }: LiveRun): boolean {
+  const { actions = Number.POSITIVE_INFINITY } = state.policy?.limits ?? {};
+  return countedUse(state, deps.families.beside(run)).actions >= actions;
 }
 
 async function carryOut(run: LiveRun, action: ActionState, plan: Planned, permit: Permit): Promise<void> {

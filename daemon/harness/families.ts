@@ -1,0 +1,86 @@
+import type { RunId } from "../protocol/ids.ts";
+import { NOTHING_USED, ownUse, together, type Used } from "../run/family.ts";
+import type { Dependencies } from "./dependencies.ts";
+import { folded } from "./fold.ts";
+import type { LiveRun } from "./live-run.ts";
+
+type Journals = Pick<Dependencies, "journal" | "blobs">;
+
+/** A run among those that share its limits. */
+interface Member {
+  used(): Used;
+  /** Actions of its that are being journalled as started: nobody else may count on what they take. */
+  starting: number;
+  /** Somebody carries it. */
+  readonly live: boolean;
+}
+
+type Family = Map<RunId, Member>;
+
+/** Which runs share their limits with which: a run and all its forks, those that have ended too (L1). */
+export class Families {
+  readonly #journals: Journals;
+  readonly #family: (run: RunId) => readonly RunId[];
+  readonly #of = new Map<RunId, Family>();
+
+  /** @param family the runs that a run shares its limits with, itself too, as far as the views know */
+  constructor(journals: Journals, family: (run: RunId) => readonly RunId[]) {
+    this.#journals = journals;
+    this.#family = family;
+  }
+
+  /** Call before the run goes on: what its family has used counts from then on. */
+  async join(run: LiveRun): Promise<void> {
+    const { submitted, forks } = run.state;
+    const alone = submitted?.data.history === undefined && forks.length === 0;
+    const ids = alone ? [run.run] : this.#family(run.run);
+    const ended = new Map<RunId, Used>();
+    for (const id of ids) if (id !== run.run && !this.#of.has(id)) ended.set(id, await this.#usedBy(id));
+    const family = this.#familyOf([run.run, ...ids]);
+    for (const [id, used] of ended)
+      if (!family.has(id)) family.set(id, { used: () => used, starting: 0, live: false });
+    family.set(run.run, { used: () => ownUse(run.state), starting: 0, live: true });
+    for (const id of family.keys()) this.#of.set(id, family);
+  }
+
+  /** The run is carried no more; what it has used stays used. */
+  leave(run: LiveRun): void {
+    const family = this.#of.get(run.run);
+    const used = ownUse(run.state);
+    family?.set(run.run, { used: () => used, starting: 0, live: false });
+    if (!family || [...family.values()].some(({ live }) => live)) return;
+    for (const id of family.keys()) this.#of.delete(id);
+  }
+
+  /** What the others of the run's family have used, or are about to. */
+  beside(run: RunId): Used {
+    const family = this.#of.get(run);
+    if (!family || family.size === 1) return NOTHING_USED;
+    const others = [...family].flatMap(([id, member]) => (id === run ? [] : [member]));
+    const used = together(others.map((member) => member.used()));
+    return { ...used, actions: used.actions + others.reduce((sum, { starting }) => sum + starting, 0) };
+  }
+
+  /** While an action of the run's is being journalled as started, it counts already. */
+  async starting<T>(run: RunId, journalled: () => Promise<T>): Promise<T> {
+    const member = this.#of.get(run)?.get(run);
+    if (!member) return journalled();
+    member.starting += 1;
+    return journalled().finally(() => {
+      member.starting -= 1;
+    });
+  }
+
+  /** Those that are known already, with all that any of them belongs to. */
+  #familyOf(ids: readonly RunId[]): Family {
+    const [first = new Map(), ...others] = new Set(ids.flatMap((id) => this.#of.get(id) ?? []));
+    for (const other of others) for (const [id, member] of other) first.set(id, member);
+    return first;
+  }
+
+  /** One that can't be read counts with what its forks have from it. */
+  async #usedBy(run: RunId): Promise<Used> {
+    const { journal, blobs } = this.#journals;
+    return folded(journal.read(run, 0), blobs).then(ownUse, () => NOTHING_USED);
+  }
+}
