@@ -18,7 +18,7 @@ const SECTION_OF: ReadonlyMap<string, string> = new Map([
   ["fetch", "network"],
 ]);
 const TOOLS = ["output", "plan", "remember", "recall", "compress", "ask", "delegate", "make_tool", "give_up"];
-const NOT_YET = ["network", "secrets", "data", "sequence", "tiers"] as const;
+const NOT_YET = ["sequence", "tiers"] as const;
 /** Where data may go besides a network rule's `sink`. */
 const SINKS = ["model", "host", "export"];
 

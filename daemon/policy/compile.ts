@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import { flowRules, labelRules, networkRules } from "./compile-data.ts";
 import type { ExecRuleDocument, PolicyDocument, ToolRuleDocument } from "./document.ts";
 import { execMatcher, execPattern } from "./exec-rule.ts";
 import { pathGlob, wordGlob } from "./glob.ts";
@@ -72,7 +73,7 @@ function pathRules(
 
 /** Every rule of a document with its matcher, made once; a section that is left out stays out: no opinion (P2). */
 export function compileRules({ document, offsetOf }: ReadDocument): Rules {
-  const { tools, exec, files } = document;
+  const { tools, exec, files, network, data } = document;
   return {
     ...(tools ? { tools: toolRules(tools, offsetOf) } : {}),
     ...(exec
@@ -86,6 +87,9 @@ export function compileRules({ document, offsetOf }: ReadDocument): Rules {
     ...(files?.read ? { read: pathRules(files.read, "read", offsetOf) } : {}),
     ...(files?.write ? { write: pathRules(files.write, "write", offsetOf) } : {}),
     ...(files?.ingest ? { ingest: pathRules({ deny: files.ingest.deny }, "ingest", offsetOf) } : {}),
+    ...(network ? { network: networkRules(network, offsetOf) } : {}),
+    ...(data?.labels ? { labels: labelRules(data.labels) } : {}),
+    ...(data?.flow ? { flow: flowRules(data.flow, offsetOf) } : {}),
     ...(files?.export ? { export: pathRules(files.export, "export", offsetOf) } : {}),
   };
 }

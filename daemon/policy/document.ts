@@ -76,56 +76,85 @@ const Files = z.strictObject({
   export: z.strictObject({ ask: Globs.optional(), deny: Globs.optional() }).optional(),
 });
 
-const NetworkRule = z
+export const NetworkRuleDocument = z
   .strictObject({
     id: Id,
-    host: Word.optional(),
-    registry: z.enum(["npm", "pypi"]).optional(),
-    addresses: Words.optional(),
-    methods: z.array(Method).min(1),
-    paths: Words,
+    host: Word.optional().describe("A lower-case host name, or `*.example.org` for its subdomains."),
+    registry: z
+      .enum(["npm", "pypi"])
+      .optional()
+      .describe("Instead of `host`: the registries that this machine's own client is configured for."),
+    ports: z.array(z.int().min(1).max(65_535)).min(1).max(100).optional().describe("Without it: any port."),
+    addresses: Words.optional().describe(
+      "Private, loopback or link-local addresses that the host may have, as address/prefix.",
+    ),
+    methods: z.array(Method).min(1).max(50).optional(),
+    paths: Words.optional().describe("Globs over the URL's path: `/**` is any."),
+    opaque: z
+      .literal(true)
+      .optional()
+      .describe("Instead of `methods` and `paths`: encrypted end to end, so nothing inside is looked at."),
     decision: Decision,
-    sink: Id.optional(),
-    secret: Id.optional(),
-    maxBytesOut: ByteSize.optional(),
+    sink: Id.optional().describe("A name that `data.flow` may say instead of `host`."),
+    secret: Id.optional().describe("One of `secrets`, put into the request by the daemon."),
+    maxBytesOut: ByteSize.optional().describe("What one request may send: head and body."),
     effect: Effect.optional(),
     reason: Reason.optional(),
   })
-  .refine((rule) => (rule.host === undefined) !== (rule.registry === undefined), {
-    message: "write either `host` or `registry`",
+  .superRefine((rule, context) => {
+    const say = (path: string[], message: string) => context.addIssue({ code: "custom", path, message });
+    if ((rule.host === undefined) === (rule.registry === undefined))
+      say([], "write either `host` or `registry`");
+    for (const key of ["methods", "paths"] as const)
+      if ((rule[key] === undefined) !== (rule.opaque === true))
+        say([key], rule.opaque ? `an opaque rule sees no ${key}` : `${key} that the rule is for`);
+    if (rule.opaque && rule.secret !== undefined) say(["secret"], "nothing can be put into an opaque tunnel");
   });
+export type NetworkRuleDocument = z.infer<typeof NetworkRuleDocument>;
 
-const Secret = z.strictObject({ from: Word, header: Word, hosts: Words });
-
-const Data = z.strictObject({
-  labels: z
-    .array(
-      z.strictObject({
-        path: Word.optional(),
-        tool: Word.optional(),
-        integrity: Integrity.optional(),
-        confidentiality: Confidentiality.optional(),
-      }),
-    )
-    .optional(),
-  flow: z
-    .array(
-      z.strictObject({
-        id: Id,
-        when: z.strictObject({
-          integrity: Integrity.optional(),
-          confidentiality: Confidentiality.optional(),
-        }),
-        to: Words,
-        methods: z.array(Method).min(1).optional(),
-        decision: Decision,
-        reason: Reason.optional(),
-      }),
-    )
-    .optional(),
+const Secret = z.strictObject({
+  from: Word.describe("`env:NAME`, or `file:NAME` under the daemon's own folder of secrets."),
+  header: Word.describe("`name: value`, with `{}` where the secret goes."),
+  hosts: Words.describe("The only hosts that it is sent to."),
 });
 
-const SequenceRule = z
+/** Where a label comes from, and what it says. */
+const LABEL_SOURCES = ["path", "tool", "host", "detector"] as const;
+export const LabelRuleDocument = z
+  .strictObject({
+    path: Word.optional().describe("A glob over absolute paths."),
+    tool: Word.optional().describe("What this tool brings in; `fetch`: whatever comes in by the network."),
+    host: Word.optional().describe("What this host answers."),
+    detector: Word.optional().describe("What this kind of detector finds a secret in."),
+    integrity: Integrity.optional(),
+    confidentiality: Confidentiality.optional(),
+  })
+  .refine((rule) => LABEL_SOURCES.filter((source) => rule[source] !== undefined).length === 1, {
+    message: "write exactly one of `path`, `tool`, `host` and `detector`",
+  })
+  .refine((rule) => rule.integrity !== undefined || rule.confidentiality !== undefined, {
+    message: "write `integrity`, `confidentiality` or both",
+  });
+export type LabelRuleDocument = z.infer<typeof LabelRuleDocument>;
+
+export const FlowRuleDocument = z.strictObject({
+  id: Id,
+  when: z
+    .strictObject({ integrity: Integrity.optional(), confidentiality: Confidentiality.optional() })
+    .describe("Data of this integrity, and of this confidentiality or more."),
+  to: Words.describe("`model`, `host`, `export`, or the `sink` of a network rule."),
+  methods: z.array(Method).min(1).max(50).optional().describe("Of requests; without it: all."),
+  decision: Decision,
+  reason: Reason.optional(),
+});
+export type FlowRuleDocument = z.infer<typeof FlowRuleDocument>;
+
+const Data = z.strictObject({
+  labels: z.array(LabelRuleDocument).max(1000).optional(),
+  flow: z.array(FlowRuleDocument).max(1000).optional(),
+});
+
+export const SequenceRuleDocument = z
   .strictObject({
     id: Id,
     atMost: z.int().min(0).optional(),
@@ -145,6 +174,8 @@ const SequenceRule = z
         : rule.require !== undefined && rule.atMost === undefined && rule.of === undefined,
     { message: "write either `atMost` with `of`, or `before` with `require`" },
   );
+
+export type SequenceRuleDocument = z.infer<typeof SequenceRuleDocument>;
 
 const Step = z.record(z.string(), z.unknown());
 export const TestDocument = z
@@ -176,10 +207,10 @@ export const PolicyDocument = z.strictObject({
   tools: z.array(ToolRuleDocument).max(1000).optional(),
   exec: Exec.optional(),
   files: Files.optional(),
-  network: z.array(NetworkRule).optional(),
+  network: z.array(NetworkRuleDocument).max(1000).optional(),
   secrets: z.record(z.string(), Secret).optional(),
   data: Data.optional(),
-  sequence: z.array(SequenceRule).optional(),
+  sequence: z.array(SequenceRuleDocument).max(1000).optional(),
   tiers: z.union([z.array(z.unknown()), z.record(z.string(), z.unknown())]).optional(),
   limits: LimitsInput.optional(),
   approvals: z

@@ -1,11 +1,12 @@
-import type { Decision, Match, Verdict } from "../protocol/verdicts.ts";
+import type { Match, Verdict } from "../protocol/verdicts.ts";
 import { DEFAULT, type Finding, findingOf, missing } from "./finding.ts";
 import { execFindings } from "./judge-exec.ts";
+import { type HttpAction, networkFindings, sinksOf } from "./judge-http.ts";
+import { flowFindings } from "./labels.ts";
 import { normalisePath } from "./path.ts";
 import type { Policy, PolicyAction, PolicyHistory } from "./port.ts";
 import { reasonFor } from "./reason.ts";
-
-const RANK: Readonly<Record<Decision, number>> = { allow: 0, ask: 1, deny: 2 };
+import { byPlace, strictest } from "./strictest.ts";
 
 function nameFindings(layers: readonly Policy[], tool: string): Finding[] {
   return layers.flatMap((policy, layer) => {
@@ -31,7 +32,15 @@ function pathFindings(layers: readonly Policy[], access: "read" | "write", path:
   });
 }
 
-function findingsOf(layers: readonly Policy[], action: PolicyAction): Finding[] {
+/** Where a request goes, and what the run that sends it has read. */
+function httpFindings(layers: readonly Policy[], action: HttpAction, { labels }: PolicyHistory): Finding[] {
+  const found = networkFindings(layers, action);
+  if (found.length === 0) return [];
+  const sink = { to: "host", method: action.method, sinks: sinksOf(layers, action) } as const;
+  return [...found, ...flowFindings(layers, labels, sink)];
+}
+
+function findingsOf(layers: readonly Policy[], action: PolicyAction, history: PolicyHistory): Finding[] {
   switch (action.kind) {
     case "exec":
       return execFindings(layers, action);
@@ -41,34 +50,19 @@ function findingsOf(layers: readonly Policy[], action: PolicyAction): Finding[] 
     case "tool":
       return nameFindings(layers, action.tool);
     case "http":
-      // Nothing leaves but by a rule, and rules for the network come with the gateway.
-      return [];
+      return httpFindings(layers, action, history);
   }
-}
-
-function compare(one: Finding, other: Finding): number {
-  return one.layerIndex - other.layerIndex || one.position - other.position;
 }
 
 function matchedOf(findings: readonly Finding[]): Match[] {
   const seen = new Set<string>();
   const matched: Match[] = [];
-  for (const { rule, decision, layer, matches } of [...findings].sort(compare)) {
+  for (const { rule, decision, layer, matches } of [...findings].sort(byPlace)) {
     if (!matches || seen.has(`${layer} ${rule}`)) continue;
     seen.add(`${layer} ${rule}`);
     matched.push({ rule, decision, layer });
   }
   return matched;
-}
-
-/** The strictest finding; among equals the first in the file of the uppermost layer. */
-function strictest(findings: readonly Finding[]): Finding | undefined {
-  let winner: Finding | undefined;
-  for (const finding of findings) {
-    const rank = winner === undefined ? 1 : RANK[finding.decision] - RANK[winner.decision];
-    if (rank > 0 || (winner !== undefined && rank === 0 && compare(finding, winner) < 0)) winner = finding;
-  }
-  return winner;
 }
 
 function denied(layers: readonly Policy[], reason: string): Verdict {
@@ -80,9 +74,9 @@ function denied(layers: readonly Policy[], reason: string): Verdict {
  * specificity mean nothing, so a further layer can only narrow (P2). No match, an error, an over-long input: deny
  * (P1). Never throws.
  */
-export function judge(layers: readonly Policy[], action: PolicyAction, _history: PolicyHistory): Verdict {
+export function judge(layers: readonly Policy[], action: PolicyAction, history: PolicyHistory): Verdict {
   try {
-    const findings = findingsOf(layers, action);
+    const findings = findingsOf(layers, action, history);
     const winner = strictest(findings);
     if (winner === undefined) return denied(layers, reasonFor(layers, action, undefined));
     return {

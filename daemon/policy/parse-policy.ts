@@ -51,6 +51,7 @@ function policyOf(read: ReadDocument, text: string, layer: Layer): Policy {
     layer,
     limits: limitsOf(document),
     rules: compileRules(read),
+    secrets: document.secrets ?? {},
     shell: exec?.shell ?? "contained",
     execLimits: {
       timeoutMs: exec?.limits?.timeout ?? DEFAULTS.execLimits.timeoutMs,

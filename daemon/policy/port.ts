@@ -1,7 +1,8 @@
 import type { Sha256 } from "../protocol/ids.ts";
-import type { Labels } from "../protocol/labels.ts";
+import type { Label, Labels } from "../protocol/labels.ts";
 import type { Limits } from "../protocol/limits.ts";
 import type { Decision, Effect, Layer } from "../protocol/verdicts.ts";
+import type { HttpTarget } from "./http-target.ts";
 
 /**
  * An action in normal form: what the policy judges is this object, and this object is what is executed (A2).
@@ -114,6 +115,50 @@ export interface NameRule extends Rule {
 /** A glob over absolute, normalised paths. */
 export type PathRule = NameRule;
 
+/** Where a request may go, and what is added to it. */
+export interface NetworkRule extends Rule {
+  readonly pattern: string;
+  /** Whether it is about this host and port, whatever the request. */
+  readonly reaches: (to: Destination) => boolean;
+  /** Whether it is about this method and path, on a host that it reaches. */
+  readonly admits: (target: HttpTarget) => boolean;
+  readonly opaque: boolean;
+  /** Ranges, `address/prefix`, that its host's addresses may lie in though they are private. */
+  readonly addresses: readonly string[];
+  readonly secret: string | undefined;
+  readonly sink: string | undefined;
+  readonly maxBytesOut: number | undefined;
+}
+export interface Destination {
+  /** As in `HttpTarget`. */
+  readonly host: string;
+  readonly port: number;
+  readonly registry?: Registry;
+}
+
+/** What data from somewhere is. */
+export interface LabelRule {
+  readonly rule: string;
+  readonly source: "path" | "tool" | "host" | "detector";
+  readonly matches: (name: string) => boolean;
+  readonly pattern: string;
+  readonly label: Label;
+}
+/** Where data of some labels may not go, or only when asked. */
+export interface FlowRule extends Rule {
+  readonly when: Label;
+  readonly to: readonly string[];
+  readonly methods: readonly string[] | undefined;
+}
+
+/** A secret of the document; its value is the daemon's alone. */
+export interface SecretSource {
+  readonly from: string;
+  /** `name: value` with `{}` for the secret. */
+  readonly header: string;
+  readonly hosts: readonly string[];
+}
+
 /** The compiled rules of one document; an absent section has no opinion (P2). */
 export interface Rules {
   readonly tools?: readonly NameRule[];
@@ -122,6 +167,9 @@ export interface Rules {
   readonly write?: readonly PathRule[];
   readonly ingest?: readonly PathRule[];
   readonly export?: readonly PathRule[];
+  readonly network?: readonly NetworkRule[];
+  readonly labels?: readonly LabelRule[];
+  readonly flow?: readonly FlowRule[];
 }
 
 export type Shell = "none" | "strict" | "contained";
@@ -141,6 +189,7 @@ export interface Policy {
   readonly layer: Layer;
   readonly limits: Limits;
   readonly rules: Rules;
+  readonly secrets: Readonly<Record<string, SecretSource>>;
   /** The fields below have defaults where the document leaves them out. */
   readonly shell: Shell;
   readonly execLimits: ExecLimits;

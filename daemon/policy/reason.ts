@@ -14,7 +14,7 @@ function rulesFor(policy: Policy, action: PolicyAction, winner: Finding) {
     case "tool":
       return policy.rules.tools ?? [];
     case "http":
-      return [];
+      return policy.rules.network ?? [];
     default:
       return policy.rules[action.kind] ?? [];
   }

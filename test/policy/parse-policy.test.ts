@@ -121,23 +121,6 @@ describe("an error names its line, its column and what to write", () => {
     ],
     ["an image", "sandbox: { image: bse, images: [base] }", 4, 19, /not among/, /`base`/],
     [
-      "network",
-      "network:\n  - { id: a, host: x.y, methods: [GET], paths: [/**], decision: allow }",
-      4,
-      1,
-      /not yet supported/,
-      /remove/,
-    ],
-    [
-      "secrets",
-      "secrets: { a: { from: env:A, header: x, hosts: [b] } }",
-      4,
-      1,
-      /not yet supported/,
-      undefined,
-    ],
-    ["data", "data: { labels: [{ path: /a, integrity: untrusted }] }", 4, 1, /not yet supported/, undefined],
-    [
       "sequence",
       "sequence:\n  - { id: s, before: psh, require: { argv: [npm, test] }, else: deny }",
       4,
