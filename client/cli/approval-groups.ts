@@ -11,7 +11,7 @@ export function groupsOf(items: readonly ApprovalView[]): ApprovalGroup[] {
   const groups = new Map<string, [ApprovalView, ...ApprovalView[]]>();
   for (const one of items) {
     if (one.decision) continue;
-    const key = `${one.run} ${one.alike?.join(" ") ?? one.action}`;
+    const key = `${one.run} ${one.alike?.join(" ") ?? one.id}`;
     const group = groups.get(key);
     if (group) group.push(one);
     else groups.set(key, [one]);

@@ -22,7 +22,13 @@ function askedLines(asked: Asked, now: number, above: "verdict" | "nothing"): Li
   const left = Math.max(0, Date.parse(asked.expiresAt) - now);
   return [
     EMPTY,
-    line(0, span("? The agent asks for approval", "warn")),
+    line(
+      0,
+      span(
+        `? ${asked.request === undefined ? "The agent" : "A request of the agent's"} asks for approval`,
+        "warn",
+      ),
+    ),
     ...actionInFull(asked.tool, asked.input),
     ...(above === "verdict" ? [] : [line(2, span("rule ", "dim"), `${asked.rule} — ${asked.reason}`)]),
     line(2, span(`without an answer it is denied in ${duration(left)}`, "dim")),

@@ -116,6 +116,10 @@ export const EVENT_DATA = {
     ),
     workspace: Sha256.optional(),
     policy: z.object({ name: z.string(), text: Text }),
+    layers: z
+      .array(z.object({ layer: Layer, name: z.string(), text: Text }))
+      .optional()
+      .describe("The policies above the run's own, as they were when it was submitted; absent: none."),
     image: z.string().optional(),
     model: ModelChoice,
     accept: z.array(Text),
@@ -263,9 +267,12 @@ export const EVENT_DATA = {
     action: ActionId,
     decision: z.enum(["allow", "deny"]),
     for: z.enum(["once", "run"]),
-    by: z.enum(["person", "yes-to", "run-approval", "timeout", "limit"]),
+    by: z
+      .enum(["person", "yes-to", "run-approval", "timeout", "limit", "daemon"])
+      .describe("`daemon`: there was nothing left to answer for."),
     binding: Sha256,
     reason: Text.optional(),
+    request: z.string().optional().describe("As in `approval.requested`."),
   }),
   "approval.revoked": z.object({ approval: ApprovalId }),
   "action.started": z.object({
@@ -311,7 +318,7 @@ export const EVENT_DATA = {
     bodyBytes: count.optional(),
     registry: z.enum(["npm", "pypi"]).optional().describe("The registry that its host was one of."),
     effect: Effect.optional(),
-    approval: ApprovalId.optional().describe("The one that allowed what its rule asked for."),
+    approval: ApprovalId.optional().describe("The one that answered what its rule asked for."),
   }),
   "egress.finished": z.object({
     request: z.string(),

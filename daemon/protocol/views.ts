@@ -67,6 +67,10 @@ export const ApprovalView = z.object({
     .array(ActionId)
     .optional()
     .describe("Actions alike that were asked together with this one, this one too."),
+  request: z
+    .string()
+    .optional()
+    .describe("The request that waits for the answer while its action runs; absent: the action itself."),
   decision: z
     .object({
       decision: z.enum(["allow", "deny"]),
@@ -132,7 +136,31 @@ export const PolicyCheck = z.object({
 });
 export type PolicyCheck = z.infer<typeof PolicyCheck>;
 
-export const PolicyExplanation = Verdict.extend({ matched: z.array(Match) });
+export const HeldRule = z.object({
+  rule: z.string(),
+  layer: Match.shape.layer,
+  decision: Match.shape.decision,
+  access: z.enum(["read", "write"]),
+  by: z
+    .enum(["kernel", "in-part", "file-tools"])
+    .describe(
+      "Whether it holds for all that commands do, for a part of it, or only in the file tools and in redirects.",
+    ),
+  why: z.string().optional().describe("What it does not hold for; absent: `kernel`."),
+});
+/** Where a rule for files holds. */
+export type HeldRule = z.infer<typeof HeldRule>;
+
+const Folders = z.array(z.string());
+export const PolicyExplanation = Verdict.extend({
+  matched: z.array(Match),
+  held: z
+    .object({ read: Folders, write: Folders, rules: z.array(HeldRule) })
+    .optional()
+    .describe(
+      "What commands may read and write by the kernel, beside what programs need to run at all, and where each rule for files holds. On a machine without Landlock commands are not confined.",
+    ),
+});
 export type PolicyExplanation = z.infer<typeof PolicyExplanation>;
 
 export const PolicyView = z.object({ name: z.string(), hash: Sha256, description: z.string().optional() });

@@ -2,6 +2,7 @@
 import type { EventOf, EventType } from "../protocol/events.ts";
 import { mayChangeFiles } from "../protocol/tools.ts";
 import { branchOf, type Evolver, used } from "./evolver.ts";
+import { requestAnswered, requestAsked } from "./requests.ts";
 import {
   type ActionState,
   type ApprovalState,
@@ -36,7 +37,19 @@ export const ACTION_EVOLVERS: { readonly [T in OfActions]: Evolver<T> } = {
     };
   },
   "approval.requested": (state, event) => {
-    const { approval: id, action, tool, input, rule, reason, binding, expiresAt, alike, again } = event.data;
+    const {
+      approval: id,
+      action,
+      tool,
+      input,
+      rule,
+      reason,
+      binding,
+      expiresAt,
+      alike,
+      again,
+      request,
+    } = event.data;
     const run = state.submitted?.data.run ?? "";
     const approval = {
       id,
@@ -52,18 +65,23 @@ export const ACTION_EVOLVERS: { readonly [T in OfActions]: Evolver<T> } = {
       revoked: false,
       again,
       ...(alike ? { alike } : {}),
+      ...(request === undefined ? {} : { request }),
     };
     return {
+      ...(request === undefined ? {} : requestAsked(state, request, id)),
       approvals: new Map(state.approvals).set(id, approval),
       ...used(state, { asks: state.used.asks + 1 }),
     };
   },
   "approval.decided": (state, event) => {
-    const { approval: id, action, decision, reason, by } = event.data;
+    const { approval: id, action, decision, reason, by, request } = event.data;
     const made = { decision, for: event.data.for, by, ...(reason === undefined ? {} : { reason }) };
     const again = state.approvals.get(id)?.again !== undefined;
     return {
-      ...(again ? {} : onAction(state, action, { stage: decision === "allow" ? "approved" : "denied" })),
+      ...(again || request !== undefined
+        ? {}
+        : onAction(state, action, { stage: decision === "allow" ? "approved" : "denied" })),
+      ...(request === undefined ? {} : requestAnswered(state, id)),
       approvals: onApproval(state, id, { decision: made }),
       ...(decision === "deny" ? used(state, { denials: state.used.denials + 1 }) : {}),
     };
@@ -79,19 +97,21 @@ export const ACTION_EVOLVERS: { readonly [T in OfActions]: Evolver<T> } = {
       ...(sandbox === undefined ? {} : { sandbox }),
     } as const;
     const [first, ...others] = state.again;
-    if (first?.action === action) return { again: [{ ...first, ...change }, ...others] };
-    const started = onAction(state, action, change);
+    if (first?.action === action) return { again: [{ ...first, ...change }, ...others], newest: action };
+    const started = { ...onAction(state, action, change), newest: action };
     if (again || state.persons.has(action)) return started;
     return {
       ...withEffect({ ...state, ...started }, event),
+      newest: action,
       ...used(state, { actions: state.used.actions + 1 }),
       hadExternalEffect: state.hadExternalEffect || reachesOutside(state, action),
     };
   },
   "action.finished": (state, event) => {
-    const { action, again } = event.data;
-    if (again) return ranAgain(state, action);
-    const finished = onAction(state, action, { stage: "finished", finished: event.data });
+    const { action, again, leftRunning } = event.data;
+    const left = leftRunning ? { leftRunning: true } : {};
+    if (again) return { ...ranAgain(state, action), ...left };
+    const finished = { ...onAction(state, action, { stage: "finished", finished: event.data }), ...left };
     const own = state.persons.get(action);
     return own ? { ...withEffect(state, event), ...finished } : { ...finished, losses: 0 };
   },

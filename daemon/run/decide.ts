@@ -189,12 +189,13 @@ function decideApproval(state: RunState, id: string, answer: DecideApproval, now
     throw new CaissonError("already_decided", `Approval ${id} expired at ${approval.expiresAt}.`);
   }
   const { decision, reason } = answer;
-  const { action, binding } = approval;
+  const { action, binding, request } = approval;
   const said = reason === undefined ? {} : { reason };
+  const of = request === undefined ? {} : { request };
   return [
     {
       type: "approval.decided",
-      data: { approval: id, action, decision, for: answer.for, by: "person", binding, ...said },
+      data: { approval: id, action, decision, for: answer.for, by: "person", binding, ...said, ...of },
     },
   ];
 }

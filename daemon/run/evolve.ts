@@ -5,6 +5,7 @@ import { ACTION_EVOLVERS } from "./action-evolvers.ts";
 import { branchAt, effectsSince, reclaimed, rewound } from "./branches.ts";
 import { branchOf, type Evolver, used } from "./evolver.ts";
 import { beginningOf, hasNewTask } from "./forks.ts";
+import { REQUEST_EVOLVERS } from "./requests.ts";
 import {
   type Branch,
   type ConversationEvent,
@@ -62,6 +63,8 @@ function isConversation(before: RunState, event: JournalEvent): event is Convers
   // A first sandbox, and a submission that goes on with the same task, are no news to the model.
   if (event.type === "sandbox.started") return event.data.because !== undefined;
   if (event.type === "run.submitted") return hasNewTask(before, event);
+  // What came of a request is told by the command that made it.
+  if (event.type === "approval.decided" && event.data.request !== undefined) return false;
   return isType(event, ...CONVERSATION);
 }
 
@@ -85,6 +88,7 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
   }),
   "sandbox.started": (state, event) => ({
     sandbox: event.data,
+    leftRunning: false,
     ingested: event.data.checkpoint === undefined ? undefined : state.ingested,
     ...knownOf(state, event.data),
     lost: undefined,
@@ -155,14 +159,7 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
 
   ...ACTION_EVOLVERS,
 
-  "egress.judged": (state, { seq, data }) =>
-    data.verdict === "deny"
-      ? {}
-      : {
-          sent: push(state.sent, { seq, action: data.action }),
-          hadExternalEffect: state.hadExternalEffect || data.effect === "external",
-        },
-  "egress.finished": (state, event) => used(state, { bytesOut: state.used.bytesOut + event.data.bytesOut }),
+  ...REQUEST_EVOLVERS,
   "label.raised": (state, { data }) => branchOf(state, { labels: joined(state.branch.labels, data.label) }),
   "label.lowered": (state, { data }) =>
     branchOf(state, { labels: declared(state.branch.labels, data.label) }),

@@ -1,5 +1,5 @@
 import type { AsIngested, EventData, EventOf, EventType, JournalEvent } from "../protocol/events.ts";
-import type { ActionId, CheckpointId } from "../protocol/ids.ts";
+import type { ActionId, ApprovalId, CheckpointId, RequestId } from "../protocol/ids.ts";
 import { type Labels, ORDINARY } from "../protocol/labels.ts";
 import type { LimitName } from "../protocol/limits.ts";
 import type { Effect as Tier, Verdict } from "../protocol/verdicts.ts";
@@ -99,6 +99,18 @@ export interface ApprovalState extends ApprovalView {
   readonly again: string | undefined;
 }
 
+/** A request that was let go and has no end yet. */
+export type OpenRequest = Pick<EventData<"egress.judged">, "action" | "bodyBytes">;
+
+/** What the run's commands send to the outside, and the `fetch` tool. */
+export interface Requests {
+  /** Number of the newest one; 0: there was none. */
+  readonly last: number;
+  readonly open: ReadonlyMap<RequestId, OpenRequest>;
+  /** Approvals without an answer that requests wait for. */
+  readonly asked: ReadonlySet<ApprovalId>;
+}
+
 /** What a fork goes on with. Its conversation's first events, `said` many, have seqs of other journals. */
 export interface Inherited {
   /** What the conversation began with. */
@@ -158,6 +170,11 @@ export interface RunState {
   readonly checkpoints: readonly CheckpointView[];
   /** Requests that left the sandbox, by the action that made them, where it is known; no rewind takes them back. */
   readonly sent: Chain<{ readonly seq: number; readonly action: ActionId | undefined }>;
+  readonly requests: Requests;
+  /** The action started last, the agent's or a person's. */
+  readonly newest: ActionId | undefined;
+  /** An action has left processes running in the present sandbox: what is sent may be theirs. */
+  readonly leftRunning: boolean;
   /** Something with an effect outside of the sandbox was done; no rewind takes it back. */
   readonly hadExternalEffect: boolean;
   /** Runs that were forked from this one. */
@@ -221,6 +238,9 @@ export const initialState: RunState = {
   approvals: new Map(),
   checkpoints: [],
   sent: undefined,
+  requests: { last: 0, open: new Map(), asked: new Set() },
+  newest: undefined,
+  leftRunning: false,
   hadExternalEffect: false,
   forks: [],
   races: 0,
@@ -270,23 +290,25 @@ export function approvalAgain(state: RunState, action: ActionId): ApprovalState 
 /** The approval, if any, that the run cannot go on without. */
 export function pendingApproval(state: RunState): ApprovalState | undefined {
   const open = actionAgain(state) ?? openAction(state);
-  return open && approvalsAsked(state).find((approval) => approval.action === open.action);
+  // Acceptance checks make requests too, behind all actions.
+  const checks = !open && state.branch.stage === "claims-done";
+  return approvalsAsked(state).find((approval) => checks || approval.action === open?.action);
 }
 
-/** Approvals without an answer whose action still asks, in the order asked; the first one may not be the run's next. */
+/** Approvals without an answer whose action or request still asks, in the order asked; the first one may not be the run's next. */
 export function approvalsAsked(state: RunState): readonly ApprovalState[] {
   const asking = new Set(
     state.branch.actions.filter((action) => action.stage === "asking").map((action) => action.action),
   );
   const again = actionAgain(state)?.action;
-  if (asking.size === 0 && again === undefined) return [];
-  return [...state.approvals.values()].filter(
-    (approval) =>
-      !approval.decision &&
-      (approval.again === undefined
-        ? asking.has(approval.action)
-        : approval.action === again && approval.again === state.sandbox?.sandbox),
-  );
+  const { asked } = state.requests;
+  if (asking.size === 0 && asked.size === 0 && again === undefined) return [];
+  return [...state.approvals.values()].filter((approval) => {
+    if (approval.decision) return false;
+    if (approval.request !== undefined) return asked.has(approval.id);
+    if (approval.again === undefined) return asking.has(approval.action);
+    return approval.action === again && approval.again === state.sandbox?.sandbox;
+  });
 }
 
 /** A run's status is nothing but this reading of its state. */

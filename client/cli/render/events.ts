@@ -36,6 +36,7 @@ const DECIDERS: Readonly<Record<EventData<"approval.decided">["by"], string>> = 
   "run-approval": "by an earlier approval for this run",
   timeout: "because nobody answered in time",
   limit: "because too many approvals were asked",
+  daemon: "since nothing waited for it any more",
 };
 
 function submitted({ run, task, model, policy, continues, parent }: EventData<"run.submitted">): Line[] {
