@@ -1,5 +1,6 @@
 /** What the sandbox room asks the engine about containers, each call within its deadline (S6). */
-import type { Duplex } from "node:stream";
+import { IncomingMessage } from "node:http";
+import type { Duplex, Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import {
   type ContainerRequest,
@@ -15,6 +16,7 @@ import { EngineError, EngineUnreachable, type SandboxLimits, Unmeasurable } from
 const CALL_MS = {
   create: 30_000,
   upload: 60_000,
+  owned: 15 * 60_000,
   attach: 10_000,
   start: 60_000,
   inspect: 10_000,
@@ -82,6 +84,36 @@ export class Containers {
     await this.#engine.call("upload archive", CALL_MS.upload, (docker, abortSignal) =>
       docker.getContainer(id).putArchive(archive, { path: "/", abortSignal }),
     );
+  }
+
+  /** Unpacks a tar stream at a folder, with the owners and modes it names. `abort` gives it up. */
+  async putArchive(id: string, path: string, tar: Readable, abort: AbortSignal): Promise<void> {
+    await this.#engine.call("put owned files", CALL_MS.owned, (docker, late) => {
+      const options = { path, noOverwriteDirNonDir: "true", abortSignal: AbortSignal.any([late, abort]) };
+      return docker.getContainer(id).putArchive(tar, options);
+    });
+  }
+
+  /** A tar of what stands at a path; where that is a symlink, of the symlink. Undefined when nothing is there. */
+  async getArchive(id: string, path: string): Promise<Readable | undefined> {
+    const stream = await this.#unlessGone(
+      this.#engine.call("get owned files", CALL_MS.inspect, (docker, abortSignal) =>
+        docker.getContainer(id).getArchive({ path, abortSignal }),
+      ),
+    );
+    return stream as Readable | undefined;
+  }
+
+  /** Whether the last part of a path is a symlink; undefined when nothing is there. */
+  async isSymlink(id: string, path: string): Promise<boolean | undefined> {
+    const answer: unknown = await this.#unlessGone(
+      this.#engine.call("look at path", CALL_MS.inspect, (docker, abortSignal) =>
+        docker.getContainer(id).infoArchive({ path, abortSignal }),
+      ),
+    );
+    if (!(answer instanceof IncomingMessage)) return undefined;
+    answer.destroy();
+    return statedAsSymlink(answer.headers["x-docker-container-path-stat"]);
   }
 
   /** The raw stream of PID 1: what is written goes to its input, what is read is multiplexed output. */
@@ -235,6 +267,17 @@ export class Containers {
       throw error;
     }
   }
+}
+
+/** Of Go's file modes. */
+const GO_SYMLINK = 2 ** 27;
+
+function statedAsSymlink(header: string | string[] | undefined): boolean {
+  const text = Buffer.from(String(header ?? ""), "base64").toString("utf8");
+  const stat: unknown = text === "" ? undefined : JSON.parse(text);
+  const mode = typeof stat === "object" && stat !== null && "mode" in stat ? stat.mode : undefined;
+  if (typeof mode !== "number") throw new EngineError("look at path", "the engine gave no mode");
+  return Math.floor(mode / GO_SYMLINK) % 2 === 1;
 }
 
 function asError(error: unknown): Error {

@@ -17,6 +17,7 @@ import {
   SandboxLost,
   type SandboxProcess,
 } from "./host.ts";
+import { getOwned, putOwned } from "./owned-files.ts";
 import { putTar } from "./put-tar.ts";
 import { openRunnerChannel, type RunnerChannel } from "./runner-channel.ts";
 import { findPlaces, fingerprint, type Places, visibleBytes, volatileFiles } from "./tree.ts";
@@ -137,8 +138,12 @@ class DockerSandbox implements Sandbox {
     return this.#channel.runnerVersion;
   }
 
-  get facts(): { readonly landlock: number } {
+  get facts(): Sandbox["facts"] {
     return this.#channel.facts;
+  }
+
+  onConnection(accept: (connection: Duplex) => void): void {
+    this.#channel.onConnection(accept);
   }
 
   start(spec: ProcessSpec): Promise<SandboxProcess> {
@@ -161,6 +166,16 @@ class DockerSandbox implements Sandbox {
   putTar(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void> {
     this.#starts += 1;
     return putTar(this.#channel, `tar.${randomBytes(8).toString("hex")}`, folder, tar);
+  }
+
+  async putOwned(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void> {
+    this.#starts += 1;
+    const processes = () => this.#channel.processes();
+    await putOwned({ containers: this.#containers, id: this.id, processes }, folder, tar);
+  }
+
+  getOwned(path: string): AsyncIterable<Uint8Array> {
+    return getOwned(this.#containers, this.id, path);
   }
 
   async usedDiskBytes(allowed: number): Promise<number> {

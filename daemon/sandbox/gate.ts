@@ -1,6 +1,8 @@
+import type { Duplex } from "node:stream";
 import type { Decision } from "../protocol/verdicts.ts";
 import type { CheckpointImage, CheckpointLayer, CommittedImage } from "./checkpoints.ts";
 import type {
+  Confinement,
   ProcessOutcome,
   ProcessSpec,
   Sandbox,
@@ -9,6 +11,7 @@ import type {
   SandboxSpec,
 } from "./host.ts";
 import { killLeft } from "./kill-left.ts";
+import { agentsProcesses } from "./owned-files.ts";
 import { type Reconciled, reconcile } from "./reconcile.ts";
 
 /**
@@ -71,7 +74,12 @@ export interface GatedSandbox {
   housekeep(
     spec: HousekeepingSpec,
   ): Promise<{ output: AsyncIterable<Uint8Array>; outcome: Promise<ProcessOutcome>; errors: () => string }>;
+  /** Connections of the sandbox's commands to {@link PROXY_PORT}; as in {@link Sandbox}. */
+  onConnection(accept: (connection: Duplex) => void): void;
   putTar(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void>;
+  /** As in {@link Sandbox}. */
+  putOwned(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void>;
+  getOwned(path: string): AsyncIterable<Uint8Array>;
   /** Bytes the sandbox has written to disk; undefined for a host that measures none. @throws {Unmeasurable} */
   usedDiskBytes(allowed: number): Promise<number | undefined>;
   /** As in {@link Sandbox}. */
@@ -99,13 +107,18 @@ export interface GatedSandboxHost {
 }
 
 export { CheckpointGone, checkpointImage, LAYERS_MAX } from "./checkpoints.ts";
-export { EngineError, EngineUnreachable, NoRoom, SandboxLost, Unmeasurable } from "./host.ts";
-export { INPUT_MAX } from "./runner-frames.ts";
-export type { CheckpointLayer, ProcessSpec, SandboxProcess, SandboxSpec };
+export {
+  EngineError,
+  EngineUnreachable,
+  NoRoom,
+  OwnedFilesRefused,
+  SandboxLost,
+  Unmeasurable,
+} from "./host.ts";
+export { INPUT_MAX, PROXY_PORT } from "./runner-frames.ts";
+export type { CheckpointLayer, Confinement, ProcessSpec, SandboxProcess, SandboxSpec };
 
 const ERROR_BYTES = 4096;
-/** The daemon's own processes in a sandbox. */
-const OWN_PROCESS = /^(house|tar|disk|tree)\./;
 
 class Gate implements GatedSandbox {
   readonly #sandbox: Sandbox;
@@ -139,8 +152,17 @@ class Gate implements GatedSandbox {
   killLeft() {
     return killLeft(this.#sandbox);
   }
+  onConnection(accept: (connection: Duplex) => void) {
+    this.#sandbox.onConnection(accept);
+  }
   putTar(folder: string, tar: AsyncIterable<Uint8Array>) {
     return this.#sandbox.putTar(folder, tar);
+  }
+  putOwned(folder: string, tar: AsyncIterable<Uint8Array>) {
+    return this.#sandbox.putOwned(folder, tar);
+  }
+  getOwned(path: string) {
+    return this.#sandbox.getOwned(path);
   }
   commit(reference: string, options: { readonly pause: boolean }) {
     return this.#sandbox.commit(reference, options);
@@ -152,9 +174,7 @@ class Gate implements GatedSandbox {
     return this.#sandbox.volatileFiles();
   }
   async running() {
-    const all = await this.#sandbox.processes();
-    const alive = all.filter((one) => one.state === "running" || one.alive > 0);
-    return alive.map(({ id }) => id).filter((id) => !OWN_PROCESS.test(id));
+    return agentsProcesses(await this.#sandbox.processes());
   }
   async usedDiskBytes(allowed: number) {
     return this.#sandbox.usedDiskBytes?.(allowed);

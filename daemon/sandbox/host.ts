@@ -10,12 +10,24 @@
  * - A *checkpoint* is a sandbox image tied to a journal `seq`.
  */
 
+import type { Duplex } from "node:stream";
 import type { CheckpointImage, CheckpointLayer, CommittedImage } from "./checkpoints.ts";
 
 /** What a process may use. Bytes, counts and milliseconds; hard limits, set before `exec` (S2). */
 export interface ProcessLimits {
   readonly openFiles?: number;
   readonly fileSizeBytes?: number;
+}
+
+/**
+ * Absolute paths below which the kernel lets a process, and all that it starts, read (list and execute too) and write
+ * (make, remove and rename too); a path that is not there gives nothing. What is read and written stands in both.
+ */
+export interface Confinement {
+  readonly read: readonly string[];
+  readonly write: readonly string[];
+  /** Those of them that may lead over symlinks: paths that no command can put one at. Of all others it gives nothing. */
+  readonly follow?: readonly string[];
 }
 
 /**
@@ -41,11 +53,8 @@ export interface ProcessSpec {
    * `endsWith`, the runner moves the content to `path` atomically; the outcome says whether it did.
    */
   readonly stateFd?: { readonly fd: number; readonly path: string; readonly endsWith: string };
-  /**
-   * What the process may read (and execute) and write (and read) below these paths; all else is refused by the
-   * kernel. Absent: not confined. A kernel without Landlock ends it in a start error, it never runs unconfined.
-   */
-  readonly landlock?: { readonly read: readonly string[]; readonly write: readonly string[] };
+  /** Absent: not confined. A kernel without Landlock ends it in a start error, it never runs unconfined. */
+  readonly landlock?: Confinement;
   /** Milliseconds from start until TERM to the whole tree; then `killGraceMs` until KILL. */
   readonly deadlineMs?: number;
   readonly killGraceMs?: number;
@@ -123,8 +132,11 @@ export interface Sandbox {
   /** The engine's container id. */
   readonly id: string;
   readonly runnerVersion: string;
-  /** Kernel facts the runner reported, e.g. `{ landlock: 7 }` (0: absent). */
-  readonly facts: { readonly landlock: number };
+  /**
+   * What the runner reported: the kernel's Landlock version (0: absent), and the port on the sandbox's 127.0.0.1 that
+   * leads to {@link onConnection} (0: none, as in a sandbox of an earlier version, or where the port was taken).
+   */
+  readonly facts: { readonly landlock: number; readonly proxyPort: number };
   /** The image's environment, plus HOME and USER of the sandbox's user: what commands start from. */
   readonly env: Readonly<Record<string, string>>;
   /**
@@ -141,8 +153,29 @@ export interface Sandbox {
   processes(): Promise<readonly ProcessStatus[]>;
   /** Lets the runner drop an ended process's outcome and output. */
   forget(id: string): void;
+  /**
+   * Gives every connection that commands make to the sandbox's proxy port from now on to `accept`, as a stream with
+   * backpressure both ways: at most 256 KiB each way wait for a side that does not read. Either side may end first;
+   * destroying it before both have ended, and the end of the channel, resets it. Without a handler, and beyond 64 at
+   * once, connections are reset as they are made. After a re-attachment those of before are gone.
+   */
+  onConnection(accept: (connection: Duplex) => void): void;
   /** Extracts a tar stream below an absolute folder, as the sandbox's user. */
   putTar(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void>;
+  /**
+   * Extracts a tar stream below an absolute folder, by the engine, with the owners and modes that it names. Only while
+   * nothing of an agent's runs: the engine writes as root and follows symlinks, which agents could lay in its way.
+   * `folder` and what is above it may be no symlinks; of the folders below it that the tar names, the caller knows.
+   * @throws {OwnedFilesRefused} and nothing was written
+   */
+  putOwned(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void>;
+  /**
+   * What stands at an absolute path, read by the engine, whoever owns it: a tar of one entry, or a folder's. A symlink on
+   * the way there is refused, but an agent that runs meanwhile may change what is there: only what the daemon can tell
+   * from anything else (by its digest, say) is to be believed.
+   * @throws {OwnedFilesRefused} when a symlink is on the way, or nothing is there
+   */
+  getOwned(path: string): AsyncIterable<Uint8Array>;
   /**
    * Bytes that the sandbox takes on the engine's disk beyond the image it was first made from, what a checkpoint has
    * brought along included: at most so many while it is within what is `allowed`, exact beyond. Rejects with
@@ -260,6 +293,10 @@ export class SandboxLost extends Error {
 /** The engine answers, and can't tell how much a sandbox has written: something in its files is in the way. */
 export class Unmeasurable extends Error {
   override readonly name = "Unmeasurable";
+}
+/** The engine was not asked to write or read files as root, and why. */
+export class OwnedFilesRefused extends Error {
+  override readonly name = "OwnedFilesRefused";
 }
 /** The sandbox has no room for another process; it did not run. */
 export class NoRoom extends Error {

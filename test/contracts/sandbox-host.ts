@@ -9,6 +9,7 @@ import {
 } from "../../daemon/sandbox/host.ts";
 import { finish, processSpec, runIn, shellIn } from "./run-in-sandbox.ts";
 import { describeCheckpoints } from "./sandbox-checkpoints.ts";
+import { describeOwnedFiles } from "./sandbox-owned-files.ts";
 
 export interface SandboxHostUnderTest {
   readonly host: SandboxHost;
@@ -216,6 +217,7 @@ export function describeSandboxHost(name: string, setUp: () => Promise<SandboxHo
     });
 
     describeCheckpoints({ subject: () => subject, acquire, open });
+    describeOwnedFiles({ subject: () => subject, acquire, open });
 
     it("hands out warm sandboxes, adapted to the wanted limits, and makes new ones when there are none", async () => {
       await subject.host.warm(subject.image, LIMITS);

@@ -94,6 +94,8 @@ function idle(id: string, gone: (id: string) => void): Sandbox {
     processes: async () => [],
     forget: () => undefined,
     putTar: async () => undefined,
+    putOwned: async () => undefined,
+    getOwned: async function* () {},
     commit: () => Promise.reject(new Error("not asked")),
     fingerprint: async () => "",
     volatileFiles: async () => [],

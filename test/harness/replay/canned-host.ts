@@ -53,6 +53,8 @@ function sandboxOf(id: string, canned: Canned): Sandbox {
     processes: async () => [],
     forget: () => undefined,
     putTar: async () => undefined,
+    putOwned: async () => undefined,
+    getOwned: async function* () {},
     commit: () => Promise.reject(new Error("not asked")),
     fingerprint: async () => "",
     volatileFiles: async () => [],

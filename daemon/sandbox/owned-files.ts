@@ -1,0 +1,99 @@
+/** Files written and read by the engine, as root, with the owners they have: never where an agent can lead it astray. */
+import { posix } from "node:path";
+import { Readable } from "node:stream";
+import type { Containers } from "./containers.ts";
+import { EngineError, OwnedFilesRefused, type ProcessStatus } from "./host.ts";
+
+/** Milliseconds in which the engine is to give the next piece. */
+const STALLED_MS = 30_000;
+/** The daemon's own processes in a sandbox. */
+const OWN_PROCESS = /^(house|tar|disk|tree)\./;
+
+/** Ids of processes of actions, those of people too, that are alive or have left others alive. */
+export function agentsProcesses(all: readonly ProcessStatus[]): readonly string[] {
+  const alive = all.filter((one) => one.state === "running" || one.alive > 0);
+  return alive.map(({ id }) => id).filter((id) => !OWN_PROCESS.test(id));
+}
+
+interface Target {
+  readonly containers: Pick<Containers, "putArchive" | "isSymlink">;
+  readonly id: string;
+  processes(): Promise<readonly ProcessStatus[]>;
+}
+
+/**
+ * As {@link Sandbox.putOwned}.
+ * @throws {OwnedFilesRefused} @throws {EngineError} @throws what `tar` throws; what was written by then stays
+ */
+export async function putOwned(
+  { containers, id, processes }: Target,
+  folder: string,
+  tar: AsyncIterable<Uint8Array>,
+): Promise<void> {
+  const running = agentsProcesses(await processes());
+  if (running.length > 0)
+    throw new OwnedFilesRefused(
+      `files are not put below ${folder} as root while processes run: ${running.join(", ")}`,
+    );
+  await refuseSymlinks(containers, id, folder);
+  const source = Readable.from(tar, { objectMode: false });
+  const broken = new AbortController();
+  let cause: unknown;
+  // The client gives a body's error to nobody, and would wait for the rest of it.
+  source.once("error", (error) => {
+    cause = error;
+    broken.abort();
+  });
+  try {
+    await containers.putArchive(id, folder, source, broken.signal);
+  } catch (error) {
+    throw cause ?? error;
+  } finally {
+    source.destroy();
+  }
+}
+
+/** As {@link Sandbox.getOwned}. */
+export async function* getOwned(
+  containers: Pick<Containers, "getArchive" | "isSymlink">,
+  id: string,
+  path: string,
+): AsyncIterable<Uint8Array> {
+  await refuseSymlinks(containers, id, path);
+  const stream = await containers.getArchive(id, path);
+  if (stream === undefined) throw new OwnedFilesRefused(`nothing is at ${path}`);
+  let stalled: NodeJS.Timeout | undefined;
+  const watch = () => {
+    clearTimeout(stalled);
+    const late = new EngineError("get owned files", `nothing came for ${STALLED_MS} ms`, { late: true });
+    stalled = setTimeout(() => stream.destroy(late), STALLED_MS).unref();
+  };
+  try {
+    watch();
+    for await (const piece of stream) {
+      clearTimeout(stalled);
+      yield piece;
+      watch();
+    }
+  } finally {
+    clearTimeout(stalled);
+    stream.destroy();
+  }
+}
+
+/** @throws {OwnedFilesRefused} when a part of the path is a symlink, or not there */
+async function refuseSymlinks(
+  containers: Pick<Containers, "isSymlink">,
+  id: string,
+  path: string,
+): Promise<void> {
+  if (!path.startsWith("/") || posix.normalize(path) !== path)
+    throw new OwnedFilesRefused(`not an absolute path in its plain form: ${path}`);
+  const parts = path.split("/").filter((part) => part !== "");
+  for (let depth = 1; depth <= parts.length; depth += 1) {
+    const place = `/${parts.slice(0, depth).join("/")}`;
+    const symlink = await containers.isSymlink(id, place);
+    if (symlink === undefined) throw new OwnedFilesRefused(`nothing is at ${place}`);
+    if (symlink) throw new OwnedFilesRefused(`${place} is a symlink`);
+  }
+}
