@@ -3,9 +3,12 @@ import type { ExplainPolicy } from "../protocol/commands.ts";
 import { CaissonError } from "../protocol/errors.ts";
 import type { PolicyExplanation } from "../protocol/views.ts";
 import { actionOf } from "./example-action.ts";
+import { folderPrefixes } from "./folder-prefixes.ts";
+import { heldRules } from "./held.ts";
 import { NOTHING_DONE } from "./history.ts";
 import { judge } from "./judge.ts";
 import { parsePolicy } from "./parse-policy.ts";
+import type { Policy } from "./port.ts";
 import { refused } from "./refused.ts";
 
 type Question = Pick<z.infer<typeof ExplainPolicy>, "exec" | "read" | "write" | "http" | "after">;
@@ -22,5 +25,19 @@ export function explainPolicy(text: string, question: Question): PolicyExplanati
     );
   const result = parsePolicy(text, "run");
   if (!result.ok) throw refused(result.check, "it explains nothing yet");
-  return judge([result.policy], actionOf(question), NOTHING_DONE);
+  const layers = [result.policy];
+  const verdict = judge(layers, actionOf(question), NOTHING_DONE);
+  return { ...verdict, ...heldFor(layers, question) };
+}
+
+/** For a path the rules of its own list; for a command, which may do both, those of both. */
+function heldFor(
+  layers: readonly Policy[],
+  { exec, read, write }: Question,
+): Pick<PolicyExplanation, "held"> {
+  if (exec === undefined && read === undefined && write === undefined) return {};
+  const accesses =
+    exec !== undefined ? (["read", "write"] as const) : ([read !== undefined ? "read" : "write"] as const);
+  const { read: readable, write: writable } = folderPrefixes(layers);
+  return { held: { read: [...readable], write: [...writable], rules: heldRules(layers, accesses) } };
 }

@@ -209,3 +209,29 @@ export function pathGlob(pattern: string): ((path: string) => boolean) | string 
     return compiled.some((segments) => scanSegments(segments, names));
   };
 }
+
+/** Where what one alternative of a path glob matches lies. */
+export interface GlobFolder {
+  /** The literal path before its first wildcard. */
+  readonly folder: string;
+  /** `whole`: all beneath the folder, itself included. `one`: the path alone, there is no wildcard. `some`: any other. */
+  readonly extent: "whole" | "one" | "some";
+}
+
+/** Of a glob that {@link pathGlob} accepts, else none; `/` where it begins with a wildcard. */
+export function globFolders(pattern: string): readonly GlobFolder[] {
+  if (typeof pathGlob(pattern) === "string") return [];
+  return (expandBraces(pattern) ?? []).map((alternative) => {
+    const parts = alternative.split("/").filter((part) => part !== "");
+    const names: string[] = [];
+    for (const part of parts) {
+      const tokens = tokensOf(part, true);
+      const name = typeof tokens === "string" ? undefined : literalOf(tokens);
+      if (name === undefined) break;
+      names.push(name);
+    }
+    const rest = parts.slice(names.length);
+    const whole = rest[0] === "**" && rest.every((part) => part === "**" || part === "*");
+    return { folder: `/${names.join("/")}`, extent: rest.length === 0 ? "one" : whole ? "whole" : "some" };
+  });
+}

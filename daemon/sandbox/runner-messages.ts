@@ -14,7 +14,8 @@ const DEFAULT_GRACE_MS = 2_000;
 const UNLIMITED = 0xffff_ffff_ffff_ffffn;
 const NO_FD = 0xffff_ffff;
 const U32_MAX = 0xffff_ffff;
-const RULE = { read: 1 | 4, write: 1 | 2 | 4 } as const;
+/** What is read may be executed too. */
+const RULE = { read: 1 | 4, write: 2, follow: 8 } as const;
 
 /** Linux numbers, whatever system the daemon runs on. */
 const SIGNALS =
@@ -63,10 +64,12 @@ function milliseconds(value: number | undefined, absent: number): Buffer {
 
 function rules(landlock: ProcessSpec["landlock"]): Buffer[] {
   if (landlock === undefined) return [Buffer.of(0), u32(0)];
-  const list = [
-    ...landlock.read.map((path) => [Buffer.of(RULE.read), text(path)]),
-    ...landlock.write.map((path) => [Buffer.of(RULE.write), text(path)]),
-  ];
+  const access = new Map<string, number>();
+  const add = (path: string, rights: number) => access.set(path, (access.get(path) ?? 0) | rights);
+  for (const path of landlock.read) add(path, RULE.read);
+  for (const path of landlock.write) add(path, RULE.write);
+  for (const path of landlock.follow ?? []) if (access.has(path)) add(path, RULE.follow);
+  const list = [...access].map(([path, rights]) => [Buffer.of(rights), text(path)]);
   return [Buffer.of(1), u32(list.length), ...list.flat()];
 }
 
@@ -165,13 +168,11 @@ export interface HelloAck {
 
 export function decodeHelloAck(frame: Frame): HelloAck {
   const reader = new Reader(frame.payload);
-  return {
-    nonce: reader.take(16),
-    protocol: reader.u16(),
-    landlock: reader.u16(),
-    pid: reader.u32(),
-    version: reader.text(Math.min(reader.left, 32)),
-  };
+  const fixed = { nonce: reader.take(16), protocol: reader.u16(), landlock: reader.u16(), pid: reader.u32() };
+  const version = reader.text(Math.min(reader.textLength, 32));
+  if (reader.left === 0) return { ...fixed, version, port: 0 };
+  reader.take(1);
+  return { ...fixed, version, port: reader.u16() };
 }
 
 /** Of START_ACK and RESUME_ACK. Offsets: the first bytes the runner still has, and standard input's credit. */

@@ -2,12 +2,14 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "paths.h"
 #include "protocol.h"
 #include "supervisor.h"
 
@@ -26,11 +28,10 @@
 #define FS_TRUNCATE (1ull << 14)
 #define FS_IOCTL_DEV (1ull << 15)
 #define FS_ON_FILES (FS_EXECUTE | FS_WRITE_FILE | FS_READ_FILE | FS_TRUNCATE | FS_IOCTL_DEV)
-#define SCOPE_ABSTRACT_SOCKET (1ull << 0)
-#define SCOPE_SIGNALS (1ull << 1)
 
+/* Files only. Signals and abstract sockets stay open: a command must reach what an earlier one left running. */
 struct ruleset_attributes {
-  uint64_t file_system, network, scoped;
+  uint64_t file_system;
 };
 struct path_beneath {
   uint64_t allowed;
@@ -57,11 +58,17 @@ static uint64_t rights_of(uint8_t access) {
   return rights;
 }
 
+/* ELOOP: a command may have put a symlink in the path's place, to what the rule is not about. */
+static bool no_such_place(int error) {
+  return error == ENOENT || error == ENOTDIR || error == EACCES || error == ELOOP;
+}
+
 /* A path that does not exist allows nothing, so leaving it out is the narrower reading. */
 static int rule_add(int ruleset, const struct rule *rule, uint64_t known) {
   struct stat status;
-  int parent = open(rule->path, O_PATH | O_CLOEXEC);
-  if (parent < 0) return errno == ENOENT || errno == ENOTDIR || errno == EACCES ? 0 : errno;
+  bool follow = rule->access & RULE_FOLLOW;
+  int parent = follow ? open(rule->path, O_PATH | O_CLOEXEC) : path_open(rule->path, O_PATH);
+  if (parent < 0) return no_such_place(errno) ? 0 : errno;
   struct path_beneath beneath = {.allowed = rights_of(rule->access) & known, .parent = parent};
   if (fstat(parent, &status) == 0 && !S_ISDIR(status.st_mode)) beneath.allowed &= FS_ON_FILES;
   long added = syscall(SYS_LANDLOCK_ADD, ruleset, RULE_PATH_BENEATH, &beneath, 0);
@@ -74,9 +81,7 @@ int landlock_apply(const struct rule *rules, uint32_t count) {
   int version = landlock_version();
   if (version == 0) return ENOSYS;
   struct ruleset_attributes attributes = {.file_system = rights_known(version)};
-  if (version >= 6) attributes.scoped = SCOPE_ABSTRACT_SOCKET | SCOPE_SIGNALS;
-  size_t size = version >= 6 ? 24 : version >= 4 ? 16 : 8;
-  int ruleset = (int)syscall(SYS_LANDLOCK_CREATE, &attributes, size, 0);
+  int ruleset = (int)syscall(SYS_LANDLOCK_CREATE, &attributes, sizeof attributes, 0);
   if (ruleset < 0) return errno;
   int error = 0;
   for (uint32_t i = 0; i < count && !error; i++) error = rule_add(ruleset, &rules[i], attributes.file_system);

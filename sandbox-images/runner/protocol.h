@@ -72,7 +72,7 @@ enum start_result { START_STARTED = 0, START_EXISTS = 1, START_REFUSED = 2 };
 enum resume_result { RESUME_KNOWN = 0, RESUME_UNKNOWN = 1 };
 enum outcome_kind { OUTCOME_EXIT = 0, OUTCOME_SIGNAL = 1, OUTCOME_START_ERROR = 2 };
 enum outcome_flag { OUTCOME_TIMED_OUT = 1, OUTCOME_STATE_SAVED = 2, OUTCOME_SUPERVISION_LOST = 4 };
-/* What a Landlock rule allows below its path. */
-enum rule_access { RULE_READ = 1, RULE_WRITE = 2, RULE_EXECUTE = 4 };
+/* What a Landlock rule allows below its path; FOLLOW: symlinks on the way to it are followed. */
+enum rule_access { RULE_READ = 1, RULE_WRITE = 2, RULE_EXECUTE = 4, RULE_FOLLOW = 8 };
 
 #endif

@@ -122,7 +122,7 @@ export async function explain(command: Command, file: string, options: ExplainOp
   return EXIT.done;
 }
 
-export function explanationLines({ verdict, rule, reason, layer, matched }: PolicyExplanation): Line[] {
+export function explanationLines({ verdict, rule, reason, layer, matched, held }: PolicyExplanation): Line[] {
   const matches = matched.map((one) =>
     line(2, `${one.decision.padEnd(5)} ${one.rule}`, span(` (${one.layer})`, "dim")),
   );
@@ -131,5 +131,29 @@ export function explanationLines({ verdict, rule, reason, layer, matched }: Poli
     line(0, reason),
     line(0, span(matches.length === 0 ? `no rule matched (${layer})` : "rules that matched:", "dim")),
     ...matches,
+    ...(held === undefined ? [] : heldLines(held)),
+  ];
+}
+
+const HELD_BY = { kernel: "kernel", "in-part": "in part", "file-tools": "file tools" } as const;
+
+/** What the kernel lets commands at, and which rules for files hold where. */
+function heldLines({ read, write, rules }: NonNullable<PolicyExplanation["held"]>): Line[] {
+  const folders = (paths: readonly string[]) => (paths.length === 0 ? "nothing" : paths.join(", "));
+  return [
+    line(
+      0,
+      span("what commands may do by the kernel (with Landlock), beside what programs need to run:", "dim"),
+    ),
+    line(2, `read  ${folders(read)}`),
+    line(2, `write ${folders(write)}`),
+    ...(rules.length === 0 ? [] : [line(0, span("where rules for files hold:", "dim"))]),
+    ...rules.map(({ rule, decision, by, why }) =>
+      line(
+        2,
+        `${HELD_BY[by].padEnd(10)} ${decision.padEnd(5)} ${rule}`,
+        span(why === undefined ? "" : `: ${why}`, "dim"),
+      ),
+    ),
   ];
 }

@@ -74,6 +74,7 @@ export class Today {
       parseCommand,
       env: {},
       timeoutMs: 1,
+      scratch: "/tmp",
     });
   }
 

@@ -2,6 +2,7 @@ import { hydrate } from "../../journal/hydrate.ts";
 import { parseCommand } from "../../policy/parse-command.ts";
 import type { EventData } from "../../protocol/events.ts";
 import { KIT, Permit } from "../../sandbox/gate.ts";
+import { confinementFor } from "../confinement.ts";
 import type { LiveRun } from "../live-run.ts";
 import { withMemoryKills } from "../memory.ts";
 import { performing } from "../performing.ts";
@@ -44,13 +45,15 @@ export async function runCheck(run: LiveRun, command: string, id: string): Promi
     return { command, verdict, ok: false, output: `The policy denies this check: ${reason}`, durationMs: 0 };
   const context = performing(run, id, Permit.grant(id, verdict, "allow"));
   const timeouts = (await policiesOf(run)).map((policy) => policy.execLimits.timeoutMs);
+  const { landlock, env } = await confinementFor(run, sandboxOf(run).facts);
   const began = run.deps.now();
   const collected = await context.run(
     {
       id,
       argv: [KIT.bash, "--norc", "--noprofile", "-c", parsed.strict ?? command],
       cwd: WORKSPACE,
-      env: sandboxOf(run).env,
+      env: { ...sandboxOf(run).env, ...env },
+      ...(landlock ? { landlock } : {}),
       stdin: "none",
       deadlineMs: Math.min(wallLeft(run), ...timeouts),
       killGraceMs: KILL_GRACE_MS,

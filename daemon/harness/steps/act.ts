@@ -11,6 +11,7 @@ import type { ActionState } from "../../run/state.ts";
 import { wallTime } from "../../run/wall-time.ts";
 import { Permit } from "../../sandbox/gate.ts";
 import { bindingOf } from "../binding.ts";
+import { confinementFor } from "../confinement.ts";
 import type { Dependencies } from "../dependencies.ts";
 import { historyOf } from "../history.ts";
 import { absolutePath, resolvePath } from "../housekeeping.ts";
@@ -32,6 +33,7 @@ export async function planOf(run: LiveRun, action: ActionState): Promise<Planned
   const policies = await policiesOf(run);
   const timeoutMs = Math.min(wallLeft(run), ...policies.map((policy) => policy.execLimits.timeoutMs));
   const resolutions = new Resolutions();
+  const { env, ...confined } = await confinementFor(run, sandbox.facts);
   const plan = await run.deps.toolbox.normalise(action.tool, await hydrateInput(run, action), {
     action: action.action,
     resolve: async (path) => {
@@ -40,8 +42,9 @@ export async function planOf(run: LiveRun, action: ActionState): Promise<Planned
       return resolved;
     },
     parseCommand,
-    env: sandbox.env,
+    env: { ...sandbox.env, ...env },
     timeoutMs,
+    ...confined,
   });
   return { ...plan, ...resolutions.journalled() };
 }

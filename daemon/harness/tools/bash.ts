@@ -35,13 +35,14 @@ export const bash: Tool<z.infer<typeof Input>> = {
   async normalise(input, context) {
     const command = context.parseCommand(input.command);
     const cwd = input.cwd === undefined ? undefined : await context.resolve(input.cwd);
-    const log = `/tmp/background-${context.action}.log`;
+    const log = `${context.scratch}/background-${context.action}.log`;
     const text = command.strict ?? input.command;
     const spec = shellProcess({
       id: context.action,
       command: input.background ? inBackground(text, log) : text,
       statePath: SHELL_STATE,
       env: context.env,
+      ...(context.landlock ? { landlock: context.landlock } : {}),
       deadlineMs: Math.min(input.timeoutMs ?? context.timeoutMs, context.timeoutMs),
       killGraceMs: KILL_GRACE_MS,
       ...(cwd === undefined ? {} : { cwd }),

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { INPUT_MAX, KIT, type ProcessSpec } from "../../sandbox/gate.ts";
 import {
   type Collected,
+  confinedTo,
   type NormaliseContext,
   type PerformContext,
   type Tool,
@@ -123,7 +124,10 @@ async function readFile(
   context: NormaliseContext,
   path: string,
 ): Promise<string | ToolResult> {
-  const spec = helper(context, `${context.action}.read`, ["read", path]);
+  const spec = {
+    ...helper(context, `${context.action}.read`, ["read", path]),
+    ...confinedTo(context, { read: path }),
+  };
   const collected = await run(spec, { quiet: true, keepBytes: FILE_BYTES });
   if (collected.exitCode !== 0) return failed(collected, path);
   if (collected.droppedBytes)
@@ -142,7 +146,13 @@ function writing(context: NormaliseContext, path: string, content: string): Proc
   const bytes = Buffer.from(content, "utf8");
   if (bytes.length > INPUT_MAX)
     throw new ToolRefusal(`The content is larger than ${INPUT_MAX} bytes; write it in parts with bash.`);
-  return { ...helper(context, context.action, ["write", path]), inputFd: { fd: 0, bytes } };
+  // Folders that are missing are made, so the rule can't be narrower; the helper itself follows no symlink.
+  const [topmost] = path.slice(1).split("/");
+  return {
+    ...helper(context, context.action, ["write", path]),
+    ...confinedTo(context, { write: `/${topmost}` }),
+    inputFd: { fd: 0, bytes },
+  };
 }
 
 function helper(context: NormaliseContext, id: string, words: readonly string[]): ProcessSpec {

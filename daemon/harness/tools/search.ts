@@ -1,7 +1,7 @@
 import picomatch from "picomatch";
 import { z } from "zod";
 import { KIT, type ProcessSpec } from "../../sandbox/gate.ts";
-import { type NormaliseContext, resultOf, type Tool, ToolRefusal, WORKSPACE } from "./tool.ts";
+import { confinedTo, type NormaliseContext, resultOf, type Tool, ToolRefusal, WORKSPACE } from "./tool.ts";
 
 const DEADLINE_MS = 60_000;
 /** Most paths a search returns; more would only crowd the context. */
@@ -20,7 +20,17 @@ export const glob: Tool<z.infer<typeof GlobInput>> = {
   async normalise(input, context) {
     const folder = await context.resolve(input.path ?? WORKSPACE);
     const matches = picomatch(input.pattern, { dot: true });
-    const spec = search(context, ["find", folder, "-name", ".git", "-prune", "-o", "-type", "f", "-print0"]);
+    const spec = search(context, folder, [
+      "find",
+      folder,
+      "-name",
+      ".git",
+      "-prune",
+      "-o",
+      "-type",
+      "f",
+      "-print0",
+    ]);
     return {
       policy: [{ kind: "read", tool: "glob", path: folder }],
       async perform({ run }) {
@@ -64,7 +74,7 @@ export const grep: Tool<z.infer<typeof GrepInput>> = {
     // The kit's own programs, which know few options: the sandbox's might have been replaced by what it ran.
     const named = input.glob === undefined ? [] : ["-name", input.glob];
     const files = ["find", path, "-name", ".git", "-prune", "-o", "-type", "f", ...named];
-    const spec = search(context, [
+    const spec = search(context, path, [
       ...files,
       "-exec",
       KIT.busybox,
@@ -99,7 +109,7 @@ function readable(output: string): string {
   return [...new Set(lines)].join("\n").trimEnd();
 }
 
-function search(context: NormaliseContext, words: readonly string[]): ProcessSpec {
+function search(context: NormaliseContext, path: string, words: readonly string[]): ProcessSpec {
   return {
     id: context.action,
     argv: [KIT.busybox, ...words],
@@ -107,5 +117,6 @@ function search(context: NormaliseContext, words: readonly string[]): ProcessSpe
     env: context.env,
     stdin: "none",
     deadlineMs: DEADLINE_MS,
+    ...confinedTo(context, { read: path }),
   };
 }

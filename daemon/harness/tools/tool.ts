@@ -1,6 +1,6 @@
 import type { z } from "zod";
 import type { ParsedCommand, PolicyAction } from "../../policy/port.ts";
-import type { ProcessSpec } from "../../sandbox/gate.ts";
+import type { Confinement, ProcessSpec } from "../../sandbox/gate.ts";
 
 /** What an action came to: the text the model reads, and how its process ended. */
 export interface ToolResult {
@@ -36,6 +36,10 @@ export interface NormaliseContext {
   readonly env: Readonly<Record<string, string>>;
   /** Longest a command may run, in milliseconds. */
   readonly timeoutMs: number;
+  /** What a command is confined to. Absent: this sandbox's kernel confines nothing. */
+  readonly landlock?: Confinement;
+  /** A folder that commands may write to, for what is not the workspace's. */
+  readonly scratch: string;
 }
 
 /** What a tool may use once its action is allowed. */
@@ -78,6 +82,23 @@ export class ToolRefusal extends Error {
 }
 
 export const WORKSPACE = "/workspace";
+
+const KIT_FOLDER = "/.caisson";
+
+/** For a program of the kit that works at a path which was judged, and nowhere else; nothing where the kernel can't. */
+export function confinedTo(
+  { landlock }: NormaliseContext,
+  may: { readonly read?: string; readonly write?: string },
+): Pick<ProcessSpec, "landlock"> {
+  if (landlock === undefined) return {};
+  const { read, write } = may;
+  return {
+    landlock: {
+      read: read === undefined ? [KIT_FOLDER] : [KIT_FOLDER, read],
+      write: write === undefined ? [] : [write],
+    },
+  };
+}
 
 /** How a process's end reads to the model. Only of a shell that keeps its state it says whether it did. */
 export function resultOf(collected: Collected): ToolResult {

@@ -1,0 +1,100 @@
+/**
+ * What of the rules for files a kernel can hold for arbitrary commands: folders below which all is allowed. A glob's
+ * folder is the literal path before its first wildcard; of several layers only what all of them allow remains. What a
+ * list asks or denies inside of an allowed folder can't be said so: it holds in the file tools and in redirects.
+ */
+import { type GlobFolder, globFolders } from "./glob.ts";
+import type { Policy } from "./port.ts";
+
+type Access = "read" | "write";
+
+/** Absolute paths; a command may read, or write, what is beneath them. */
+export interface FolderPrefixes {
+  readonly read: readonly string[];
+  readonly write: readonly string[];
+}
+
+/** Folders of a sandbox that are programs' own: they need them to run at all, whatever a policy says of files. */
+export interface Needed extends FolderPrefixes {
+  /** Those that images may have as symlinks; no command can put one there. */
+  readonly follow: readonly string[];
+}
+
+const HOME = "/home/agent";
+/** Programs and libraries as images lay them out, their settings, and what the kernel tells. */
+const PROGRAMS = [
+  "/.caisson",
+  "/bin",
+  "/sbin",
+  "/lib",
+  "/lib32",
+  "/lib64",
+  "/libx32",
+  "/usr",
+  "/etc",
+  "/opt",
+  "/nix",
+  "/proc",
+  "/sys",
+];
+/** `/dev`: null and its like, terminals, shared memory. The home folder: caches, settings, the shell's own state. */
+const USED = ["/dev", HOME];
+
+export const NEEDED: Needed = {
+  read: [...PROGRAMS, ...USED],
+  write: USED,
+  follow: [...PROGRAMS, ...USED],
+};
+
+/** Whether a path is this one or beneath it. */
+export function isBeneath(path: string, folder: string): boolean {
+  return folder === "/" || path === folder || path.startsWith(`${folder}/`);
+}
+
+/** Without those that lie beneath another one. */
+function shortest(paths: readonly string[]): string[] {
+  const all = [...new Set(paths)];
+  return all.filter((path) => !all.some((other) => other !== path && isBeneath(path, other)));
+}
+
+function foldersOf(policy: Policy, access: Access, decision: "allow" | "deny"): GlobFolder[] {
+  const rules = policy.rules[access] ?? [];
+  return rules.filter((rule) => rule.decision === decision).flatMap(({ pattern }) => globFolders(pattern));
+}
+
+/** What one layer lets commands at; one whose every path is denied drops out. */
+function prefixesOf(policy: Policy, access: Access): string[] {
+  const denied = foldersOf(policy, access, "deny").filter(({ extent }) => extent === "whole");
+  const allowed = foldersOf(policy, access, "allow").map(({ folder }) => folder);
+  return allowed.filter((path) => !denied.some(({ folder }) => isBeneath(path, folder)));
+}
+
+/** What lies in both: of two folders that share anything the one inside of the other. */
+function common(these: readonly string[], those: readonly string[]): string[] {
+  return these.flatMap((one) =>
+    those.flatMap((other) => (isBeneath(one, other) ? [one] : isBeneath(other, one) ? [other] : [])),
+  );
+}
+
+function prefixes(layers: readonly Policy[], access: Access): string[] {
+  const opinions = layers.filter((policy) => policy.rules[access] !== undefined);
+  const [first, ...others] = opinions.map((policy) => prefixesOf(policy, access));
+  // Default deny: where no layer allows a path, none is allowed.
+  return shortest(others.reduce(common, first ?? []));
+}
+
+/**
+ * The folders that the layers together let a command at. Writing does not imply reading, nor reading writing: each list
+ * says what it says. No layer with the list: none.
+ */
+export function folderPrefixes(layers: readonly Policy[]): FolderPrefixes {
+  return { read: prefixes(layers, "read"), write: prefixes(layers, "write") };
+}
+
+/** The same beside what programs need to run at all: what a command is confined to. */
+export function confinementOf(layers: readonly Policy[]): Needed {
+  const own = folderPrefixes(layers);
+  const read = shortest([...NEEDED.read, ...own.read]);
+  const write = shortest([...NEEDED.write, ...own.write]);
+  return { read, write, follow: NEEDED.follow.filter((path) => read.includes(path)) };
+}

@@ -1,0 +1,167 @@
+/** What a policy says of files holds for commands too, by the kernel: tried from inside of a real sandbox (THREATS 11). */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { EventData } from "../../daemon/protocol/events.ts";
+import { dataOf, scripted } from "../e2e/runs.ts";
+import { type HarnessUnderTest, harnessUnderTest } from "../harness/harness-under-test.ts";
+import { type DockerHosts, dockerHosts } from "./docker-hosts.ts";
+
+let hosts: DockerHosts;
+let under: HarnessUnderTest;
+
+beforeAll(async () => {
+  hosts = await dockerHosts();
+  under = await harnessUnderTest(hosts.host("kernel-files"));
+}, 300_000);
+
+afterAll(async () => {
+  await under?.close();
+  await hosts?.cleanUp();
+});
+
+const policy = (files: string): string => `version: 1
+name: narrow
+default: deny
+exec: { shell: contained, rules: [{ id: shell, argv: ["..."], decision: allow }] }
+files: ${files}
+sandbox: { image: python }
+limits: { actions: 1000 }
+`;
+const NARROW =
+  "{ read: { allow: [/workspace/src/**, /workspace/out/**] }, write: { allow: [/workspace/out/**] } }";
+const bash = (command: string) => ({ tool: "bash", input: { command } });
+const WAIT = bash("until [ -e /workspace/go ]; do sleep 0.02; done");
+const END = bash("until [ -e /workspace/gone ]; do sleep 0.02; done");
+
+type Finished = EventData<"action.finished">;
+
+/** A run that waits for a person's `prepare`, does all this, and waits for their `look` at what became of it. */
+async function worked(
+  files: string,
+  prepare: string,
+  uses: readonly object[],
+  look: string,
+): Promise<{ outcomes: Finished[]; seen: string }> {
+  const turns = [[WAIT], uses, [END]].map((use) => ({ use }));
+  const { run } = await under.harness.submit({
+    task: "Try.",
+    policy: policy(files),
+    model: scripted([...turns, { say: "Done." }]),
+  });
+  await person(run, WAIT, `${prepare}\ntouch /workspace/go`);
+  const seen = await person(run, END, `${look}\ntouch /workspace/gone`);
+  const events = await under.ended(run);
+  const own = dataOf(events, "action.proposed").filter(({ by }) => by === undefined);
+  const finished = new Map(dataOf(events, "action.finished").map((data) => [data.action, data]));
+  const outcomes = own.flatMap(({ action }) => finished.get(action) ?? []);
+  return { outcomes: outcomes.slice(1, -1), seen };
+}
+
+/** A person's command, once this action of the agent's is proposed; people's shells are not confined. */
+async function person(run: string, once: object, command: string): Promise<string> {
+  const asked = JSON.stringify(once);
+  await under.until(
+    run,
+    ({ type, data }) =>
+      type === "action.proposed" && JSON.stringify({ tool: data.tool, input: data.input }) === asked,
+  );
+  const { action } = await under.harness.shell(run, { command });
+  const event = await under.until(run, (one) => one.type === "action.finished" && one.data.action === action);
+  if (event.type !== "action.finished") throw new Error("no outcome");
+  return text(event.data);
+}
+
+const text = ({ output }: Finished): string => (typeof output === "string" ? output : output.preview);
+
+const PREPARE = `mkdir -p src out private
+echo 'a source' > src/a.txt
+echo HIDDEN > private/secret.txt
+echo kept > kept.txt
+sleep 600 < private/secret.txt > /dev/null 2>&1 &
+echo $! > out/person`;
+/** Everything beyond what commands may write: names, links, contents. */
+const LOOK =
+  "find . -path ./out -prune -o -name 'go*' -o -printf '%p %y %n %s\\n' | sort; cat kept.txt src/* private/*";
+
+const python = (lines: string) => `python3 - <<'END'
+import ctypes, mmap, os, socket
+libc = ctypes.CDLL(None, use_errno=True)
+def call(*args):
+  if libc.syscall(*args) < 0: raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+${lines}
+END`;
+
+const WRITES: readonly (readonly [what: string, command: string])[] = [
+  ["a redirect", "echo x > kept.txt"],
+  ["an appending one", "echo x >> src/a.txt"],
+  ["a new file", "echo x > new.txt"],
+  ["a new folder", "mkdir new"],
+  ["removal", "rm -f kept.txt"],
+  ["truncation", "truncate -s 0 kept.txt"],
+  ["sed -i", "sed -i s/a/b/ src/a.txt"],
+  ["python", python("open('/workspace/kept.txt', 'r+').write('x')")],
+  ["truncate(2)", python("os.truncate('/workspace/kept.txt', 0)")],
+  ["a shared mapping", python("f = os.open('/workspace/src/a.txt', os.O_RDWR); mmap.mmap(f, 1)[0] = 120")],
+  ["a symlink", "ln -sf ../kept.txt out/link; echo x > out/link"],
+  ["a hard link", "ln kept.txt out/hard && echo x > out/hard"],
+  ["a hard link the other way", "echo x > out/x; ln out/x linked.txt"],
+  ["a rename", "echo x > out/x; mv out/x kept.txt"],
+  ["a rename out", "mv kept.txt out/"],
+  ["a rename of the folder that may be written", "mv out elsewhere"],
+  ["an exchange", python("call(316, -100, b'/workspace/out', -100, b'/workspace/private', 2)")],
+  [
+    "an unnamed file",
+    python(
+      "f = os.open('/workspace/out', os.O_TMPFILE | os.O_RDWR); os.link(f'/proc/self/fd/{f}', '/workspace/new', follow_symlinks=True)",
+    ),
+  ],
+  ["/proc/self/root", "echo x > /proc/self/root/workspace/kept.txt"],
+  ["/proc/self/cwd", "cd /workspace; echo x > /proc/self/cwd/kept.txt"],
+  ["a descriptor opened for reading", "exec 3< src/a.txt; echo x > /proc/self/fd/3"],
+  ["/dev/fd", "exec 3< src/a.txt; echo x > /dev/fd/3"],
+  ["a process of a person's", "echo x > /proc/$(cat out/person)/cwd/kept.txt"],
+  ["a bound socket", python("socket.socket(socket.AF_UNIX).bind('/workspace/s')")],
+  ["a pipe", "mkfifo pipe"],
+  ["a mount", "mount -t tmpfs none src"],
+  ["a namespace", "unshare -rm sh -c 'mount --bind out src'"],
+  ["io_uring", python("call(425, 1, 0)")],
+  ["a detached child", "(setsid sh -c 'echo x > kept.txt; echo x > new.txt' &) ; sleep 0.1; [ -e new.txt ]"],
+];
+
+const READS: readonly (readonly [what: string, command: string])[] = [
+  ["cat", "cat private/secret.txt"],
+  ["a listing", "ls private"],
+  ["grep -r", "grep -r HIDDEN ."],
+  ["python", python("print(open('/workspace/private/secret.txt').read())")],
+  ["a redirect", "read -r x < private/secret.txt && echo $x"],
+  ["a symlink", "ln -sfn ../private out/p; cat out/p/secret.txt"],
+  ["a hard link", "ln private/secret.txt out/hs; cat out/hs"],
+  ["a rename", "mv private out/; cat out/private/secret.txt"],
+  ["/proc/self/root", "cat /proc/self/root/workspace/private/secret.txt"],
+  ["a descriptor of a person's process", "cat /proc/$(cat out/person)/fd/0"],
+  ["the root of a person's process", "cat /proc/$(cat out/person)/root/workspace/private/secret.txt"],
+  ["the memory of a person's process", "head -c 1 /proc/$(cat out/person)/mem"],
+  ["running it", ". private/secret.txt"],
+  ["outside of the workspace", "cat /var/lib/dpkg/status"],
+];
+
+describe("a command stays within its policy's folders, whatever it does", () => {
+  test("files that it may not write stay as they are; files that it may not read stay unread", async () => {
+    const attacks = [...WRITES, ...READS];
+    const before = (await worked(NARROW, PREPARE, [bash("true")], LOOK)).seen;
+    const { outcomes, seen } = await worked(
+      NARROW,
+      PREPARE,
+      attacks.map(([, command]) => bash(command)),
+      LOOK,
+    );
+    if (process.env.KDEBUG)
+      for (const o of outcomes) console.log(o.action, o.exitCode, JSON.stringify(text(o)).slice(0, 150));
+    const through = attacks.filter((_attack, at) => {
+      const outcome = outcomes[at];
+      return outcome === undefined || outcome.exitCode === 0 || text(outcome).includes("HIDDEN");
+    });
+    expect(through.map(([what]) => what)).toEqual([]);
+    expect(seen).toBe(before);
+    expect(seen).toContain("HIDDEN");
+  });
+});
