@@ -2,6 +2,7 @@ import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { v7 as uuid } from "uuid";
 import { announce } from "./announcement.ts";
+import { DETECTORS } from "./boundary/detectors.ts";
 import { createRedactor, type Redactor } from "./boundary/redaction.ts";
 import type { Config } from "./config.ts";
 import { injectedFaults } from "./faults.ts";
@@ -31,6 +32,7 @@ import { logRun } from "./log/run-log.ts";
 import { createMetrics, type Metrics } from "./metrics/metrics.ts";
 import { openModel } from "./model/open-model.ts";
 import { loadPrices } from "./model/prices.ts";
+import { createOrganisationPolicy, tellOfOrganisation } from "./organisation-policy.ts";
 import { packageRoot } from "./package-root.ts";
 import { createPolicyLibrary } from "./policy-library.ts";
 import { ARCHIVE_BYTES } from "./protocol/archive.ts";
@@ -63,7 +65,7 @@ export interface RunningDaemon {
 export async function serve(config: Config, env: NodeJS.ProcessEnv): Promise<RunningDaemon> {
   const faults = injectedFaults(env);
   const home = await openHome(config.home, config.token);
-  const redactor = createRedactor(configuredSecrets(env, home.token));
+  const redactor = createRedactor(configuredSecrets(env, home.token), DETECTORS);
   const log = createLog({ home: home.path, redactor, level: config.logLevel, echo: true });
   for (const secret of redactor.refused)
     log.warn(secret, "a secret can't be looked for in what leaves the daemon");
@@ -109,6 +111,8 @@ async function start(parts: Parts): Promise<RunningDaemon> {
   const live = new LiveFeed();
   const policyCache = new PolicyCache();
   const policies = createPolicyLibrary(join(packageRoot, "policies"));
+  const organisationPolicy = createOrganisationPolicy(home.path);
+  await tellOfOrganisation({ organisationPolicy, policyCache }, log);
   const { checkpointsKept: kept, checkpointDiskBytes: diskBytes } = config;
   const checkpointStorage = new CheckpointStorage(sandboxes, { kept, diskBytes }, log);
   const harness = new RunHarness({
@@ -121,7 +125,7 @@ async function start(parts: Parts): Promise<RunningDaemon> {
     openModel: (choice) => openModel(choice, { prices, env, idleTimeoutMs: config.modelIdleMs }),
     policies,
     policyCache,
-    organisationPolicy: undefined,
+    organisationPolicy,
     families: new Families({ journal, blobs }, (id) => familyOf(allRuns(views), id)),
     toolbox,
     redactor,

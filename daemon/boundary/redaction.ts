@@ -31,6 +31,8 @@ export interface Redactor {
   text(text: string): { readonly text: string; readonly found: readonly Found[] };
   /** The same for every string and key within a JSON value. Below 500 levels a value is left out. */
   value<T>(value: T): { readonly value: T; readonly found: readonly Found[] };
+  /** The kinds of credentials in a text, those of a policy's `detector`. */
+  kindsIn(text: string): readonly string[];
   stream(): StreamRedactor<string>;
   /** For bytes of any encoding: secrets are looked for as UTF-8. */
   byteStream(): StreamRedactor<Buffer>;
@@ -129,6 +131,10 @@ class SecretRedactor implements Redactor {
   text(text: string): { text: string; found: readonly Found[] } {
     const scanner = this.#scanner();
     return { text: this.#whole(scanner, text), found: scanner.found() };
+  }
+
+  kindsIn(text: string): string[] {
+    return this.text(text).found.map(({ kind }) => kind);
   }
 
   #whole(scanner: Scanner, text: string): string {

@@ -1,6 +1,6 @@
 /** Finds secrets and credentials in text as it comes. */
 import type { Automaton } from "./automaton.ts";
-import { BEFORE, type Candidate, type Detector, goOn, mayBegin } from "./tokens.ts";
+import { BEFORE, type Candidate, type Detector, goOn, isWord, mayBegin } from "./tokens.ts";
 
 export interface Search {
   /** By label: what stands in place of a hit, and the kind that it counts as. */
@@ -137,9 +137,14 @@ export class Scanner {
     const start = end - (anchorLengths[anchor] ?? 0);
     for (const { detector, label } of anchored[anchor] ?? []) {
       // What one has read is no other's: so every character is read once a kind, whatever the text.
-      if (start < (this.#read.get(detector) ?? 0) || !mayBegin(this.#tail(start))) continue;
+      if (start < (this.#read.get(detector) ?? 0) || !this.#mayBegin(start, detector)) continue;
       this.#goOn({ detector, label, start, value: end, at: end, gap: detector.after === true }, false);
     }
+  }
+
+  /** Within a word only what announces one, or begins with no letter, does. */
+  #mayBegin(start: number, { after }: Detector): boolean {
+    return after === true || !isWord(this.#text.charCodeAt(start)) || mayBegin(this.#tail(start));
   }
 
   #goOn(candidate: Candidate, whole: boolean): void {

@@ -64,7 +64,7 @@ export function goOn(candidate: Candidate, text: string, whole: boolean): Outcom
   const length = candidate.at - candidate.value;
   const stop =
     detector.stop === undefined ? -1 : text.slice(candidate.value, candidate.at).indexOf(detector.stop);
-  if (stop !== -1) return judged(candidate, text, candidate.value + stop);
+  if (stop !== -1) return closed(candidate, text, candidate.value + stop);
   if (length > detector.most) return detector.cut ? judged(candidate, text, candidate.at - 1) : "none";
   if (candidate.at === text.length && !whole) return "open";
   return judged(candidate, text, candidate.at);
@@ -85,12 +85,22 @@ function judged({ detector, start, value }: Candidate, text: string, end: number
   return length === 0 ? "none" : { start: detector.after ? value : start, end: value + length };
 }
 
+/** All before the stop belongs to it, if any of it does. */
+function closed(candidate: Candidate, text: string, end: number): Outcome {
+  const outcome = judged(candidate, text, end);
+  return typeof outcome === "string"
+    ? outcome
+    : { ...outcome, end: candidate.value + text.slice(candidate.value, end).trimEnd().length };
+}
+
 const WORD = charactersOf("A-Za-z0-9_");
+
+export const isWord = (unit: number): boolean => WORD[unit] === 1;
 
 /** Whether a token may begin after these characters: not within a word, but after an escape such as `\n` or `%3D`. */
 export function mayBegin(before: string): boolean {
   const last = before.length - 1;
-  if (last < 0 || WORD[before.charCodeAt(last)] !== 1) return true;
+  if (last < 0 || !isWord(before.charCodeAt(last))) return true;
   if (before[last - 1] === "\\" && /[nrtbf]/.test(before[last] ?? "")) return true;
   return /(?:%|\\u00|\\x)[0-9a-f]{2}$/i.test(before);
 }
