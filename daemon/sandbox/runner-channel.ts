@@ -4,7 +4,9 @@
  * crash the daemon, and it can't make it remember more than a window a stream (S4).
  */
 import { randomBytes } from "node:crypto";
+import type { Duplex } from "node:stream";
 import { NoRoom, type ProcessSpec, type ProcessStatus, SandboxLost, type SandboxProcess } from "./host.ts";
+import { RunnerConnections } from "./runner-connections.ts";
 import {
   encodeFrame,
   encodePadding,
@@ -29,6 +31,7 @@ import {
 import type { RunnerChannel, RunnerChannelOptions } from "./runner-port.ts";
 import { type ProcessLink, RunnerProcess } from "./runner-process.ts";
 import { listen } from "./runner-reader.ts";
+import { Received } from "./runner-received.ts";
 import { RunnerRequests } from "./runner-requests.ts";
 import { FrameWriter } from "./runner-writer.ts";
 
@@ -49,18 +52,20 @@ const STDIN_OVER = 1;
 const NO_ROOM = /^(EAGAIN|EMFILE|ENOMEM) /;
 /** The runner remembers fewer processes; more in a list is a violation. */
 const LIST_MAX = 4096;
-/** Received bytes are reported to the runner in steps, so that it never stops for lack of credit. */
-const RECEIVED_STEP = 64 * 1024;
+/** In HELLO: this daemon serves connections. */
+const TAKES_CONNECTIONS = 1;
 
 class Channel implements RunnerChannel {
   runnerVersion = "";
   runnerPid = 0;
-  facts = { landlock: 0 };
+  facts = { landlock: 0, proxyPort: 0 };
   readonly closed: Promise<string>;
   readonly #options: RunnerChannelOptions;
   readonly #parser = new FrameParser();
   readonly #writer: FrameWriter;
   readonly #requests: RunnerRequests;
+  readonly #connections: RunnerConnections;
+  readonly #received: Received;
   readonly #nonce = randomBytes(16);
   readonly #lists = new Map<number, ProcessStatus[]>();
   /** Processes whose outcome is still to come, by channel and by id. */
@@ -68,8 +73,7 @@ class Channel implements RunnerChannel {
   readonly #byId = new Map<string, Promise<RunnerProcess | undefined>>();
   readonly #acknowledgements = new Map<string, Buffer>();
   #lastNumber = 0;
-  #received = 0;
-  #receivedReported = 0;
+  #connectionsFirst = false;
   #closedReason: string | undefined;
   #resolveClosed: (reason: string) => void = () => {};
   #stopReading: () => void = () => {};
@@ -80,9 +84,11 @@ class Channel implements RunnerChannel {
       this.#resolveClosed = resolve;
     });
     this.#writer = new FrameWriter(options.output, {
-      drained: () => this.#pumpStdin(),
+      drained: () => this.#pump(),
       failed: (reason) => this.close(reason),
     });
+    this.#received = new Received((frame) => this.#writer.send(frame));
+    this.#connections = new RunnerConnections(this.#writer);
     this.#requests = new RunnerRequests(options.deadlineMs, (what) =>
       this.close(`the runner did not answer ${what} within ${options.deadlineMs} ms`),
     );
@@ -94,7 +100,8 @@ class Channel implements RunnerChannel {
       ended: (reason) => this.close(reason),
     });
     this.#writer.send(encodePadding());
-    this.#writer.send(encodeFrame(FrameType.hello, 0, 0, [this.#nonce, Buffer.of(PROTOCOL_VERSION, 0)]));
+    const hello = [this.#nonce, Buffer.of(PROTOCOL_VERSION, 0)];
+    this.#writer.send(encodeFrame(FrameType.hello, 0, TAKES_CONNECTIONS, hello));
     await this.#ask(0, "the greeting", (frame) => {
       const ack = decodeHelloAck(frame);
       if (ack.protocol !== PROTOCOL_VERSION)
@@ -103,7 +110,7 @@ class Channel implements RunnerChannel {
         );
       this.runnerVersion = ack.version;
       this.runnerPid = ack.pid;
-      this.facts = { landlock: ack.landlock };
+      this.facts = { landlock: ack.landlock, proxyPort: ack.port };
     });
   }
 
@@ -157,8 +164,8 @@ class Channel implements RunnerChannel {
     await this.#ask(number, "a ping", () => {});
   }
 
-  sendConnectionFrame(type: number, channel: number, flags: number, payload: Uint8Array): void {
-    this.#writer.send(encodeFrame(type, channel, flags, [payload]));
+  onConnection(accept: (connection: Duplex) => void): void {
+    this.#connections.onConnection(accept);
   }
 
   close(reason = "the daemon closed the channel"): void {
@@ -166,6 +173,7 @@ class Channel implements RunnerChannel {
     this.#flushAcknowledgements();
     this.#closedReason = reason;
     this.#stopReading();
+    this.#connections.close(new SandboxLost(reason));
     this.#writer.close();
     this.#requests.fail(new SandboxLost(reason));
     for (const process of this.#processes.values()) process.fail(reason);
@@ -235,8 +243,12 @@ class Channel implements RunnerChannel {
     this.#acknowledgements.clear();
   }
 
-  #pumpStdin(): void {
+  /** Connections and processes by turns: what comes first may fill the writable again. */
+  #pump(): void {
+    this.#connectionsFirst = !this.#connectionsFirst;
+    if (this.#connectionsFirst) this.#connections.pump();
     for (const process of this.#processes.values()) process.pumpStdin();
+    this.#connections.pump();
   }
 
   #take(bytes: Buffer): void {
@@ -247,9 +259,7 @@ class Channel implements RunnerChannel {
     } catch (error) {
       this.close(error instanceof Error ? error.message : String(error));
     }
-    if (this.#received - this.#receivedReported < RECEIVED_STEP) return;
-    this.#receivedReported = this.#received;
-    this.#writer.send(encodeFrame(FrameType.received, 0, 0, [u64(this.#received)]));
+    this.#received.report();
   }
 
   /** Before the greeting's answer the stream is an earlier daemon's, and text of commands may pose as frames in it. */
@@ -284,9 +294,14 @@ class Channel implements RunnerChannel {
         if (!this.#requests.answer(frame.channel, frame))
           throw new ProtocolViolation("The runner answered what was not asked.");
         return;
-      default:
-        if (frame.type >= FrameType.connectionOpen && frame.type <= FrameType.connectionClose)
-          this.#options.onConnectionFrame?.(frame);
+      case FrameType.connectionData:
+        this.#received.connections += frame.payload.length;
+        this.#connections.take(frame);
+        break;
+      case FrameType.connectionOpen:
+      case FrameType.connectionCredit:
+      case FrameType.connectionClose:
+        this.#connections.take(frame);
     }
   }
 
@@ -296,7 +311,7 @@ class Channel implements RunnerChannel {
       throw new ProtocolViolation("The runner sent output of no process.");
     const bytes = frame.payload.subarray(8);
     process.takeOutput(frame.flags === 1 ? "stdout" : "stderr", decodeOffset(frame), bytes);
-    this.#received += bytes.length;
+    this.#received.output += bytes.length;
   }
 
   #takeOutcome(frame: Frame): void {

@@ -18,6 +18,12 @@ export const START_MAX = 4 * 1024 * 1024;
 export const INPUT_MAX = START_MAX - 256 * 1024;
 /** Unacknowledged bytes a stream may have. */
 export const OUTPUT_WINDOW = 256 * 1024;
+/** Where the runner listens in a sandbox, on 127.0.0.1. */
+export const PROXY_PORT = 3128;
+/** Connections of commands to the gateway at once. */
+export const CONNECTIONS_MAX = 64;
+/** Bytes of a connection that may be sent, each way, before the other side has granted more. */
+export const CONNECTION_WINDOW = 256 * 1024;
 
 const MAGIC = Buffer.from([0xc5, 0x43, 0x53, 0x4e]);
 
@@ -45,7 +51,7 @@ export const FrameType = {
   listEntry: 39,
   listEnd: 40,
   pong: 41,
-  /** Reserved for the gateway's multiplexed connections, both ways. */
+  /** Connections of commands to the gateway; the channel is the number that the runner gave it. */
   connectionOpen: 64,
   connectionData: 65,
   connectionCredit: 66,

@@ -62,6 +62,7 @@ function milliseconds(value: number | undefined, absent: number): Buffer {
   return u32(value === undefined ? absent : Math.min(U32_MAX, Math.max(1, Math.round(value))));
 }
 
+/** One rule a path, so that the kernel opens each once. */
 function rules(landlock: ProcessSpec["landlock"]): Buffer[] {
   if (landlock === undefined) return [Buffer.of(0), u32(0)];
   const access = new Map<string, number>();
@@ -153,6 +154,11 @@ class Reader {
       .toString("latin1")
       .replace(/[^ -~]/g, "?");
   }
+  /** Bytes until the next zero, or the end. */
+  get textLength(): number {
+    const end = this.#bytes.indexOf(0, this.#at);
+    return end < 0 ? this.left : end - this.#at;
+  }
   get left(): number {
     return this.#bytes.length - this.#at;
   }
@@ -164,6 +170,8 @@ export interface HelloAck {
   readonly landlock: number;
   readonly pid: number;
   readonly version: string;
+  /** On 127.0.0.1, for connections to the gateway; 0: none, as of a runner that knows nothing of them. */
+  readonly port: number;
 }
 
 export function decodeHelloAck(frame: Frame): HelloAck {

@@ -4,6 +4,9 @@ import type { Writable } from "node:stream";
 /** So much unwritten means that nobody reads on the other side. */
 const UNWRITTEN_MAX = 32 * 1024 * 1024;
 
+/** Bulk data of one write, in bytes; what else is to be sent comes no later than behind it. */
+const BULK_MAX = 128 * 1024;
+
 /** Milliseconds that a frame nobody waits for may wait for company. */
 const LATER_MS = 10;
 
@@ -16,6 +19,7 @@ export class FrameWriter {
   readonly #output: Writable;
   readonly #events: FrameWriterEvents;
   #frames: Buffer[] = [];
+  #bytes = 0;
   #scheduled = false;
   #later: NodeJS.Timeout | undefined;
   #blocked = false;
@@ -35,12 +39,12 @@ export class FrameWriter {
 
   /** Whether bulk data has to wait for `drained`. */
   get blocked(): boolean {
-    return this.#blocked;
+    return this.#blocked || this.#bytes >= BULK_MAX;
   }
 
   send(frame: Buffer): void {
     if (this.#closed) return;
-    this.#frames.push(frame);
+    this.#push(frame);
     if (this.#scheduled) return;
     this.#scheduled = true;
     queueMicrotask(() => this.#flush());
@@ -49,7 +53,7 @@ export class FrameWriter {
   /** For a frame that nobody waits for: it goes out with the next that somebody does, or a moment later. */
   sendLater(frame: Buffer): void {
     if (this.#closed) return;
-    this.#frames.push(frame);
+    this.#push(frame);
     this.#later ??= setTimeout(() => this.#flush(), LATER_MS).unref();
   }
 
@@ -60,6 +64,11 @@ export class FrameWriter {
     // The error listener stays: a late error of a stream that nobody listens to would end the daemon.
   }
 
+  #push(frame: Buffer): void {
+    this.#frames.push(frame);
+    this.#bytes += frame.length;
+  }
+
   #flush(): void {
     this.#scheduled = false;
     clearTimeout(this.#later);
@@ -67,8 +76,11 @@ export class FrameWriter {
     const [first] = this.#frames;
     if (first === undefined || this.#closed || !this.#output.writable) return;
     const bytes = this.#frames.length === 1 ? first : Buffer.concat(this.#frames);
+    const heldBack = this.#bytes >= BULK_MAX;
     this.#frames = [];
+    this.#bytes = 0;
     if (this.#output.writableLength > UNWRITTEN_MAX) this.#events.failed("the runner does not read");
     else if (!this.#output.write(bytes)) this.#blocked = true;
+    else if (heldBack) setImmediate(() => this.#closed || this.#events.drained());
   }
 }

@@ -3,22 +3,25 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "connections.h"
 #include "processes.h"
 #include "runner.h"
 #include "start.h"
 
 static void hello(struct runner *runner, const struct frame *frame) {
-  uint8_t payload[NONCE_LENGTH + 8 + sizeof RUNNER_VERSION];
+  uint8_t payload[NONCE_LENGTH + 8 + sizeof RUNNER_VERSION + 2];
   if (frame->length < NONCE_LENGTH) return;
   link_reset(runner);
   runner->link.greeted = true;
+  runner->link.takes_connections = frame->flags & HELLO_TAKES_CONNECTIONS;
   memcpy(payload, frame->payload, NONCE_LENGTH);
   put_u16(payload + NONCE_LENGTH, PROTOCOL_VERSION);
   put_u16(payload + NONCE_LENGTH + 2, (uint16_t)runner->landlock);
   put_u32(payload + NONCE_LENGTH + 4, (uint32_t)runner->pid);
   memcpy(payload + NONCE_LENGTH + 8, RUNNER_VERSION, sizeof RUNNER_VERSION);
+  put_u16(payload + sizeof payload - 2, runner->connections.port);
   link_pad(runner);
-  link_reply(runner, FRAME_HELLO_ACK, 0, 0, payload, sizeof payload - 1);
+  link_reply(runner, FRAME_HELLO_ACK, 0, 0, payload, sizeof payload);
 }
 
 /* From here on the daemon hears of the action on this channel, from the first byte that is still kept. */
@@ -157,10 +160,13 @@ static void action_command(struct runner *runner, const struct frame *frame) {
     action_signal(runner, action, payload[0], payload[1] == SCOPE_TREE ? SCOPE_TREE : SCOPE_GROUP);
 }
 
-static void received(struct link *link, const struct frame *frame) {
+static void received(struct runner *runner, const struct frame *frame) {
   if (frame->length != 8) return;
+  bool of_connections = frame->flags == RECEIVED_CONNECTIONS;
   uint64_t total = get_u64(frame->payload);
-  if (total > link->output_received && total <= link->output_sent) link->output_received = total;
+  uint64_t sent = of_connections ? runner->connections.sent : runner->link.output_sent;
+  uint64_t *before = of_connections ? &runner->connections.received : &runner->link.output_received;
+  if (total > *before && total <= sent) *before = total;
 }
 
 void command_run(struct runner *runner, const struct frame *frame) {
@@ -172,10 +178,13 @@ void command_run(struct runner *runner, const struct frame *frame) {
     case FRAME_RESUME: return resume(runner, frame);
     case FRAME_FORGET: return forget(runner, frame);
     case FRAME_LIST: return list(runner, frame);
-    case FRAME_RECEIVED: return received(&runner->link, frame);
+    case FRAME_RECEIVED: return received(runner, frame);
     case FRAME_PING:
       if (frame->length <= 64) link_reply(runner, FRAME_PONG, 0, frame->channel, frame->payload, frame->length);
       return;
+    case FRAME_CONNECTION_DATA:
+    case FRAME_CONNECTION_CREDIT:
+    case FRAME_CONNECTION_CLOSE: return connection_command(runner, frame);
     default: return action_command(runner, frame);
   }
 }

@@ -115,7 +115,7 @@ static void strays_sweep(struct runner *runner) {
       report_lost(runner, action, SIGKILL);
 }
 
-static int until(uint64_t due, uint64_t now, int wait) {
+int wait_until(uint64_t due, uint64_t now, int wait) {
   if (!due) return wait;
   int left = due <= now ? 0 : due - now > 60000 ? 60000 : (int)(due - now);
   return wait < 0 || left < wait ? left : wait;
@@ -127,13 +127,13 @@ int deadlines_run(struct runner *runner) {
   for (struct action *action = runner->first; action; action = action->next) {
     for (int i = 0; i < 2; i++) {
       output_rested(runner, &action->out[i], now);
-      wait = until(action->out[i].rest_until, now, wait);
+      wait = wait_until(action->out[i].rest_until, now, wait);
     }
     if (!action->supervisor) continue;
     if (action->deadline && action->deadline <= now) deadline_passed(runner, action);
     if (action->kill_at && action->kill_at <= now) kill_step(runner, action);
-    wait = until(action->kill_at, now, until(action->deadline, now, wait));
+    wait = wait_until(action->kill_at, now, wait_until(action->deadline, now, wait));
   }
   if (runner->stray_sweep_at && runner->stray_sweep_at <= now) strays_sweep(runner);
-  return until(runner->stray_sweep_at, now, wait);
+  return wait_until(runner->stray_sweep_at, now, wait);
 }

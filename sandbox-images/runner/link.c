@@ -1,6 +1,6 @@
 /*
  * The stream to and from the daemon. Replies go first, at frame boundaries; then output, one chunk an action
- * in turn; an action's outcome after all its output. What a daemon did not acknowledge stays with the
+ * in turn, and by turns with it what connections carry; an action's outcome after all its output. What a daemon did not acknowledge stays with the
  * action, so dropping the queue when a new daemon says HELLO loses nothing.
  */
 #define _GNU_SOURCE
@@ -11,6 +11,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "connections.h"
 #include "runner.h"
 
 #define READS_A_TURN 8
@@ -34,6 +35,7 @@ void link_reset(struct runner *runner) {
   link->held = link->held_until = 0;
   free(link->start_body);
   link->start_body = NULL;
+  connections_reset(runner);
   for (struct action *action = runner->first; action; action = action->next) action->channel = 0;
 }
 
@@ -101,34 +103,36 @@ size_t outcome_encode(const struct action *action, uint8_t *into) {
   return 52 + text;
 }
 
-static uint8_t *pending_room(struct link *link) {
+uint8_t *link_room(struct link *link) {
   return sizeof link->pending - link->pending_to >= FRAME_MAX ? link->pending + link->pending_to : NULL;
 }
+
+void link_fill(struct link *link, size_t length) { link->pending_to += length; }
 
 /* One chunk of one stream into the pending bytes; false when it has nothing to send or may not. */
 static bool output_send(struct link *link, const struct action *action, int which, struct output *output) {
   uint64_t unsent = output_end(output) - output->sent;
-  uint64_t window = CONNECTION_WINDOW - (link->output_sent - link->output_received);
+  uint64_t window = OUTPUT_IN_FLIGHT - (link->output_sent - link->output_received);
   size_t length = unsent < CHUNK_MAX ? (size_t)unsent : CHUNK_MAX;
   if (action->tail && action->state != ACTION_ENDED) return false;
-  uint8_t *frame = pending_room(link);
+  uint8_t *frame = link_room(link);
   if (length == 0 || length > window || !frame) return false;
   put_u64(frame + FRAME_HEADER, output->sent);
   ring_copy(&output->kept, (size_t)(output->sent - output->base), frame + FRAME_HEADER + 8, length);
   uint8_t stream = which == 0 ? STREAM_STDOUT : STREAM_STDERR;
-  link->pending_to += frame_seal(frame, FRAME_OUTPUT, stream, action->channel, 8 + length);
+  link_fill(link, frame_seal(frame, FRAME_OUTPUT, stream, action->channel, 8 + length));
   link->output_sent += length;
   output->sent += length;
   return true;
 }
 
 static bool outcome_send(struct link *link, struct action *action) {
-  uint8_t *frame = pending_room(link);
+  uint8_t *frame = link_room(link);
   bool due = action->state == ACTION_ENDED && !action->outcome_sent;
   for (int i = 0; i < 2; i++) due = due && action->out[i].sent == output_end(&action->out[i]);
   if (!due || !frame) return false;
   size_t length = outcome_encode(action, frame + FRAME_HEADER);
-  link->pending_to += frame_seal(frame, FRAME_OUTCOME, 0, action->channel, length);
+  link_fill(link, frame_seal(frame, FRAME_OUTCOME, 0, action->channel, length));
   action->outcome_sent = true;
   return true;
 }
@@ -151,21 +155,30 @@ static void fill_control(struct link *link) {
   memmove(link->control, link->control + length, link->control_length);
 }
 
-/* A round over all actions, beginning where the last one stopped. */
+/* The next action that has something to send, beginning behind the one that did last; false when none has. */
+static bool actions_send(struct runner *runner) {
+  struct link *link = &runner->link;
+  struct action *begin = link->turn ? link->turn : runner->first, *action = begin;
+  if (!begin) return false;
+  do {
+    bool sent = action->channel && action_send(link, action);
+    action = action->next ? action->next : runner->first;
+    if (sent) link->turn = action;
+    if (sent) return true;
+  } while (action != begin);
+  return false;
+}
+
+/* Actions and connections by turns: neither waits for more than a turn of the other. */
 static void fill_output(struct runner *runner) {
   struct link *link = &runner->link;
-  struct action *begin = link->turn ? link->turn : runner->first;
-  bool sent = begin != NULL;
-  while (sent && pending_room(link)) {
-    struct action *action = begin;
-    sent = false;
-    do {
-      if (action->channel && action_send(link, action)) sent = true;
-      action = action->next ? action->next : runner->first;
-    } while (action != begin && pending_room(link));
-    begin = action;
+  while (link_room(link)) {
+    bool connections = link->connections_turn;
+    link->connections_turn = !connections;
+    if (connections ? connections_send(runner) : actions_send(runner)) continue;
+    if (connections ? actions_send(runner) : connections_send(runner)) continue;
+    return;
   }
-  link->turn = begin;
 }
 
 static void link_broken(struct runner *runner) {
@@ -182,6 +195,7 @@ void link_flush(struct runner *runner) {
       fill_control(link);
       if (link->control_length == 0) fill_output(runner);
     }
+    if (link->pending_to == 0 && link->control_length > 0) continue; /* only the end of a connection was read */
     if (link->pending_to == 0) break;
     if (link->pending_to <= link->held && now_ms() < link->held_until) return;
     link->held = link->held_until = 0;
@@ -203,6 +217,7 @@ void link_readable(struct runner *runner) {
     if (length < 0 && errno == EINTR) continue;
     if (length < 0 && errno == EAGAIN) return;
     if (length <= 0) return watch_close(runner, &link->in);
+    link->heard_at = now_ms();
     parser_filled(&link->parser, (size_t)length);
     while (parser_next(&link->parser, &frame)) command_run(runner, &frame);
     if ((size_t)length < room) return;

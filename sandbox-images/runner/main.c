@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "connections.h"
 #include "files.h"
 #include "runner.h"
 #include "supervisor.h"
@@ -73,7 +74,7 @@ static void open_files_raise(void) {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static void set_up(struct runner *runner) {
+static void set_up(struct runner *runner, int port) {
   close_from(3);
   runner->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
   if (!runner->leave_on_eof && runner->null_fd >= 0) dup2(runner->null_fd, 2);
@@ -87,6 +88,7 @@ static void set_up(struct runner *runner) {
   runner->epoll = epoll_create1(EPOLL_CLOEXEC);
   signals_open(runner);
   link_open(runner);
+  connections_open(runner, port);
 }
 
 static void signals_readable(struct runner *runner) {
@@ -104,6 +106,8 @@ static void dispatch(struct runner *runner, struct watch *watch) {
     case WATCH_SIGNALS: return signals_readable(runner);
     case WATCH_REPORT: return report_readable(runner, watch->action);
     case WATCH_INPUT: return input_writable(runner, watch->action);
+    case WATCH_LISTENER: return connections_accept(runner);
+    case WATCH_CONNECTION: return connection_ready(runner, (struct connection *)watch);
     case WATCH_OUTPUT: {
       struct action *action = watch->action;
       return output_readable(runner, action, &action->out[watch == &action->out[1].watch]);
@@ -128,7 +132,7 @@ static void leave(struct runner *runner) {
 static _Noreturn void loop(struct runner *runner) {
   struct epoll_event events[EVENTS_A_TURN];
   for (;;) {
-    int wait = deadlines_run(runner);
+    int wait = connections_run(runner, deadlines_run(runner));
     link_flush(runner);
     actions_trim(runner);
     int count = epoll_wait(runner->epoll, events, EVENTS_A_TURN, link_wait(runner, wait));
@@ -142,6 +146,8 @@ int main(int argc, char **argv) {
   if (argc > 1 && strcmp(argv[1], "file") == 0) return files_main(argc - 2, argv + 2);
   if (argc > 1 && strcmp(argv[1], "tree") == 0) return tree_main(argc - 2, argv + 2);
   runner.leave_on_eof = argc > 1 && strcmp(argv[1], "--leave-on-eof") == 0;
-  set_up(&runner);
+  /* A test's runner shares the machine's loopback: it listens only where it is told, on port 0 for any. */
+  int port = !runner.leave_on_eof ? PROXY_PORT : argc > 2 ? atoi(argv[2]) : -1;
+  set_up(&runner, port);
   loop(&runner);
 }

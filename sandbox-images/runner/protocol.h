@@ -10,7 +10,7 @@
 #define CAISSON_PROTOCOL_H
 
 #define PROTOCOL_VERSION 1
-#define RUNNER_VERSION "0.1.0"
+#define RUNNER_VERSION "0.2.0"
 
 #define FRAME_MAGIC "\xC5\x43\x53\x4E"
 #define FRAME_HEADER 16
@@ -29,11 +29,19 @@
 /* Bytes of standard input the daemon may send before the process has read them. */
 #define INPUT_WINDOW (256 * 1024)
 /* Output bytes on their way to the daemon, over all streams. */
-#define CONNECTION_WINDOW (512 * 1024)
+#define OUTPUT_IN_FLIGHT (512 * 1024)
+/* On 127.0.0.1, for connections of commands to the gateway. */
+#define PROXY_PORT 3128
+/* Such connections at once; whoever comes beyond is reset. */
+#define CONNECTIONS_MAX 64
+/* Bytes of a connection that may be sent, each way, before the other side has granted more. */
+#define CONNECTION_WINDOW (256 * 1024)
+/* Bytes of connections on their way to the daemon, over all of them: what outcomes and output wait behind. */
+#define CONNECTIONS_IN_FLIGHT (256 * 1024)
 
 enum frame_type {
   /* daemon to runner */
-  FRAME_HELLO = 1,         /* nonce, u16 version */
+  FRAME_HELLO = 1,         /* nonce, u16 version; flags: hello_flag */
   FRAME_START = 2,         /* first bytes of a START body; u32 length of the whole comes before them */
   FRAME_START_DATA = 3,    /* more of them */
   FRAME_START_COMMIT = 4,  /* run it: without this frame nothing runs */
@@ -44,12 +52,12 @@ enum frame_type {
   FRAME_SIGNAL = 9,        /* u8 signal, u8 scope */
   FRAME_FORGET = 10,       /* id */
   FRAME_LIST = 11,         /* channel: request number */
-  FRAME_RECEIVED = 12,     /* u64 output bytes received on this connection */
+  FRAME_RECEIVED = 12,     /* u64 bytes received since HELLO; flags: received_kind */
   FRAME_PING = 13,         /* up to 64 bytes, sent back */
   FRAME_TAIL = 14,         /* of what comes now only the end is wanted, when the process has ended */
 
   /* runner to daemon */
-  FRAME_HELLO_ACK = 33,    /* nonce, u16 version, u16 landlock, u32 pid, text */
+  FRAME_HELLO_ACK = 33,    /* nonce, u16 version, u16 landlock, u32 pid, text, a zero, u16 port listened on (0: none) */
   FRAME_START_ACK = 34,    /* flags: start_result; u64 first stdout offset, first stderr offset, stdin taken, stdin granted; text */
   FRAME_RESUME_ACK = 35,   /* the same; flags: resume_result */
   FRAME_OUTPUT = 36,       /* flags: stream; u64 offset, bytes */
@@ -59,14 +67,22 @@ enum frame_type {
   FRAME_LIST_END = 40,     /* channel: request; u32 entries */
   FRAME_PONG = 41,
 
-  /* Reserved for the gateway's multiplexed connections, both ways. */
-  FRAME_CONNECTION_OPEN = 64,
-  FRAME_CONNECTION_DATA = 65,
-  FRAME_CONNECTION_CREDIT = 66,
-  FRAME_CONNECTION_CLOSE = 67,
+  /*
+   * Connections of commands to the gateway; channel: the connection's number, chosen by the runner, larger each time.
+   * All but OPEN go both ways, and of a number that the other side has done with they do nothing.
+   */
+  FRAME_CONNECTION_OPEN = 64,   /* runner to daemon */
+  FRAME_CONNECTION_DATA = 65,   /* bytes, at most CHUNK_MAX and within the other side's credit */
+  FRAME_CONNECTION_CREDIT = 66, /* u64: the offset up to which the other side may send; CONNECTION_WINDOW at first */
+  FRAME_CONNECTION_CLOSE = 67,  /* flags: close_kind; an end comes after all data */
 };
 
 enum stream_name { STREAM_STDOUT = 1, STREAM_STDERR = 2 };
+/* HELLO of a daemon that serves connections: for another one they are reset as soon as they are made. */
+enum hello_flag { HELLO_TAKES_CONNECTIONS = 1 };
+enum received_kind { RECEIVED_OUTPUT = 0, RECEIVED_CONNECTIONS = 1 };
+/* END: this side sends no more, and still receives. RESET: the connection is gone, with all that is on its way. */
+enum close_kind { CLOSE_END = 0, CLOSE_RESET = 1 };
 enum signal_scope { SCOPE_GROUP = 0, SCOPE_TREE = 1 };
 enum start_result { START_STARTED = 0, START_EXISTS = 1, START_REFUSED = 2 };
 enum resume_result { RESUME_KNOWN = 0, RESUME_UNKNOWN = 1 };

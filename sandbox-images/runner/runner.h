@@ -22,7 +22,7 @@
 struct action;
 
 /* One descriptor in the epoll set. */
-enum watch_kind { WATCH_LINK, WATCH_SIGNALS, WATCH_REPORT, WATCH_OUTPUT, WATCH_INPUT };
+enum watch_kind { WATCH_LINK, WATCH_SIGNALS, WATCH_REPORT, WATCH_OUTPUT, WATCH_INPUT, WATCH_LISTENER, WATCH_CONNECTION };
 struct watch {
   enum watch_kind kind;
   int fd; /* -1: closed */
@@ -79,10 +79,32 @@ struct action {
   uint32_t kill_round;
 };
 
+/* A command's connection to the gateway; a place without a descriptor is free. */
+struct connection {
+  struct watch watch; /* first: the watch of an event is the connection's */
+  uint32_t number;
+  bool readable;           /* for all we know: until a read says otherwise */
+  bool out_ended, in_ended; /* the command's, the daemon's last byte was seen */
+  uint64_t sent, granted;  /* from the command: offsets sent, and that may be sent */
+  uint64_t taken, written, offered; /* to the command: offsets received, passed on, and that the daemon may send */
+  struct ring waiting;
+};
+
+struct connections {
+  struct watch listener;
+  uint16_t port;      /* 0: nothing is listened on */
+  uint64_t accept_at; /* ms: no connection is accepted before; 0: not resting */
+  uint32_t last_number;
+  unsigned turn;           /* whose bytes go next */
+  uint64_t sent, received; /* bytes, over all of them, since HELLO */
+  struct connection list[CONNECTIONS_MAX];
+};
+
 struct link {
   struct watch in, out;
   struct frame_parser parser;
-  bool greeted;
+  bool greeted, takes_connections;
+  uint64_t heard_at; /* ms: when anything last came from a daemon */
   uint64_t output_sent, output_received;
   uint8_t *control; /* replies, whole frames */
   size_t control_length, control_capacity;
@@ -90,6 +112,7 @@ struct link {
   size_t start_length, start_total;
   uint32_t start_channel;
   struct action *turn; /* whose output goes next */
+  bool connections_turn; /* they and actions take turns */
   size_t held;         /* bytes that may wait for company until then, in ms */
   uint64_t held_until;
   size_t pending_from, pending_to;
@@ -103,6 +126,7 @@ struct runner {
   int landlock;
   bool leave_on_eof;
   struct link link;
+  struct connections connections;
   struct action *first, *last;
   bool untidy; /* actions_trim has something to do */
   uint64_t ended_count;
@@ -159,6 +183,8 @@ void action_kill_tree(struct action *action);
 uint32_t action_alive(const struct action *action);
 /* Does what is due; returns milliseconds until the next is, or -1. */
 int deadlines_run(struct runner *runner);
+/* The shorter of `wait` (-1: for ever) and the time until `due` (0: nothing is). Milliseconds. */
+int wait_until(uint64_t due, uint64_t now, int wait);
 void strays_sweep_soon(struct runner *runner);
 
 /* link.c: the stream to and from the daemon */
@@ -170,6 +196,9 @@ int link_wait(const struct runner *runner, int wait);
 void link_reply(struct runner *runner, uint8_t type, uint8_t flags, uint32_t channel, const void *payload,
                 size_t length);
 void link_pad(struct runner *runner);
+/* Where a frame of any size may be made, or NULL; link_fill says how long it is. */
+uint8_t *link_room(struct link *link);
+void link_fill(struct link *link, size_t length);
 void link_reset(struct runner *runner);
 size_t outcome_encode(const struct action *action, uint8_t *into);
 

@@ -9,6 +9,7 @@ import {
 } from "../../daemon/sandbox/host.ts";
 import { finish, processSpec, runIn, shellIn } from "./run-in-sandbox.ts";
 import { describeCheckpoints } from "./sandbox-checkpoints.ts";
+import { describeConnections } from "./sandbox-connections.ts";
 import { describeOwnedFiles } from "./sandbox-owned-files.ts";
 
 export interface SandboxHostUnderTest {
@@ -215,6 +216,8 @@ export function describeSandboxHost(name: string, setUp: () => Promise<SandboxHo
       await expect(subject.host.acquire(spec)).rejects.toThrow("no-such-image");
       expect(await subject.host.leases()).toEqual([]);
     });
+
+    describeConnections({ subject: () => subject, acquire });
 
     describeCheckpoints({ subject: () => subject, acquire, open });
     describeOwnedFiles({ subject: () => subject, acquire, open });

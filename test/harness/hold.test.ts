@@ -27,7 +27,8 @@ function breakable(id: string): { sandbox: Sandbox; break: (reason: string) => v
   const sandbox: Sandbox = {
     id,
     runnerVersion: "1",
-    facts: { landlock: 0 },
+    facts: { landlock: 0, proxyPort: 0 },
+    onConnection: () => undefined,
     env: {},
     start: refuse,
     resume: refuse,

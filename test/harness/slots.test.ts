@@ -87,7 +87,8 @@ function idle(id: string, gone: (id: string) => void): Sandbox {
   return {
     id,
     runnerVersion: "1",
-    facts: { landlock: 0 },
+    facts: { landlock: 0, proxyPort: 0 },
+    onConnection: () => undefined,
     env: {},
     start: refuse,
     resume: refuse,

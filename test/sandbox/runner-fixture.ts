@@ -60,8 +60,11 @@ export class HeldRunner {
   readonly #stdin: Writable;
   #attached: PassThrough | undefined;
 
-  constructor(program: string, options: { uid?: number; gid?: number } = {}) {
-    this.child = spawn(program, ["--leave-on-eof"], { stdio: ["pipe", "pipe", "inherit"], ...options });
+  /** @param options `port`: where it listens for connections, 0 for any; absent: nowhere */
+  constructor(program: string, options: { uid?: number; gid?: number; port?: number } = {}) {
+    const { port, ...user } = options;
+    const words = ["--leave-on-eof", ...(port === undefined ? [] : [String(port)])];
+    this.child = spawn(program, words, { stdio: ["pipe", "pipe", "inherit"], ...user });
     const { stdin, stdout } = this.child;
     if (stdin === null || stdout === null) throw new Error("no pipes");
     this.#stdin = stdin;

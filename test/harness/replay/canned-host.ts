@@ -46,7 +46,8 @@ function sandboxOf(id: string, canned: Canned): Sandbox {
   return {
     id,
     runnerVersion: "1",
-    facts: { landlock: 0 },
+    facts: { landlock: 0, proxyPort: 0 },
+    onConnection: () => undefined,
     env: {},
     start: async (spec) => processOf(spec.id, answerTo(spec, canned)),
     resume: async () => undefined,
