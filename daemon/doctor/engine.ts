@@ -137,7 +137,7 @@ function kernelFinding({ KernelVersion = "" }: EngineInfo): Finding {
     : warning(
         check,
         `${KernelVersion || "unknown"} has no Landlock`,
-        `Actions that are to be confined to some files are refused. Use a kernel from ${needMajor}.${needMinor}.`,
+        `Commands are not confined to the files that a policy names; its file tools are. Use a kernel from ${needMajor}.${needMinor}.`,
       );
 }
 

@@ -167,7 +167,7 @@ describe("a command stays within its policy's folders, whatever it does", () => 
 });
 
 /** What each command prints has to match, unless its exit status alone tells. */
-const WORK: readonly (readonly [command: string, prints?: RegExp])[] = [
+const WORK: readonly (readonly [command: string, prints: RegExp | undefined])[] = [
   ["echo a >/dev/null; echo b >/dev/stdout; echo c >&2", /b\nc/],
   [`cat <<< "$(seq 1 40000)" | tail -1`, /^40000$/m],
   ["diff <(echo a) <(echo a) && mktemp", /^\/home\/agent\/tmp\./m],
@@ -230,5 +230,46 @@ describe("a confined command does ordinary work", () => {
     expect(started && text(started)).toMatch(/output in \/home\/agent\/background-a\d+\.log/);
     expect(logged && text(logged)).toMatch(/^said\n.*new: Permission denied/);
     expect(temporary?.exitCode).toBe(1);
+  });
+});
+
+/** Two names change places as fast as they can, until somebody makes `/tmp/stop`. */
+const SWAPPING = python(`while not os.path.exists('/tmp/stop'):
+  call(316, -100, b'/workspace/place', -100, b'/workspace/other', 2)`);
+const SWAPPED = `mkdir -p private place && echo HIDDEN | tee private/file.txt > private/kept.txt
+echo open > place/file.txt && ln -s private other`;
+const RACED =
+  '{ read: { allow: [/workspace/**, /tmp/**], deny: ["**/private/**"] }, write: { allow: [/workspace/**, /tmp/**], deny: ["**/private/**"] } }';
+
+describe("a path that leads elsewhere while it is used", () => {
+  test("the file tools never read or write outside of what was judged (threat 11)", async () => {
+    const rounds = Array.from({ length: 12 }, (_, round) => [
+      { tool: "read", input: { path: "place/file.txt" } },
+      { tool: "write", input: { path: `place/written${round}.txt`, content: "written" } },
+      { tool: "edit", input: { path: "place/kept.txt", old: "HIDDEN", new: "changed" } },
+      { tool: "grep", input: { pattern: "HIDDEN", path: "place" } },
+      { tool: "glob", input: { pattern: "*", path: "place" } },
+    ]);
+    const swapping = { tool: "bash", input: { command: SWAPPING, background: true } };
+    const { outcomes, seen } = await worked(
+      RACED,
+      SWAPPED,
+      [swapping, ...rounds.flat(), bash("touch /tmp/stop")],
+      "ls private; cat private/*",
+    );
+    // An action that is denied has no outcome.
+    expect(outcomes.length).toBeGreaterThan(2);
+    expect(outcomes.map(text).filter((output) => /HIDDEN|^kept\.txt$/m.test(output))).toEqual([]);
+    expect(seen).toBe("file.txt\nkept.txt\nHIDDEN\nHIDDEN\n");
+  });
+
+  test("a symlink in the place of a folder that may be read opens nothing", async () => {
+    const { outcomes } = await worked(
+      "{ read: { allow: [/workspace/src/**] }, write: { allow: [/workspace/**] } }",
+      PREPARE,
+      [bash("cat src/a.txt"), bash("mv src was && ln -s private src"), bash("cat src/secret.txt; ls src/")],
+      "true",
+    );
+    expect(outcomes.map(({ exitCode }) => exitCode)).toEqual([0, 0, 2]);
   });
 });
