@@ -7,6 +7,8 @@ import { listed } from "./render/listed.ts";
 
 /** Where a workspace stands in its sandbox; rules may be written with it or relative to it. */
 const WORKSPACE = "/workspace";
+/** A project's own policy narrows runs to come, so what a run made of it is never brought back unseen. */
+const OWN_FOLDER = { rule: "builtin.caisson", glob: "**/.caisson/**" };
 
 export interface RuledPath {
   readonly path: string;
@@ -17,8 +19,8 @@ export interface RuledPath {
 type RuleOf = (path: string) => string | undefined;
 
 /**
- * Those of a run's files that somebody has to agree to, by the `ask` globs of each layer. What is denied never comes:
- * the daemon leaves it out.
+ * Those of a run's files that somebody has to agree to: `.caisson` whatever the policy says, else by the `ask` globs
+ * of each layer. What is denied never comes: the daemon leaves it out.
  */
 export async function askedAmong(
   paths: readonly string[],
@@ -32,7 +34,10 @@ export async function askedAmong(
       return index === -1 ? undefined : `files.export.ask[${index}]`;
     };
   });
-  return paths.flatMap((path) => ruled(path, rules));
+  // On some disks another spelling is the same file.
+  const own = picomatch(OWN_FOLDER.glob, { dot: true, nocase: true });
+  const ownRule: RuleOf = (path) => (own(path) ? OWN_FOLDER.rule : undefined);
+  return paths.flatMap((path) => ruled(path, [ownRule, ...rules]));
 }
 
 /** The first rule that names the path or a folder above it: a glob that names a folder means all below it. */

@@ -2,11 +2,11 @@ import type { Redactor } from "../boundary/redaction.ts";
 import type { OutputStore } from "../journal/output-store.ts";
 import type { Blobs, DiskRoom, Journal } from "../journal/port.ts";
 import type { Model } from "../model/port.ts";
-import type { Policy } from "../policy/port.ts";
 import type { RunId, Sha256 } from "../protocol/ids.ts";
 import type { CheckpointView, PolicyView } from "../protocol/views.ts";
 import type { GatedSandboxHost } from "../sandbox/gate.ts";
 import type { CheckpointStorage } from "./checkpoints/storage.ts";
+import type { Outside } from "./egress/outside.ts";
 import type { Families } from "./families.ts";
 import type { LiveFeed } from "./live-feed.ts";
 import type { Notices } from "./notices.ts";
@@ -19,6 +19,15 @@ export interface PolicyLibrary {
   list(): Promise<readonly PolicyView[]>;
   /** The document's text; undefined when there is no policy of that name. */
   text(name: string): Promise<string | undefined>;
+}
+
+/** The organisation's policy, which narrows every run's. */
+export interface OrganisationPolicy {
+  /**
+   * The document as it is now; undefined: there is none.
+   * @throws CaissonError `policy_invalid` when there is one that can't be read
+   */
+  text(): Promise<string | undefined>;
 }
 
 export interface Log {
@@ -56,10 +65,11 @@ export interface Dependencies {
   readonly openModel: (choice: string | { readonly script: string }) => Promise<Model>;
   readonly policies: PolicyLibrary;
   readonly policyCache: PolicyCache;
-  /** The organisation's policy, if there is one; it narrows every run's. */
-  readonly organisationPolicy: Policy | undefined;
+  readonly organisationPolicy: OrganisationPolicy | undefined;
   /** Which runs share their limits. */
   readonly families: Families;
+  /** The way out of sandboxes; absent: there is none. */
+  readonly outside?: Outside;
   readonly toolbox: Toolbox;
   readonly redactor: Redactor;
   readonly lookup: {

@@ -8,7 +8,7 @@ import type { Dependencies } from "./dependencies.ts";
 /** What a run's policies are read from: of a run that is carried, or one that is replayed. */
 export interface Governed {
   readonly state: RunState;
-  readonly deps: Pick<Dependencies, "blobs" | "policyCache" | "organisationPolicy">;
+  readonly deps: Pick<Dependencies, "blobs" | "policyCache">;
   /** Those that were read already. */
   policies: readonly Policy[] | undefined;
 }
@@ -29,14 +29,10 @@ export async function policiesOf(run: Governed): Promise<readonly Policy[]> {
 
 async function loadPolicies(run: Governed): Promise<readonly Policy[]> {
   const { deps, state } = run;
-  const layers = state.policy?.layers;
-  if (layers) {
-    const texts = (await hydrate(layers, deps.blobs)) as { layer: Layer; text: string }[];
-    return texts.map(({ layer, text }) => deps.policyCache.parsed(text, layer));
-  }
-  const { text } = (await hydrate(state.submitted?.data.policy, deps.blobs)) as { text: string };
-  const own = deps.policyCache.parsed(text, "run");
-  return deps.organisationPolicy ? [deps.organisationPolicy, own] : [own];
+  const { policy: own, layers: above = [] } = state.submitted?.data ?? {};
+  const layers = state.policy?.layers ?? [...above, { layer: "run", text: own?.text ?? "" }];
+  const texts = (await hydrate(layers, deps.blobs)) as { layer: Layer; text: string }[];
+  return texts.map(({ layer, text }) => deps.policyCache.parsed(text, layer));
 }
 
 /** What every layer withholds; the least that any layer lets in of the repository. */

@@ -21,7 +21,7 @@ export async function checkSubmission(deps: Dependencies, body: SubmitRun): Prom
   const copies = git === "fresh" ? 2 : 1;
   return {
     policy: own.name,
-    image: imageOf(own, data.image),
+    image: imageOf(policies, data.image),
     workspace: {
       git,
       entries: ARCHIVE_ENTRIES,

@@ -7,6 +7,7 @@ import type { EventData } from "../protocol/events.ts";
 import type { RunId } from "../protocol/ids.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { digestOf } from "./digest.ts";
+import { layersAbove } from "./layers-above.ts";
 import { openModel } from "./models.ts";
 import { sequelOf } from "./recap.ts";
 import { imageOf } from "./steps/set-up.ts";
@@ -37,13 +38,14 @@ export async function submission(deps: Dependencies, body: SubmitRun): Promise<S
     );
   }
   const policy = await policyOf(deps, body.policy ?? DEFAULT_POLICY);
-  const own = deps.policyCache.parsed(policy.text, "run");
-  const layers = deps.organisationPolicy ? [deps.organisationPolicy, own] : [own];
-  const limits = narrowLimits(layers, body.limits ?? {});
-  imageOf(own, body.image);
   if (body.workspace !== undefined && !(await deps.blobs.has(body.workspace))) {
     throw new CaissonError("unknown_workspace", `There is no workspace ${body.workspace}; upload it first.`);
   }
+  const own = deps.policyCache.parsed(policy.text, "run");
+  const above = await layersAbove(deps, body.workspace);
+  const layers = [...above, own];
+  const limits = narrowLimits(layers, body.limits ?? {});
+  imageOf(layers, body.image);
   const model = body.model ?? deps.settings.defaultModel;
   const opened = known ? undefined : await openModel(deps, model as string | { script: string }, limits);
   const { requestId, task, workspace, image, context, continues } = body;
@@ -58,6 +60,9 @@ export async function submission(deps: Dependencies, body: SubmitRun): Promise<S
       task,
       requestDigest,
       policy: { name: own.name, text: policy.text },
+      ...(above.length === 0
+        ? {}
+        : { layers: above.map(({ layer, name, text }) => ({ layer, name, text })) }),
       model,
       accept: body.accept ?? [],
       limits: body.limits ?? {},

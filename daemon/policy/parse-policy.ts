@@ -3,10 +3,9 @@ import type { Layer } from "../protocol/verdicts.ts";
 import type { PolicyCheck, PolicyProblem } from "../protocol/views.ts";
 import { checkDocument } from "./check-document.ts";
 import { compileRules } from "./compile.ts";
-import type { PolicyDocument, TestDocument } from "./document.ts";
-import { actionOf } from "./example-action.ts";
-import { NOTHING_DONE } from "./history.ts";
-import { judge } from "./judge.ts";
+import type { PolicyDocument } from "./document.ts";
+import { runTests } from "./example-tests.ts";
+import { beyondLayer, type Unsaid, unsaidIn } from "./layers.ts";
 import type { Policy } from "./port.ts";
 import { type ReadDocument, readDocumentSafely } from "./read-document.ts";
 import { usefulness } from "./usefulness.ts";
@@ -15,20 +14,12 @@ export type ParsedPolicy =
   | { readonly ok: true; readonly policy: Policy; readonly check: PolicyCheck }
   | { readonly ok: false; readonly check: PolicyCheck };
 
-/** What holds where a document leaves it out. */
-const DEFAULTS = {
-  execLimits: { timeoutMs: 600_000, bytes: 65_536, commands: 50 },
-  approvals: { timeoutMs: 900_000 },
-  sandbox: { image: "base", memoryBytes: 2 * 2 ** 30, cpus: 2, pids: 256, diskBytes: 4 * 2 ** 30 },
-} as const;
-
 function limitsOf(document: PolicyDocument): Policy["limits"] {
   const given = Object.entries(document.limits ?? {}).filter(([, value]) => value !== undefined);
   return Object.fromEntries(given);
 }
 
-function sandboxOf({ sandbox }: PolicyDocument): Policy["sandbox"] {
-  const defaults = DEFAULTS.sandbox;
+function sandboxOf({ sandbox }: PolicyDocument, { sandbox: defaults }: Unsaid): Policy["sandbox"] {
   return {
     image: sandbox?.image ?? sandbox?.images?.[0] ?? defaults.image,
     images: sandbox?.images,
@@ -43,6 +34,7 @@ function sandboxOf({ sandbox }: PolicyDocument): Policy["sandbox"] {
 function policyOf(read: ReadDocument, text: string, layer: Layer): Policy {
   const { document } = read;
   const { exec, files, approvals } = document;
+  const unsaid = unsaidIn(layer);
   return {
     name: document.name,
     ...(document.description === undefined ? {} : { description: document.description }),
@@ -54,34 +46,23 @@ function policyOf(read: ReadDocument, text: string, layer: Layer): Policy {
     secrets: document.secrets ?? {},
     shell: exec?.shell ?? "contained",
     execLimits: {
-      timeoutMs: exec?.limits?.timeout ?? DEFAULTS.execLimits.timeoutMs,
-      bytes: exec?.limits?.bytes ?? DEFAULTS.execLimits.bytes,
-      commands: exec?.limits?.commands ?? DEFAULTS.execLimits.commands,
+      timeoutMs: exec?.limits?.timeout ?? unsaid.execLimits.timeoutMs,
+      bytes: exec?.limits?.bytes ?? unsaid.execLimits.bytes,
+      commands: exec?.limits?.commands ?? unsaid.execLimits.commands,
     },
-    approvals: { timeoutMs: approvals?.timeout ?? DEFAULTS.approvals.timeoutMs, onTimeout: "deny" },
-    sandbox: sandboxOf(document),
-    ingest: { deny: files?.ingest?.deny ?? [], git: files?.ingest?.git ?? "fresh" },
+    approvals: { timeoutMs: approvals?.timeout ?? unsaid.approvals.timeoutMs, onTimeout: "deny" },
+    sandbox: sandboxOf(document, unsaid),
+    ingest: { deny: files?.ingest?.deny ?? [], git: files?.ingest?.git ?? unsaid.git },
     exportRules: { deny: files?.export?.deny ?? [], ask: files?.export?.ask ?? [] },
   };
 }
 
-interface TestFailure {
-  readonly index: number;
-  readonly expected: string;
-  readonly got: string;
-}
-
-function failureOf(policy: Policy, test: TestDocument, index: number): TestFailure | undefined {
-  const verdict = judge([policy], actionOf(test), NOTHING_DONE);
-  if (verdict.verdict === test.expect && (test.rule === undefined || test.rule === verdict.rule))
-    return undefined;
-  const expected = test.rule === undefined ? test.expect : `${test.expect} by ${test.rule}`;
-  return { index, expected, got: `${verdict.verdict} by ${verdict.rule}` };
-}
-
 function failed(errors: readonly PolicyProblem[], warnings: readonly PolicyProblem[] = []): ParsedPolicy {
   const tests = { passed: 0, failed: [] };
-  return { ok: false, check: { ok: false, errors: [...errors], warnings: [...warnings], tests } };
+  return {
+    ok: false,
+    check: { ok: false, errors: [...errors], warnings: [...warnings], tests, untouched: [] },
+  };
 }
 
 /**
@@ -92,12 +73,12 @@ export function parsePolicy(text: string, layer: Layer): ParsedPolicy {
   const result = readDocumentSafely(text);
   if ("problems" in result) return failed(result.problems);
   const { read } = result;
-  const errors = checkDocument(read);
+  const errors = [...checkDocument(read), ...beyondLayer(read, layer)];
   const warnings = usefulness(read);
   if (errors.length > 0) return failed(errors, warnings);
   const policy = policyOf(read, text, layer);
   const tests = read.document.tests ?? [];
-  const failures = tests.flatMap((test, index) => failureOf(policy, test, index) ?? []);
+  const { failures, untouched } = runTests(policy, tests);
   const problems = failures.map(({ index, expected, got }) =>
     read.problem(["tests", index], `test ${index} fails: expected ${expected}, got ${got}`),
   );
@@ -105,7 +86,8 @@ export function parsePolicy(text: string, layer: Layer): ParsedPolicy {
     ok: problems.length === 0,
     errors: problems,
     warnings,
-    tests: { passed: tests.length - failures.length, failed: failures },
+    tests: { passed: tests.length - failures.length, failed: [...failures] },
+    untouched: [...untouched],
   };
   return check.ok ? { ok: true, policy, check } : { ok: false, check };
 }

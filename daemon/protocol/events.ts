@@ -11,7 +11,7 @@ import {
   Sha256,
   Timestamp,
 } from "./ids.ts";
-import { Label } from "./labels.ts";
+import { Confidentiality, Label } from "./labels.ts";
 import { LimitName, Limits } from "./limits.ts";
 import { BlobReference, Text } from "./text.ts";
 import { Decision, Effect, Layer, Verdict } from "./verdicts.ts";
@@ -150,6 +150,12 @@ export const EVENT_DATA = {
     index: BlobReference.optional().describe(
       "What went in, one entry a line: for the diff, which without it reads the uploaded archive again.",
     ),
+    labelled: z
+      .array(z.object({ rule: z.string(), label: Label, files: count, guarded: z.boolean() }))
+      .optional()
+      .describe(
+        "Files whose paths a policy labels, by rule. guarded: nothing that runs in the sandbox can read them until a read of one is allowed; false: any command can, so its output carries the label. Absent: there are none.",
+      ),
     durationMs: milliseconds,
   }),
   "sandbox.started": z.object({
@@ -299,6 +305,10 @@ export const EVENT_DATA = {
     droppedBytes: count.optional().describe("Output beyond what is kept, counted."),
     stateSaved: z.boolean().optional(),
     leftRunning: count.optional(),
+    withheld: z
+      .object({ rule: z.string(), reason: z.string() })
+      .optional()
+      .describe("The rule of data.flow that keeps the output from the model. Of a person's own command: it stands here for people."),
     killedForRoom: count
       .optional()
       .describe("Processes that earlier actions had left and that were killed, to have room for this one."),
@@ -337,6 +347,9 @@ export const EVENT_DATA = {
   "label.raised": z.object({
     label: Label,
     source: z.string().describe("What was read, and the rule that labels it."),
+    released: Confidentiality.optional().describe(
+      "Guarded files of this label, or a lower one, are the sandbox's user's to read from here on.",
+    ),
     action: ActionId.optional(),
     by: z.string().optional(),
   }),

@@ -12,7 +12,9 @@ import type { CheckpointView } from "../../protocol/views.ts";
 import { checkpointAt } from "../../run/decide.ts";
 import type { RunState } from "../../run/state.ts";
 import type { Dependencies } from "../dependencies.ts";
+import { organisationLayer } from "../layers-above.ts";
 import { openModel } from "../models.ts";
+import { policiesOf } from "../policies.ts";
 import type { Histories } from "./history.ts";
 
 type Submission = EventData<"run.submitted">;
@@ -52,13 +54,14 @@ export async function forkSubmission(
   if (!submitted) throw new CaissonError("unknown_run", `There is no run ${parent}.`);
   const { id: checkpoint, seq } = checkpointAt(state, at);
   const from = state.checkpoints.find(({ id }) => id === checkpoint);
-  const { policy, accept, limits, yesTo, workspace, image, context } = submitted;
+  const { policy, layers, accept, limits, yesTo, workspace, image, context } = submitted;
   if (!from && workspace !== undefined && !(await deps.blobs.has(workspace))) {
     const detail = `The workspace that run ${parent} was given is not kept any more; nothing was forked. Fork at a later checkpoint.`;
     throw new CaissonError("unknown_workspace", detail);
   }
-  const own = deps.policyCache.parsed(String(await hydrate(policy.text, deps.blobs)), "run");
-  const policies = deps.organisationPolicy ? [deps.organisationPolicy, own] : [own];
+  // A fork is bound to its parent's layers; but behind an organisation's policy that can't be read nothing begins.
+  await organisationLayer(deps);
+  const policies = await policiesOf({ state, deps, policies: undefined });
   const choice = await hydrate(model ?? submitted.model, deps.blobs);
   const opened = await openModel(deps, choice as string | { script: string }, narrowLimits(policies, limits));
   const history = await readable(histories.of(parent, submitted.history, seq));
@@ -67,6 +70,7 @@ export async function forkSubmission(
     run,
     task: task ?? submitted.task,
     policy,
+    ...(layers === undefined ? {} : { layers }),
     model: model ?? submitted.model,
     accept,
     limits,

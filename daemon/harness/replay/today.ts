@@ -6,6 +6,7 @@ import { Budget } from "../budget.ts";
 import { type AssembledContext, assembleContext } from "../context.ts";
 import { Retelling } from "../conversation.ts";
 import type { Dependencies } from "../dependencies.ts";
+import { actionOf, injectedInto } from "../egress/verdict.ts";
 import { absolutePath } from "../housekeeping.ts";
 import { hydrateInput } from "../inputs.ts";
 import { policiesOf } from "../policies.ts";
@@ -17,7 +18,7 @@ import { alike } from "./compare.ts";
 /** Those of the harness's means that need neither sandbox nor model. */
 export type ReplayDependencies = Pick<
   Dependencies,
-  "blobs" | "policyCache" | "organisationPolicy" | "toolbox" | "redactor"
+  "blobs" | "outside" | "policyCache" | "toolbox" | "redactor"
 >;
 
 /** What may be put in the place of what a run was made with. */
@@ -68,12 +69,16 @@ export class Today {
 
   /** The action in normal form; paths lead where they led then. @throws ToolRefusal */
   async plan(action: ActionState, recorded: Judged | undefined): Promise<Plan> {
+    const registryOf = (host: string, port: number) => this.deps.outside?.registryOf(host, port);
+    const policies = this.#instead.policies ?? this.#bound ?? [];
     return this.deps.toolbox.normalise(action.tool, await hydrateInput(this, action), {
       action: action.action,
       resolve: async (path) => resolvedThen(path, recorded),
       parseCommand,
       env: {},
       timeoutMs: 1,
+      registryOf,
+      injected: (request) => injectedInto(policies, actionOf(request, registryOf)),
       scratch: "/tmp",
     });
   }

@@ -1,5 +1,6 @@
 import { freshRepositoryScript } from "../../boundary/git.ts";
 import { filterWorkspace } from "../../boundary/ingest.ts";
+import { imageProblem } from "../../policy/layers.ts";
 import { narrowLimits } from "../../policy/limits.ts";
 import type { Policy } from "../../policy/port.ts";
 import { CaissonError } from "../../protocol/errors.ts";
@@ -42,19 +43,19 @@ export function boundTo(
     hash: digestOf(layers.map(({ layer, hash }) => [layer, hash])),
     layers,
     limits: narrowLimits(policies, submitted.limits),
-    image: imageOf(own, submitted.image),
+    image: imageOf(policies, submitted.image),
   };
 }
 
-/** @throws CaissonError `invalid_request` when the policy does not name the image */
-export function imageOf(policy: Policy, asked: string | undefined): string {
-  const { image, images } = policy.sandbox;
-  if (asked === undefined || asked === image) return image;
-  if (images === undefined || images.includes(asked)) return asked;
-  throw new CaissonError(
-    "invalid_request",
-    `The policy ${policy.name} does not allow the image ${asked}; it allows ${[...new Set([image, ...images])].join(", ")}.`,
-  );
+/**
+ * The image that was asked for, else the one of the run's own policy.
+ * @throws CaissonError `invalid_request` when a layer does not allow it
+ */
+export function imageOf(policies: readonly Policy[], asked: string | undefined): string {
+  const image = asked ?? policies.at(-1)?.sandbox.image ?? "base";
+  const problem = imageProblem(policies, image);
+  if (problem !== undefined) throw new CaissonError("invalid_request", problem);
+  return image;
 }
 
 /** The run's first sandbox, or another one: from a checkpoint, or afresh, to ingest the workspace again. */
@@ -67,6 +68,7 @@ export async function startSandbox(run: LiveRun, from: CheckpointView | undefine
     if (sandbox === undefined) return;
     const started = startedEvent(spec, sandbox, from, deps.now() - began, becauseOf(run.state));
     run.sandbox = sandbox;
+    await run.egress.install(sandbox);
     await run.commit("written", () => [started]);
     // One that dies before the journal has it is lost as well: only then is there something to lose.
     hold(run, sandbox);

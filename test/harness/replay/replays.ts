@@ -15,7 +15,6 @@ export async function replaying(home: string, secrets: readonly Secret[] = []): 
   return {
     blobs: await openFileBlobs({ home }),
     policyCache: new PolicyCache(),
-    organisationPolicy: undefined,
     toolbox: createToolbox(),
     redactor: createRedactor(secrets),
   };

@@ -1,0 +1,30 @@
+import { projectPolicyIn } from "../boundary/project-policy.ts";
+import type { Policy } from "../policy/port.ts";
+import type { Sha256 } from "../protocol/ids.ts";
+import type { Dependencies } from "./dependencies.ts";
+
+type Needed = Pick<Dependencies, "blobs" | "policyCache" | "organisationPolicy">;
+
+/**
+ * The policies that narrow a new run's own: the organisation's, then the one that its workspace brings.
+ * @throws CaissonError `policy_invalid` with every error's line and column, `workspace_refused`
+ */
+export async function layersAbove(deps: Needed, workspace: Sha256 | undefined): Promise<Policy[]> {
+  const organisation = await organisationLayer(deps);
+  const project = workspace === undefined ? undefined : await projectLayer(deps, workspace);
+  return [organisation, project].filter((one) => one !== undefined);
+}
+
+/** @throws CaissonError `policy_invalid`: without it, nothing is begun that it may forbid */
+export async function organisationLayer({
+  organisationPolicy,
+  policyCache,
+}: Pick<Needed, "organisationPolicy" | "policyCache">): Promise<Policy | undefined> {
+  const text = await organisationPolicy?.text();
+  return text === undefined ? undefined : policyCache.parsed(text, "organisation");
+}
+
+async function projectLayer({ blobs, policyCache }: Needed, workspace: Sha256): Promise<Policy | undefined> {
+  const text = await policyCache.ofWorkspace(workspace, () => projectPolicyIn(blobs.read(workspace)));
+  return text === undefined ? undefined : policyCache.parsed(text, "project");
+}
