@@ -1,6 +1,9 @@
 import type { SecureContext } from "node:tls";
+import type { RequestTerms, Tunnel } from "../policy/request-terms.ts";
 import type { Sha256 } from "../protocol/ids.ts";
 import type { Verdict } from "../protocol/verdicts.ts";
+
+export type { RequestTerms, Tunnel };
 
 /**
  * What the gateway asks of whoever answers for a run: what may leave, and that it is journalled. One for each run,
@@ -34,11 +37,6 @@ export interface Gatekeeper {
   readonly authority: Authority;
 }
 
-export type Tunnel =
-  | { readonly mode: "inspect" }
-  | { readonly mode: "opaque" }
-  | { readonly mode: "refused"; readonly verdict: Verdict };
-
 /** A request as it would leave. */
 export interface OutgoingRequest {
   readonly method: string;
@@ -63,19 +61,12 @@ export type Judged =
       readonly allowed: true;
       /** The request's id in the journal. */
       readonly request: string;
-      readonly terms: RequestTerms;
+      /** `maxBytesOut` holds for all that the sandbox sends with it: target, headers and body. */
+      readonly terms: Pick<RequestTerms, "addresses" | "maxBytesOut">;
       /** Set over whatever the sandbox sent under the same names: credentials. */
       readonly headers: Readonly<Record<string, string>>;
     }
   | { readonly allowed: false; readonly request: string; readonly status: 403; readonly verdict: Verdict };
-
-/** What the rules that allow a request add to it, as far as the gateway needs it. */
-export interface RequestTerms {
-  /** Address ranges (CIDR) that may be dialled though they are private. */
-  readonly addresses: readonly string[];
-  /** Of everything the sandbox sends with this request: target, headers and body. */
-  readonly maxBytesOut?: number;
-}
 
 /** How a request ended. Bytes are those of heads and bodies, without what TLS adds. */
 export interface Outcome {

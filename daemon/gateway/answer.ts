@@ -1,0 +1,101 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { Transform } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { createBrotliDecompress, createGunzip, createInflate } from "node:zlib";
+import type { IncomingFilter, Inspection } from "./port.ts";
+import { endToEnd, pairsOf } from "./request.ts";
+import type { Watch } from "./watch.ts";
+
+/** What leads a client around the gateway: other ways to the same host. */
+const LEADS_AROUND = new Set(["alt-svc", "proxy-authentication-info", "content-length", "x-caisson-verdict"]);
+
+export interface Relaying {
+  readonly inspection: Inspection;
+  /** Bytes, of the body as it is looked through. */
+  readonly most: number;
+  readonly idle: Watch;
+  /** Counts bytes that came over the wire. */
+  readonly came: (bytes: number) => void;
+}
+
+/**
+ * Passes an answer on, looked through where the run has something to hide.
+ * @throws {Error} when it can't be looked through, is too long or breaks off; its head may be on its way by then
+ */
+export async function relay(
+  answer: IncomingMessage,
+  response: ServerResponse,
+  { inspection, most, idle, came }: Relaying,
+): Promise<void> {
+  const bodiless = response.req.method === "HEAD" || answer.statusCode === 204 || answer.statusCode === 304;
+  const filter = inspection.incoming();
+  const opened = filter === undefined || bodiless ? [] : decompressors(answer);
+  const stages = [counting(idle, came), ...opened, filtering(filter, most)];
+  came(answer.rawHeaders.reduce((sum, text) => sum + text.length + 2, 0));
+  response.writeHead(
+    answer.statusCode ?? 502,
+    headersFor(answer, inspection, { bodiless, opened: opened.length > 0 }),
+  );
+  // A reader learns at once that an answer has begun, also of a stream that is silent at first.
+  response.flushHeaders();
+  await pipeline([answer, ...stages, response]);
+}
+
+function headersFor(
+  { rawHeaders, headers }: IncomingMessage,
+  inspection: Inspection,
+  { bodiless, opened }: { readonly bodiless: boolean; readonly opened: boolean },
+): string[] {
+  const looked = inspection.incoming() !== undefined;
+  const kept = endToEnd(pairsOf(rawHeaders)).filter(([name]) => {
+    const lower = name.toLowerCase();
+    return !LEADS_AROUND.has(lower) && !(opened && lower === "content-encoding");
+  });
+  const length = headers["content-length"];
+  // What is replaced in a body changes its length.
+  const pairs = length === undefined || (looked && !bodiless) ? kept : [...kept, ["Content-Length", length]];
+  return pairs.flatMap(([name = "", value = ""]) => [name, filtered(value, inspection.incoming())]);
+}
+
+function filtered(value: string, filter: IncomingFilter | undefined): string {
+  if (filter === undefined) return value;
+  return Buffer.concat([filter.push(Buffer.from(value, "latin1")), filter.end()]).toString("latin1");
+}
+
+/** A body can only be looked through once it is plain. Asked for plain ones, few hosts answer otherwise. */
+function decompressors({ headers }: IncomingMessage): Transform[] {
+  const names = (headers["content-encoding"] ?? "").toLowerCase().split(",");
+  return names
+    .map((name) => name.trim())
+    .filter((name) => name !== "" && name !== "identity")
+    .reverse()
+    .map((name, index) => {
+      if (index > 1) throw new Error("the answer is compressed three times over");
+      if (name === "gzip" || name === "x-gzip") return createGunzip();
+      if (name === "deflate") return createInflate();
+      if (name === "br") return createBrotliDecompress();
+      throw new Error(`the answer is compressed (${name.slice(0, 40)}) and can't be looked through`);
+    });
+}
+
+function counting(idle: Watch, came: (bytes: number) => void): Transform {
+  return new Transform({
+    transform(piece: Buffer, _encoding, done) {
+      idle.moved();
+      came(piece.length);
+      done(null, piece);
+    },
+  });
+}
+
+function filtering(filter: IncomingFilter | undefined, most: number): Transform {
+  let bytes = 0;
+  return new Transform({
+    transform(piece: Buffer, _encoding, done) {
+      bytes += piece.length;
+      if (bytes > most) return done(new Error(`the answer has over ${most} bytes`));
+      done(null, filter === undefined ? piece : filter.push(piece));
+    },
+    flush: (done) => done(null, filter?.end()),
+  });
+}

@@ -1,0 +1,99 @@
+/** Hosts that requests go to: real servers on loopback, known by made-up names, behind a resolver of the test's own. */
+import { createServer, type IncomingMessage, type RequestListener, type Server } from "node:http";
+import { createServer as createSecureServer } from "node:https";
+import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from "node:net";
+import { createAuthority } from "../../daemon/gateway/authority.ts";
+import { createGateway, type Gateway, type GatewayOptions } from "../../daemon/gateway/gateway.ts";
+import type { Gatekeeper } from "../../daemon/gateway/port.ts";
+
+export interface Host {
+  readonly port: number;
+  /** Requests as they arrived, bodies included. */
+  readonly received: {
+    readonly method: string;
+    readonly url: string;
+    readonly headers: IncomingMessage["headers"];
+    readonly body: string;
+  }[];
+  close(): Promise<void>;
+}
+
+/** Everything a listener needs to be closed, whatever still hangs on it. */
+export async function listening(
+  server: Server | ReturnType<typeof createTcpServer>,
+): Promise<{ port: number; close(): Promise<void> }> {
+  const open = new Set<Socket>();
+  server.on("connection", (socket: Socket) => {
+    open.add(socket);
+    socket.on("error", () => {});
+    socket.once("close", () => open.delete(socket));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const close = () =>
+    new Promise<void>((resolve) => {
+      server.close(() => resolve());
+      for (const socket of open) socket.destroy();
+    });
+  return { port: (server.address() as AddressInfo).port, close };
+}
+
+function recording(answer: RequestListener, received: Host["received"]): RequestListener {
+  return (request, response) => {
+    const pieces: Buffer[] = [];
+    request.on("data", (piece) => pieces.push(piece));
+    request.on("end", () => {
+      const { method = "", url = "", headers } = request;
+      received.push({ method, url, headers, body: Buffer.concat(pieces).toString() });
+      answer(request, response);
+    });
+  };
+}
+
+export async function plainHost(answer: RequestListener): Promise<Host> {
+  const received: Host["received"] = [];
+  return { received, ...(await listening(createServer(recording(answer, received)))) };
+}
+
+/** An authority that upstream certificates come from, of names as a test likes. */
+export async function upstreamTrust() {
+  const authority = await createAuthority("upstream");
+  const hostOf = async (name: string, answer: RequestListener): Promise<Host> => {
+    const received: Host["received"] = [];
+    const context = await authority.contextFor(name);
+    const server = createSecureServer(
+      { SNICallback: (_name, done) => done(null, context) },
+      recording(answer, received),
+    );
+    return { received, ...(await listening(server)) };
+  };
+  return { ca: authority.certificate, hostOf };
+}
+
+/** A gateway behind a TCP listener, as sandboxes reach theirs through the attached stream. */
+export async function proxy(keeper: Gatekeeper, options: GatewayOptions) {
+  const gateway: Gateway = createGateway(options);
+  const server = createTcpServer({ allowHalfOpen: true, noDelay: true }, (socket) =>
+    gateway.serve(socket, keeper),
+  );
+  const { port, close } = await listening(server);
+  return {
+    gateway,
+    port,
+    /** A connection to the proxy, and all that comes back on it until it ends. */
+    raw: (text: string | Buffer) => rawExchange(port, text),
+    close: async () => {
+      gateway.close();
+      await close();
+    },
+  };
+}
+
+function rawExchange(port: number, text: string | Buffer): Promise<string> {
+  return new Promise((resolve) => {
+    const pieces: Buffer[] = [];
+    const socket = connect(port, "127.0.0.1", () => socket.write(text));
+    socket.on("data", (piece) => pieces.push(piece));
+    socket.on("error", () => {});
+    socket.on("close", () => resolve(Buffer.concat(pieces).toString("latin1")));
+  });
+}
