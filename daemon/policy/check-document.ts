@@ -1,40 +1,15 @@
-/** What the shape can't say: ids that name something, rules that can match, sections that work already. */
+/** What the shape can't say: ids that name something, rules that can match. */
 
 import { closest, hintFor } from "../protocol/suggest.ts";
 import type { PolicyProblem } from "../protocol/views.ts";
+import { dataProblems, sequenceProblems } from "./check-data.ts";
+import { networkProblems } from "./check-network.ts";
+import { testProblems } from "./check-tests.ts";
+import { hintForGlob, idsOf, SECTION_OF, TOOLS } from "./checking.ts";
 import { impossible } from "./exec-rule.ts";
 import { pathGlob } from "./glob.ts";
 import { MAX_COMMAND_BYTES } from "./parse-command.ts";
 import type { ReadDocument } from "./read-document.ts";
-
-/** Tools judged by a section of their own, by that section's name. */
-const SECTION_OF: ReadonlyMap<string, string> = new Map([
-  ["bash", "exec"],
-  ["read", "files.read"],
-  ["glob", "files.read"],
-  ["grep", "files.read"],
-  ["write", "files.write"],
-  ["edit", "files.write"],
-  ["fetch", "network"],
-]);
-const TOOLS = ["output", "plan", "remember", "recall", "compress", "ask", "delegate", "make_tool", "give_up"];
-const NOT_YET = ["sequence", "tiers"] as const;
-/** Where data may go besides a network rule's `sink`. */
-const SINKS = ["model", "host", "export"];
-
-/** Ids with where they stand. */
-function idsOf({ document }: ReadDocument): { id: string; path: PropertyKey[] }[] {
-  const lists: readonly (readonly [PropertyKey[], readonly { readonly id: string }[] | undefined])[] = [
-    [["tools"], document.tools],
-    [["exec", "rules"], document.exec?.rules],
-    [["network"], document.network],
-    [["data", "flow"], document.data?.flow],
-    [["sequence"], document.sequence],
-  ];
-  return lists.flatMap(([path, rules]) =>
-    (rules ?? []).map(({ id }, i) => ({ id, path: [...path, i, "id"] })),
-  );
-}
 
 function* repeatedIds(read: ReadDocument): Iterable<PolicyProblem> {
   const seen = new Set<string>();
@@ -46,61 +21,6 @@ function* repeatedIds(read: ReadDocument): Iterable<PolicyProblem> {
         "a verdict names its rule, so ids are unique",
       );
     seen.add(id);
-  }
-}
-
-function isEmpty(section: unknown): boolean {
-  return (
-    section === undefined ||
-    (typeof section === "object" && section !== null && Object.keys(section).length === 0)
-  );
-}
-
-function* unsupported(read: ReadDocument): Iterable<PolicyProblem> {
-  for (const name of NOT_YET)
-    if (!isEmpty(read.document[name]))
-      yield read.problem(
-        [name],
-        `\`${name}\` is not yet supported`,
-        "remove it; without it nothing leaves the sandbox",
-        "key",
-      );
-  for (const [i, test] of (read.document.tests ?? []).entries())
-    if (test.after !== undefined)
-      yield read.problem(["tests", i, "after"], "`after` is not yet supported", "remove this test", "key");
-}
-
-function* unknownIds(read: ReadDocument): Iterable<PolicyProblem> {
-  const ids = idsOf(read).map(({ id }) => id);
-  const { sequence, network, secrets, data, tests } = read.document;
-  for (const [i, rule] of (sequence ?? []).entries())
-    if (rule.before !== undefined && !ids.includes(rule.before))
-      yield read.problem(
-        ["sequence", i, "before"],
-        `no rule has the id \`${rule.before}\``,
-        hintFor(rule.before, ids),
-      );
-  const names = Object.keys(secrets ?? {});
-  for (const [i, rule] of (network ?? []).entries())
-    if (rule.secret !== undefined && !names.includes(rule.secret))
-      yield read.problem(
-        ["network", i, "secret"],
-        `no secret is called \`${rule.secret}\``,
-        hintFor(rule.secret, names),
-      );
-  const sinks = [...SINKS, ...(network ?? []).flatMap((rule) => rule.sink ?? [])];
-  for (const [i, rule] of (data?.flow ?? []).entries())
-    for (const [n, sink] of rule.to.entries())
-      if (!sinks.includes(sink))
-        yield read.problem(
-          ["data", "flow", i, "to", n],
-          `no sink is called \`${sink}\``,
-          hintFor(sink, sinks),
-        );
-  for (const [i, test] of (tests ?? []).entries()) {
-    const rule = test.rule;
-    if (rule !== undefined && rule !== "default" && !/^(?:exec|files)\./.test(rule) && !ids.includes(rule))
-      yield read.problem(["tests", i, "rule"], `no rule has the id \`${rule}\``, hintFor(rule, ids));
   }
 }
 
@@ -118,15 +38,6 @@ function* toolNames(read: ReadDocument): Iterable<PolicyProblem> {
         );
       else if (meant) yield read.problem(path, `no tool is called \`${name}\``, `did you mean \`${meant}\`?`);
     }
-  for (const [i, { tool }] of (read.document.tests ?? []).entries()) {
-    const section = tool === undefined ? undefined : SECTION_OF.get(tool);
-    if (section)
-      yield read.problem(
-        ["tests", i, "tool"],
-        `\`${tool}\` is judged by \`${section}\``,
-        "write `exec`, `read` or `write`",
-      );
-  }
 }
 
 function* execRules(read: ReadDocument): Iterable<PolicyProblem> {
@@ -171,12 +82,6 @@ function* globs(read: ReadDocument): Iterable<PolicyProblem> {
   }
 }
 
-function hintForGlob(pattern: string): string | undefined {
-  if (pattern.startsWith("/") || pattern.startsWith("**"))
-    return pattern.endsWith("/") ? `write \`${pattern}**\`` : undefined;
-  return `write \`/workspace/${pattern}\` or \`**/${pattern}\``;
-}
-
 function* images(read: ReadDocument): Iterable<PolicyProblem> {
   const sandbox = read.document.sandbox;
   if (sandbox?.image !== undefined && sandbox.images !== undefined && !sandbox.images.includes(sandbox.image))
@@ -189,7 +94,17 @@ function* images(read: ReadDocument): Iterable<PolicyProblem> {
 
 /** Every error of a document whose shape is right, in the file's order. */
 export function checkDocument(read: ReadDocument): PolicyProblem[] {
-  const checks = [repeatedIds, unsupported, unknownIds, toolNames, execRules, globs, images];
+  const checks = [
+    repeatedIds,
+    toolNames,
+    execRules,
+    globs,
+    images,
+    networkProblems,
+    dataProblems,
+    sequenceProblems,
+    testProblems,
+  ];
   const problems = checks.flatMap((check) => [...check(read)]);
   return problems.sort((one, other) => one.line - other.line || one.column - other.column);
 }

@@ -1,5 +1,6 @@
 import type { z } from "zod";
 import { flowRules, labelRules, networkRules } from "./compile-data.ts";
+import { sequenceRules, tierRules } from "./compile-sequence.ts";
 import type { ExecRuleDocument, PolicyDocument, ToolRuleDocument } from "./document.ts";
 import { execMatcher, execPattern } from "./exec-rule.ts";
 import { pathGlob, wordGlob } from "./glob.ts";
@@ -73,7 +74,7 @@ function pathRules(
 
 /** Every rule of a document with its matcher, made once; a section that is left out stays out: no opinion (P2). */
 export function compileRules({ document, offsetOf }: ReadDocument): Rules {
-  const { tools, exec, files, network, data } = document;
+  const { tools, exec, files, network, data, sequence, tiers } = document;
   return {
     ...(tools ? { tools: toolRules(tools, offsetOf) } : {}),
     ...(exec
@@ -89,6 +90,8 @@ export function compileRules({ document, offsetOf }: ReadDocument): Rules {
     ...(files?.ingest ? { ingest: pathRules({ deny: files.ingest.deny }, "ingest", offsetOf) } : {}),
     ...(network ? { network: networkRules(network, offsetOf) } : {}),
     ...(data?.labels ? { labels: labelRules(data.labels) } : {}),
+    ...(sequence ? { sequence: sequenceRules(sequence, offsetOf) } : {}),
+    ...(tiers ? { tiers: tierRules(tiers, offsetOf) } : {}),
     ...(data?.flow ? { flow: flowRules(data.flow, offsetOf) } : {}),
     ...(files?.export ? { export: pathRules(files.export, "export", offsetOf) } : {}),
   };

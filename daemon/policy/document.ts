@@ -157,14 +157,23 @@ const Data = z.strictObject({
 export const SequenceRuleDocument = z
   .strictObject({
     id: Id,
-    atMost: z.int().min(0).optional(),
+    atMost: z.int().min(0).max(2).optional().describe("How many of `of` may come together in a run."),
     of: z
       .array(z.enum(["untrusted-input", "private-data", "external-effect"]))
       .min(1)
       .optional(),
-    before: Id.optional(),
-    require: z.strictObject({ argv: Words, exit: z.int().optional(), after: Word.optional() }).optional(),
-    else: Decision,
+    before: Id.optional().describe("The rule (of `tools`, `exec` or `network`) whose actions this is about."),
+    require: z
+      .strictObject({
+        argv: Words.describe("A command that was run by itself, or behind `&&`."),
+        exit: z.int().min(0).max(255).optional().describe("Its exit status; without it: any."),
+        after: z
+          .enum(["write"])
+          .optional()
+          .describe("It counts only if no file was written since, by tool or redirect."),
+      })
+      .optional(),
+    else: Decision.describe("What an action gets that breaks the rule."),
     reason: Reason.optional(),
   })
   .refine(
@@ -177,27 +186,42 @@ export const SequenceRuleDocument = z
 
 export type SequenceRuleDocument = z.infer<typeof SequenceRuleDocument>;
 
-const Step = z.record(z.string(), z.unknown());
+const EXAMPLE = {
+  exec: z.string().optional().describe("A command."),
+  read: Word.optional().describe("A path."),
+  write: Word.optional().describe("A path."),
+  tool: Word.optional().describe("The name of a tool without a section of its own."),
+  http: Word.optional().describe("Method and URL: GET https://example.org/, or GET registry:npm/left-pad."),
+  cwd: Word.optional().describe("Default /workspace."),
+};
+const ONE_EXAMPLE = { message: "write exactly one of `exec`, `read`, `write`, `tool` and `http`" };
+
+function isOneExample(example: { readonly [Key in keyof typeof EXAMPLE]?: unknown }): boolean {
+  const { exec, read, write, tool, http } = example;
+  return [exec, read, write, tool, http].filter((value) => value !== undefined).length === 1;
+}
+
+/** Something that was done before, whatever its verdict would be. */
+export const StepDocument = z
+  .strictObject({ ...EXAMPLE, exit: z.int().min(0).max(255).optional().describe("Of `exec`; default 0.") })
+  .refine(isOneExample, ONE_EXAMPLE);
+export type StepDocument = z.infer<typeof StepDocument>;
+
 export const TestDocument = z
   .strictObject({
-    exec: z.string().optional(),
-    read: Word.optional(),
-    write: Word.optional(),
-    tool: Word.optional(),
-    http: Word.optional().describe("Method and URL, e.g. GET https://example.org/."),
-    cwd: Word.optional().describe("Default /workspace."),
-    after: z.array(Step).optional(),
+    ...EXAMPLE,
+    after: z.array(StepDocument).max(100).optional().describe("What the run did before, oldest first."),
     expect: Decision,
-    rule: Word.optional(),
+    rule: Word.optional().describe("The rule that must decide."),
   })
-  .refine((test) => [test.exec, test.read, test.write, test.tool, test.http].filter(isThere).length === 1, {
-    message: "write exactly one of `exec`, `read`, `write`, `tool` and `http`",
-  });
+  .refine(isOneExample, ONE_EXAMPLE);
 export type TestDocument = z.infer<typeof TestDocument>;
 
-function isThere(value: unknown): boolean {
-  return value !== undefined;
-}
+const Tiers = z.strictObject({
+  read: Decision.optional().describe("What only looks."),
+  local: Decision.optional().describe("What changes nothing but the sandbox."),
+  external: Decision.optional().describe("What reaches outside the sandbox."),
+});
 
 export const PolicyDocument = z.strictObject({
   version: z.literal(1, { error: "write `version: 1`" }),
@@ -211,7 +235,9 @@ export const PolicyDocument = z.strictObject({
   secrets: z.record(z.string(), Secret).optional(),
   data: Data.optional(),
   sequence: z.array(SequenceRuleDocument).max(1000).optional(),
-  tiers: z.union([z.array(z.unknown()), z.record(z.string(), z.unknown())]).optional(),
+  tiers: Tiers.optional().describe(
+    "By effect. `allow` holds for kinds of action whose section is left out, never for the network.",
+  ),
   limits: LimitsInput.optional(),
   approvals: z
     .strictObject({

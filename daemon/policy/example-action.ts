@@ -20,6 +20,20 @@ function absolute(path: string, cwd: string): string {
   return normalisePath(path, cwd) ?? path;
 }
 
+/** `registry:npm/left-pad` stands for that path at whatever registry of that kind this machine's client uses. */
+function requestOf(method: string, url: string): PolicyAction {
+  const [, registry, path = ""] = /^registry:(npm|pypi)(\/.*)?$/.exec(url) ?? [];
+  if (registry !== "npm" && registry !== "pypi") return { kind: "http", tool: "fetch", method, url };
+  return {
+    kind: "http",
+    tool: "fetch",
+    method,
+    url: `https://${registry}.registry.invalid${path}`,
+    registry,
+  };
+}
+
+/** The action that an example is of; its paths are as good as resolved. */
 export function actionOf(example: ExampleAction): PolicyAction {
   const cwd = absolute(example.cwd ?? WORKSPACE, WORKSPACE);
   if (example.exec !== undefined)
@@ -29,7 +43,7 @@ export function actionOf(example: ExampleAction): PolicyAction {
     return { kind: "write", tool: "write", path: absolute(example.write, cwd) };
   if (example.http !== undefined) {
     const [method = "", url = ""] = example.http.trim().split(/\s+/, 2);
-    return { kind: "http", tool: "fetch", method, url };
+    return requestOf(method, url);
   }
   return { kind: "tool", tool: example.tool ?? "", input: {} };
 }

@@ -1,11 +1,12 @@
-import type { z } from "zod";
+import { z } from "zod";
 import type { ExplainPolicy } from "../protocol/commands.ts";
 import { CaissonError } from "../protocol/errors.ts";
 import type { PolicyExplanation } from "../protocol/views.ts";
+import { StepDocument } from "./document.ts";
 import { actionOf } from "./example-action.ts";
 import { folderPrefixes } from "./folder-prefixes.ts";
 import { heldRules } from "./held.ts";
-import { NOTHING_DONE } from "./history.ts";
+import { type ExampleStep, historyAfter } from "./history.ts";
 import { judge } from "./judge.ts";
 import { parsePolicy } from "./parse-policy.ts";
 import type { Policy } from "./port.ts";
@@ -15,19 +16,22 @@ type Question = Pick<z.infer<typeof ExplainPolicy>, "exec" | "read" | "write" | 
 
 /**
  * What a policy says about one command, path or request, and every rule that matched.
- * @throws CaissonError `policy_invalid`: the document has errors; `not_supported`: `after`, which needs labels
+ * @throws CaissonError `policy_invalid`: the document has errors; `invalid_request`: `after` has a step that can't be read
  */
 export function explainPolicy(text: string, question: Question): PolicyExplanation {
-  if (question.after !== undefined && question.after.length > 0)
-    throw new CaissonError(
-      "not_supported",
-      "`after` is not yet supported; leave it out to explain a fresh run.",
-    );
   const result = parsePolicy(text, "run");
   if (!result.ok) throw refused(result.check, "it explains nothing yet");
   const layers = [result.policy];
-  const verdict = judge(layers, actionOf(question), NOTHING_DONE);
+  const verdict = judge(layers, actionOf(question), historyAfter(layers, stepsOf(question)));
   return { ...verdict, ...heldFor(layers, question) };
+}
+
+function stepsOf({ after = [] }: Question): ExampleStep[] {
+  const steps = z.array(StepDocument).safeParse(after);
+  if (steps.success) return steps.data;
+  throw new CaissonError("invalid_request", "A step in `after` can't be read, so nothing was explained.", {
+    errors: steps.error.issues.map(({ path, message }) => ({ path: ["after", ...path].join("."), message })),
+  });
 }
 
 /** For a path the rules of its own list; for a command, which may do both, those of both. */

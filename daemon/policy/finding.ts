@@ -21,6 +21,8 @@ export interface Finding {
   readonly effect?: Effect;
   /** About a command's redirect: how it uses its path. */
   readonly access?: "read" | "write";
+  /** What may be done instead, for whoever was denied; else what the rules of the same kind allow. */
+  readonly instead?: string;
 }
 
 export function findingOf(rule: Rule, policy: Policy, layerIndex: number, subject: string): Finding {

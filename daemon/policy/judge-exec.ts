@@ -64,7 +64,8 @@ function environmentFindings(policy: Policy, layer: number, action: ExecAction):
 }
 
 function commandFindings(policy: Policy, layer: number, command: SimpleCommand): Finding[] {
-  const matches = (policy.rules.exec?.rules ?? []).filter((rule) => rule.matches(command));
+  if (policy.rules.exec === undefined) return [];
+  const matches = policy.rules.exec.rules.filter((rule) => rule.matches(command));
   const counting = command.guess ? matches.filter((rule) => rule.decision !== "allow") : matches;
   if (counting.length === 0) return command.guess ? [] : [missing(policy, layer, describeCommand(command))];
   const subject = describeCommand(command);
@@ -147,7 +148,7 @@ function redirectFindings(layers: readonly Policy[], action: ExecAction, strict:
 export function execFindings(layers: readonly Policy[], action: ExecAction): Finding[] {
   const opinions = layers
     .map((policy, layer) => ({ policy, layer }))
-    .filter(({ policy }) => policy.rules.exec !== undefined);
+    .filter(({ policy }) => policy.rules.exec !== undefined || policy.rules.tiers !== undefined);
   const settings = opinions.flatMap(({ policy, layer }) => settingFindings(policy, layer, action));
   if (settings.length > 0 || opinions.length === 0) return settings;
   const strict = opinions.some(({ policy }) => policy.shell === "strict");

@@ -1,8 +1,11 @@
+import { joined, ORDINARY } from "../protocol/labels.ts";
 import type { Match, Verdict } from "../protocol/verdicts.ts";
 import { DEFAULT, type Finding, findingOf, missing } from "./finding.ts";
 import { execFindings } from "./judge-exec.ts";
-import { type HttpAction, networkFindings, sinksOf } from "./judge-http.ts";
-import { flowFindings } from "./labels.ts";
+import { networkFindings, sinksOf } from "./judge-http.ts";
+import { sequenceFindings } from "./judge-sequence.ts";
+import { tierFindings } from "./judge-tiers.ts";
+import { flowFindings, labelOf } from "./labels.ts";
 import { normalisePath } from "./path.ts";
 import type { Policy, PolicyAction, PolicyHistory } from "./port.ts";
 import { reasonFor } from "./reason.ts";
@@ -32,15 +35,8 @@ function pathFindings(layers: readonly Policy[], access: "read" | "write", path:
   });
 }
 
-/** Where a request goes, and what the run that sends it has read. */
-function httpFindings(layers: readonly Policy[], action: HttpAction, { labels }: PolicyHistory): Finding[] {
-  const found = networkFindings(layers, action);
-  if (found.length === 0) return [];
-  const sink = { to: "host", method: action.method, sinks: sinksOf(layers, action) } as const;
-  return [...found, ...flowFindings(layers, labels, sink)];
-}
-
-function findingsOf(layers: readonly Policy[], action: PolicyAction, history: PolicyHistory): Finding[] {
+/** What the sections for this kind of action say. */
+function sectionFindings(layers: readonly Policy[], action: PolicyAction): Finding[] {
   switch (action.kind) {
     case "exec":
       return execFindings(layers, action);
@@ -50,8 +46,44 @@ function findingsOf(layers: readonly Policy[], action: PolicyAction, history: Po
     case "tool":
       return nameFindings(layers, action.tool);
     case "http":
-      return httpFindings(layers, action, history);
+      return networkFindings(layers, action);
   }
+}
+
+/** Where data goes: what the run has read, with a request; a file's content, to the model. */
+function dataFindings(layers: readonly Policy[], action: PolicyAction, { labels }: PolicyHistory): Finding[] {
+  if (layers.every(({ rules }) => rules.flow === undefined)) return [];
+  if (action.kind === "http")
+    return flowFindings(layers, labels, {
+      to: "host",
+      method: action.method,
+      sinks: sinksOf(layers, action),
+    });
+  if (action.kind !== "read") return [];
+  // What may not reach the model is withheld from it when it is read; what a person may let through is asked first.
+  const label = labelOf(layers, { path: action.path });
+  const found = label ? flowFindings(layers, joined(ORDINARY, label.label), { to: "model" }) : [];
+  return found.some(({ decision }) => decision === "deny") ? [] : found;
+}
+
+/** Something other than a project's own file must allow it, or have a person asked: that file came with the workspace. */
+function isGranted(findings: readonly Finding[]): boolean {
+  // A redirect's path alone allows no command.
+  return findings.some(({ layer, access }) => layer !== "project" && access === undefined);
+}
+
+function findingsOf(layers: readonly Policy[], action: PolicyAction, history: PolicyHistory): Finding[] {
+  const section = sectionFindings(layers, action);
+  const tiers = tierFindings(layers, action);
+  const deciding = [...section, ...tiers.deciding];
+  if (!isGranted(deciding))
+    return [...deciding, ...tiers.narrowing].filter(({ decision }) => decision === "deny");
+  const found = [...deciding, ...tiers.narrowing];
+  return [
+    ...found,
+    ...dataFindings(layers, action, history),
+    ...sequenceFindings(layers, action, history, found),
+  ];
 }
 
 function matchedOf(findings: readonly Finding[]): Match[] {

@@ -1,4 +1,4 @@
-import { Confidentiality, type Label, type Labels, meets } from "../protocol/labels.ts";
+import { both, type Label, type Labels, meets } from "../protocol/labels.ts";
 import { type Finding, findingOf } from "./finding.ts";
 import type { FlowRule, LabelRule, Policy } from "./port.ts";
 import { strictest } from "./strictest.ts";
@@ -19,21 +19,6 @@ function isAbout(rule: LabelRule, source: LabelSource): boolean {
   for (const kind of ["path", "tool", "host", "detector"] as const)
     if (kind in source) return rule.source === kind && rule.matches(Reflect.get(source, kind));
   return false;
-}
-
-/** Both opinions; the less trusted and the more confidential. */
-function both(one: Label, other: Label): Label {
-  const integrities = [one.integrity, other.integrity].filter((value) => value !== undefined);
-  const ranks = [one.confidentiality, other.confidentiality].flatMap((value) =>
-    value === undefined ? [] : [Confidentiality.options.indexOf(value)],
-  );
-  const confidentiality = Confidentiality.options[Math.max(...ranks)];
-  return {
-    ...(integrities.length === 0
-      ? {}
-      : { integrity: integrities.includes("untrusted") ? "untrusted" : "trusted" }),
-    ...(confidentiality === undefined ? {} : { confidentiality }),
-  };
 }
 
 /**
@@ -67,12 +52,23 @@ function describe(labels: Labels, sink: Sink): string {
   return `${labels.integrity}, ${labels.confidentiality} data to ${where}`;
 }
 
+function insteadOf({ methods }: FlowRule, sink: Sink): string {
+  const others =
+    sink.to === "host" && methods !== undefined && sink.method !== "CONNECT"
+      ? `Requests other than ${methods.join(", ")} are not held back by it. `
+      : "";
+  return `${others}Work with it inside the sandbox; only a person can lower what the run's data is labelled.`;
+}
+
 /** What the rules of all layers say about data of these labels on its way somewhere; a rule that allows says nothing. */
 export function flowFindings(layers: readonly Policy[], labels: Labels, sink: Sink): Finding[] {
   return layers.flatMap((policy, layer) =>
     (policy.rules.flow ?? [])
       .filter((rule) => rule.decision !== "allow" && meets(labels, rule.when) && holds(rule, sink))
-      .map((rule) => findingOf(rule, policy, layer, describe(labels, sink))),
+      .map((rule) => ({
+        ...findingOf(rule, policy, layer, describe(labels, sink)),
+        instead: insteadOf(rule, sink),
+      })),
   );
 }
 

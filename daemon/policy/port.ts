@@ -151,6 +151,23 @@ export interface FlowRule extends Rule {
   readonly methods: readonly string[] | undefined;
 }
 
+export type Fact = "untrusted-input" | "private-data" | "external-effect";
+/** What may not come together in one run, or must have been done before. */
+export type SequenceRule = Rule &
+  (
+    | { readonly kind: "together"; readonly atMost: number; readonly of: readonly Fact[] }
+    | {
+        readonly kind: "before";
+        /** The id of the rule whose actions it is about. */
+        readonly before: string;
+        readonly matches: (command: SimpleCommand) => boolean;
+        readonly pattern: string;
+        /** Undefined: any. */
+        readonly exit: number | undefined;
+        readonly sinceWrite: boolean;
+      }
+  );
+
 /** A secret of the document; its value is the daemon's alone. */
 export interface SecretSource {
   readonly from: string;
@@ -170,6 +187,8 @@ export interface Rules {
   readonly network?: readonly NetworkRule[];
   readonly labels?: readonly LabelRule[];
   readonly flow?: readonly FlowRule[];
+  readonly sequence?: readonly SequenceRule[];
+  readonly tiers?: Readonly<Partial<Record<Effect, Rule>>>;
 }
 
 export type Shell = "none" | "strict" | "contained";

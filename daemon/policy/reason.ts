@@ -73,10 +73,9 @@ export function reasonFor(
         : `No policy in force has rules for this kind of action (${action.kind}).`;
     return `${what} ${WAY_ON}`;
   }
+  const instead = winner.instead ?? alternatives(layers[winner.layerIndex], action, winner);
   if (winner.decision === "deny")
-    return [sentence(denial(winner)), alternatives(layers[winner.layerIndex], action, winner), WAY_ON]
-      .filter(Boolean)
-      .join(" ");
+    return [sentence(denial(winner)), instead, WAY_ON].filter(Boolean).join(" ");
   const verb = winner.decision === "ask" ? "asks a person before" : "allows";
   const because = winner.reason === undefined ? "" : `: ${winner.reason}`;
   return sentence(`Rule \`${winner.rule}\` ${verb} \`${short(winner.subject)}\`${because}`);

@@ -33,6 +33,32 @@ export function joined(labels: Labels, { integrity, confidentiality }: Label): L
   };
 }
 
+/** Both opinions of one piece of data: the less trusted and the more confidential. */
+export function both(one: Label, other: Label): Label {
+  const integrities = [one.integrity, other.integrity].filter((value) => value !== undefined);
+  const confidentiality = highest(one.confidentiality, other.confidentiality);
+  return {
+    ...(integrities.length === 0
+      ? {}
+      : { integrity: integrities.includes("untrusted") ? "untrusted" : "trusted" }),
+    ...(confidentiality === undefined ? {} : { confidentiality }),
+  };
+}
+
+/** The more confidential of the two; undefined where neither is given. */
+export function highest(
+  one: Confidentiality | undefined,
+  other: Confidentiality | undefined,
+): Confidentiality | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return rankOf(one) > rankOf(other) ? one : other;
+}
+
+/** Whether the first is as confidential as the second, or less. */
+export function atMost(one: Confidentiality, other: Confidentiality): boolean {
+  return rankOf(one) <= rankOf(other);
+}
+
 /** What a person declares holds, whatever was read before. */
 export function declared(labels: Labels, { integrity, confidentiality }: Label): Labels {
   return {

@@ -133,6 +133,7 @@ export const PolicyCheck = z.object({
     passed: z.int().min(0),
     failed: z.array(z.object({ index: z.int().min(0), expected: z.string(), got: z.string() })),
   }),
+  untouched: z.array(z.string()).describe("Rules that matched nothing in any test."),
 });
 export type PolicyCheck = z.infer<typeof PolicyCheck>;
 

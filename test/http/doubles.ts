@@ -206,6 +206,7 @@ export class CannedHarness {
           ok: true,
           errors: [],
           warnings: [],
+          untouched: [],
           tests: { passed: 1, failed: [] },
         }),
       explainPolicy: (body) =>

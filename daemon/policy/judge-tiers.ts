@@ -1,0 +1,67 @@
+import type { Decision, Effect } from "../protocol/verdicts.ts";
+import { declaredEffect, effectOf, isFurther } from "./effect.ts";
+import { type Finding, findingOf } from "./finding.ts";
+import type { Policy, PolicyAction } from "./port.ts";
+
+/** What tiers say: what they decide where the document has no section for it, and what they add to a section. */
+export interface TierFindings {
+  readonly deciding: readonly Finding[];
+  readonly narrowing: readonly Finding[];
+}
+
+function hasSection({ rules }: Policy, action: PolicyAction): boolean {
+  switch (action.kind) {
+    case "exec":
+      return rules.exec !== undefined;
+    case "tool":
+      return rules.tools !== undefined;
+    case "http":
+      // Nothing leaves but by a rule for the network.
+      return true;
+    default:
+      return rules[action.kind] !== undefined;
+  }
+}
+
+/**
+ * The effects that a document's tiers judge: its own reading of the action, and each that another document declares
+ * to reach further. None can take away what another document's tiers would have said (P2).
+ */
+function effectsFor(layers: readonly Policy[], policy: Policy, action: PolicyAction): Effect[] {
+  const own = effectOf([policy], action);
+  const others = layers.flatMap((other) => declaredEffect(other, action) ?? []);
+  return [...new Set([own, ...others.filter((effect) => isFurther(effect, own))])];
+}
+
+function othersAllowed(tiers: NonNullable<Policy["rules"]["tiers"]>): string {
+  const named = (decision: Decision) =>
+    Object.values(tiers).flatMap((rule) =>
+      rule.decision === decision ? [`\`${rule.rule.slice("tiers.".length)}\``] : [],
+    );
+  const [allowed, asked] = [named("allow"), named("ask")];
+  return [
+    allowed.length > 0 ? `Allowed are actions with the effect ${allowed.join(" or ")}.` : "",
+    asked.length > 0 ? `With a person's approval: ${asked.join(" or ")}.` : "",
+  ]
+    .filter(Boolean)
+    .join(" ");
+}
+
+/** What the tiers of all layers say about an action. */
+export function tierFindings(layers: readonly Policy[], action: PolicyAction): TierFindings {
+  const deciding: Finding[] = [];
+  const narrowing: Finding[] = [];
+  for (const [layer, policy] of layers.entries()) {
+    const { tiers } = policy.rules;
+    if (tiers === undefined) continue;
+    const decides = !hasSection(policy, action);
+    for (const effect of effectsFor(layers, policy, action)) {
+      const rule = tiers[effect];
+      if (rule === undefined || (!decides && rule.decision === "allow")) continue;
+      const finding = findingOf(rule, policy, layer, `what has the effect \`${effect}\``);
+      const instead = othersAllowed(tiers);
+      (decides ? deciding : narrowing).push({ ...finding, effect, instead });
+    }
+  }
+  return { deciding, narrowing };
+}
