@@ -24,6 +24,7 @@ const MAY_IMPORT = {
     port("journal"),
     "^daemon/journal/(output-store|hydrate|history)\\.ts$",
     port("model"),
+    port("gateway"),
     "^daemon/sandbox/(gate|shell)\\.ts$",
   ],
   log: [PROTOCOL, "^daemon/boundary/redaction\\.ts$"],

@@ -17,6 +17,7 @@ const HELD_MS = 60_000;
 export function hold(run: LiveRun, sandbox: GatedSandbox, breaks = 0): void {
   const since = run.deps.now();
   run.sandbox = sandbox;
+  run.egress.hold(sandbox);
   const watched = sandbox.lost.then((reason) => {
     // Let go of on purpose.
     if (run.sandbox !== sandbox || run.stopping) return;

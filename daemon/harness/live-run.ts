@@ -10,6 +10,7 @@ import { Budget } from "./budget.ts";
 import { Commits } from "./committing.ts";
 import { Retelling } from "./conversation.ts";
 import type { Dependencies } from "./dependencies.ts";
+import type { WayOut } from "./egress/way-out.ts";
 
 /**
  * Why the step under way is to stop. On `disk` the sandbox has written more than it may; on `lost` it is gone; on
@@ -62,6 +63,7 @@ export class LiveRun {
   readonly persons = new Map<string, PersonsCommand>();
   sandbox: GatedSandbox | undefined;
   readonly checkpoints: Checkpoints;
+  readonly egress: WayOut;
   /** Clients that read files of the sandbox now: it must not be changed for another one meanwhile. */
   readers = 0;
   /** How often the kernel had killed in a sandbox for lack of memory when that was last asked. */
@@ -89,11 +91,13 @@ export class LiveRun {
     journal: RunJournal,
     state: RunState,
     checkpoints: (run: LiveRun) => Checkpoints,
+    egress: (run: LiveRun) => WayOut,
   ) {
     this.deps = deps;
     this.run = journal.run;
     this.retelling = new Retelling(deps.blobs);
     this.checkpoints = checkpoints(this);
+    this.egress = egress(this);
     this.#journal = journal;
     this.#commits = new Commits(deps, journal, state, this.#leaving.signal, () => this.#wake());
   }

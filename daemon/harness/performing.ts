@@ -58,6 +58,7 @@ export function performing(
         follow(await sandbox.act(permit, spec), options.quiet ?? false, options.keepBytes),
       ),
     outputOf: (wanted) => outputOf(run, wanted),
+    fetch: (request) => run.egress.fetch(action, request),
     async takeUp() {
       store = await deps.outputs.open(run.run, action);
       const process = await sandbox.resume(action, store.stored);

@@ -64,7 +64,7 @@ export async function personsProcess(run: LiveRun, action: ActionState): Promise
     id: action.action,
     command,
     statePath: statePathOf(shell),
-    env: sandboxOf(run).env,
+    env: { ...sandboxOf(run).env, ...(await run.egress.environment()) },
     deadlineMs: timeoutMs ?? TIMEOUT_MS,
     killGraceMs: KILL_GRACE_MS,
   });

@@ -2,6 +2,7 @@ import type { RunId } from "../protocol/ids.ts";
 import { EngineUnreachable } from "../sandbox/gate.ts";
 import { carriedRun } from "./carried-run.ts";
 import type { Dependencies } from "./dependencies.ts";
+import { settleRequests } from "./egress/unfinished.ts";
 import { isEngineAway } from "./engine-wait.ts";
 import { folded } from "./fold.ts";
 import { hold, regain } from "./hold.ts";
@@ -19,6 +20,10 @@ export async function takeUp(deps: Dependencies, id: RunId): Promise<LiveRun> {
     throw error;
   });
   const run = carriedRun(deps, journal, state);
+  await settleRequests(run).catch(async (error: unknown) => {
+    await journal.close();
+    throw error;
+  });
   const sandbox = state.sandbox?.sandbox;
   if (sandbox !== undefined && !state.ended) await reattach(run, sandbox);
   return run;

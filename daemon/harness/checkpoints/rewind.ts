@@ -18,6 +18,7 @@ export async function rewind(run: LiveRun, to: CheckpointId | Seq): Promise<Seq>
   run.stopStep("rewind");
   return run.alone(async () => {
     await stopPersons(run);
+    await run.egress.cut();
     await run.checkpoints.settled();
     const old = run.state.sandbox?.sandbox;
     const events = await run.command((state) => decide(state, { type: "rewind", to }, run.deps.now()));

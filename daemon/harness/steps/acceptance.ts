@@ -52,7 +52,7 @@ export async function runCheck(run: LiveRun, command: string, id: string): Promi
       id,
       argv: [KIT.bash, "--norc", "--noprofile", "-c", parsed.strict ?? command],
       cwd: WORKSPACE,
-      env: { ...sandboxOf(run).env, ...env },
+      env: { ...sandboxOf(run).env, ...(await run.egress.environment()), ...env },
       ...(landlock ? { landlock } : {}),
       stdin: "none",
       deadlineMs: Math.min(wallLeft(run), ...timeouts),

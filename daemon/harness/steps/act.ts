@@ -7,6 +7,7 @@ import type { EventData, NewEvent } from "../../protocol/events.ts";
 import { approvalIdOf } from "../../protocol/ids.ts";
 import type { Verdict } from "../../protocol/verdicts.ts";
 import { countedUse } from "../../run/family.ts";
+import { madeRequest } from "../../run/requests.ts";
 import type { ActionState } from "../../run/state.ts";
 import { wallTime } from "../../run/wall-time.ts";
 import { Permit } from "../../sandbox/gate.ts";
@@ -42,9 +43,10 @@ export async function planOf(run: LiveRun, action: ActionState): Promise<Planned
       return resolved;
     },
     parseCommand,
-    env: { ...sandbox.env, ...env },
+    env: { ...sandbox.env, ...(await run.egress.environment()), ...env },
     timeoutMs,
     ...confined,
+    ...(await run.egress.destinations()),
   });
   return { ...plan, ...resolutions.journalled() };
 }
@@ -198,6 +200,7 @@ async function carryOut(run: LiveRun, action: ActionState, plan: Planned, permit
  */
 export async function settle(run: LiveRun, action: ActionState): Promise<void> {
   const plan = await planAnew(run, action);
+  if (plan.leaves && madeRequest(run.state, action.action)) return mayHaveBeenSent(run, action.action);
   const approved = run.state.approvals.get(approvalIdOf(run.run, action.action))?.decision?.decision;
   const permit = Permit.grant(
     action.action,
@@ -210,6 +213,13 @@ export async function settle(run: LiveRun, action: ActionState): Promise<void> {
   const kept = settled ? await context.takeUp() : undefined;
   if (kept && settled) return finish(run, action.action, began, async () => settled(kept), context.settled);
   await carryOut(run, action, plan, permit);
+}
+
+/** Nobody can tell whether it arrived: sending it again is for the model to propose, and for the policy to judge (A3). */
+async function mayHaveBeenSent(run: LiveRun, action: string): Promise<void> {
+  const reason =
+    "The daemon ended while this request was under way. It may have been sent and have had its effect; it was not sent again.";
+  await run.commit("written", () => [{ type: "action.unknown", data: { action, reason } }]);
 }
 
 /** An ask that a rule of the submission answered (`--yes-to`) has a decision but no approval record. */

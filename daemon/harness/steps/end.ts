@@ -1,6 +1,7 @@
 import type { LeftFile } from "../../boundary/export.ts";
 import type { Ending, EventData } from "../../protocol/events.ts";
 import { type GatedSandbox, SandboxLost } from "../../sandbox/gate.ts";
+import { unfinished } from "../egress/unfinished.ts";
 import { stopped } from "../engine-wait.ts";
 import type { LiveRun } from "../live-run.ts";
 import { stopPersons, withoutOutcome } from "../persons-ending.ts";
@@ -25,6 +26,7 @@ export function sandboxOf(run: LiveRun): GatedSandbox {
  */
 export async function endRun(run: LiveRun, ending: Ending): Promise<void> {
   await stopPersons(run);
+  await run.egress.cut();
   await run.checkpoints.atEnd();
   const id = run.state.sandbox?.sandbox;
   if (id !== undefined) {
@@ -44,6 +46,7 @@ export async function endRun(run: LiveRun, ending: Ending): Promise<void> {
       ? []
       : [
           ...withoutOutcome(state, "The run ended while it ran."),
+          ...unfinished(state, "The run ended while it was under way."),
           // Before the end, which is to be the last thing that the run itself says.
           ...run.deps.checkpointStorage.dueAtEnd(state),
           endEvent(ending),

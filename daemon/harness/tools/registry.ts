@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { isMalformedInput, type ToolDefinition } from "../../model/port.ts";
 import { bash } from "./bash.ts";
+import { fetch } from "./fetch.ts";
 import { edit, read, write } from "./files.ts";
 import { giveUp, output } from "./run-tools.ts";
 import { glob, grep } from "./search.ts";
@@ -22,6 +23,7 @@ export function createToolbox(): Toolbox {
     entry(edit),
     entry(glob),
     entry(grep),
+    entry(fetch),
     entry(output),
     entry(giveUp),
   ];

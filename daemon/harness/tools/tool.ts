@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import type { ParsedCommand, PolicyAction } from "../../policy/port.ts";
+import type { ParsedCommand, PolicyAction, Registry } from "../../policy/port.ts";
 import type { Confinement, ProcessSpec } from "../../sandbox/gate.ts";
 
 /** What an action came to: the text the model reads, and how its process ended. */
@@ -40,7 +40,34 @@ export interface NormaliseContext {
   readonly landlock?: Confinement;
   /** A folder that commands may write to, for what is not the workspace's. */
   readonly scratch: string;
+  /** The kind of package registry that this machine's own clients have at that host. */
+  registryOf(host: string, port: number): Registry | undefined;
+  /** Lower-case names of the headers that a request would be given a credential in. */
+  injected(request: { readonly method: string; readonly url: string }): ReadonlySet<string>;
 }
+
+/** One HTTP request that is an action itself. */
+export interface OwnRequest {
+  readonly method: string;
+  /** Absolute, in normal form. */
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer | undefined;
+  /** Milliseconds for the whole of the answer. */
+  readonly deadlineMs: number;
+}
+
+/** What came of it: an answer, or a sentence on why there is none. */
+export type Fetched =
+  | { readonly refused: string }
+  | {
+      readonly status: number;
+      readonly reason: string;
+      readonly headers: readonly (readonly [string, string])[];
+      readonly text: string;
+      /** Bytes of the text that were not kept. */
+      readonly droppedBytes: number;
+    };
 
 /** What a tool may use once its action is allowed. */
 export interface PerformContext {
@@ -51,6 +78,8 @@ export interface PerformContext {
   ): Promise<Collected>;
   /** The whole output of an earlier action of this run, or undefined. */
   outputOf(action: string): Promise<string | undefined>;
+  /** Sends a request to the outside, through the gateway. */
+  fetch(request: OwnRequest): Promise<Fetched>;
 }
 
 /**
@@ -66,6 +95,8 @@ export interface Plan {
    * Absent: the action changes nothing and is simply performed again.
    */
   settle?(collected: Collected): ToolResult;
+  /** What it does leaves the sandbox: once it may have, it is not performed again. */
+  readonly leaves?: true;
 }
 
 export interface Tool<I = unknown> {

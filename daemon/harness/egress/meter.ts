@@ -1,0 +1,38 @@
+import { countedUse } from "../../run/family.ts";
+import type { LiveRun } from "../live-run.ts";
+
+/** What a run may still send (L1): what has ended stands in its journal, what is under way is counted here. */
+export class Meter {
+  readonly #run: LiveRun;
+  readonly #underway = new Map<string, number>();
+
+  constructor(run: LiveRun) {
+    this.#run = run;
+  }
+
+  /** Bytes that the run's limit leaves; without a limit, infinitely many. */
+  get left(): number {
+    const { state, deps, run } = this.#run;
+    const { bytesOut: limit } = state.policy?.limits ?? {};
+    if (limit === undefined) return Number.POSITIVE_INFINITY;
+    let spent = countedUse(state, deps.families.beside(run)).bytesOut;
+    for (const bytes of this.#underway.values()) spent += bytes;
+    return Math.max(0, limit - spent);
+  }
+
+  spend(request: string, bytes: number): "within" | "beyond" {
+    if (bytes > this.left) return "beyond";
+    this.#underway.set(request, (this.#underway.get(request) ?? 0) + bytes);
+    return "within";
+  }
+
+  /** What the request has sent so far. */
+  spent(request: string): number {
+    return this.#underway.get(request) ?? 0;
+  }
+
+  /** Its bytes stand in the journal, or it sends no more. */
+  settle(request: string): void {
+    this.#underway.delete(request);
+  }
+}
