@@ -48,13 +48,16 @@ export const NEEDED: Needed = {
 
 /** Whether a path is this one or beneath it. */
 export function isBeneath(path: string, folder: string): boolean {
-  return folder === "/" || path === folder || path.startsWith(`${folder}/`);
+  if (!path.startsWith(folder)) return false;
+  return path.length === folder.length || folder === "/" || path.charAt(folder.length) === "/";
 }
 
 /** Without those that lie beneath another one. */
 function shortest(paths: readonly string[]): string[] {
-  const all = [...new Set(paths)];
-  return all.filter((path) => !all.some((other) => other !== path && isBeneath(path, other)));
+  const kept: string[] = [];
+  // Sorted, a folder comes before what is beneath it.
+  for (const path of [...paths].sort()) if (!kept.some((folder) => isBeneath(path, folder))) kept.push(path);
+  return kept;
 }
 
 function foldersOf(policy: Policy, access: Access, decision: "allow" | "deny"): GlobFolder[] {

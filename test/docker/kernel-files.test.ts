@@ -1,6 +1,7 @@
 /** What a policy says of files holds for commands too, by the kernel: tried from inside of a real sandbox (THREATS 11). */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { EventData } from "../../daemon/protocol/events.ts";
+import type { EventData, JournalEvent } from "../../daemon/protocol/events.ts";
+import type { Sandbox, SandboxHost, SandboxSpec } from "../../daemon/sandbox/host.ts";
 import { dataOf, scripted } from "../e2e/runs.ts";
 import { type HarnessUnderTest, harnessUnderTest } from "../harness/harness-under-test.ts";
 import { type DockerHosts, dockerHosts } from "./docker-hosts.ts";
@@ -17,6 +18,25 @@ afterAll(async () => {
   await under?.close();
   await hosts?.cleanUp();
 });
+
+/** The same host over a kernel without Landlock, as far as its sandboxes tell. */
+function withoutLandlock(host: SandboxHost): SandboxHost {
+  const blind = (sandbox: Sandbox): Sandbox =>
+    bound(sandbox, (name) => (name === "facts" ? { ...sandbox.facts, landlock: 0 } : undefined));
+  return bound(host, (name) =>
+    name === "acquire" ? async (spec: SandboxSpec) => blind(await host.acquire(spec)) : undefined,
+  );
+}
+
+/** An object with something in the place of what it has; its private fields stay its own. */
+function bound<T extends object>(whole: T, instead: (name: string | symbol) => unknown): T {
+  return new Proxy(whole, {
+    get(target, name) {
+      const value = instead(name) ?? Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
 
 const policy = (files: string): string => `version: 1
 name: narrow
@@ -40,7 +60,7 @@ async function worked(
   prepare: string,
   uses: readonly object[],
   look: string,
-): Promise<{ outcomes: Finished[]; seen: string }> {
+): Promise<{ events: JournalEvent[]; outcomes: Finished[]; seen: string }> {
   const turns = [[WAIT], uses, [END]].map((use) => ({ use }));
   const { run } = await under.harness.submit({
     task: "Try.",
@@ -53,7 +73,7 @@ async function worked(
   const own = dataOf(events, "action.proposed").filter(({ by }) => by === undefined);
   const finished = new Map(dataOf(events, "action.finished").map((data) => [data.action, data]));
   const outcomes = own.flatMap(({ action }) => finished.get(action) ?? []);
-  return { outcomes: outcomes.slice(1, -1), seen };
+  return { events, outcomes: outcomes.slice(1, -1), seen };
 }
 
 /** A person's command, once this action of the agent's is proposed; people's shells are not confined. */
@@ -271,5 +291,33 @@ describe("a path that leads elsewhere while it is used", () => {
       "true",
     );
     expect(outcomes.map(({ exitCode }) => exitCode)).toEqual([0, 0, 2]);
+  });
+});
+
+describe("a kernel without Landlock", () => {
+  let confined: HarnessUnderTest;
+  beforeAll(async () => {
+    confined = under;
+    under = await harnessUnderTest(withoutLandlock(hosts.host("no-landlock")));
+  });
+  afterAll(async () => {
+    await under.close();
+    under = confined;
+  });
+
+  test("confines no command, and the journal says so; the file tools hold all the same", async () => {
+    const { events, outcomes } = await worked(
+      NARROW,
+      PREPARE,
+      [
+        bash("cat private/secret.txt && echo x > kept.txt"),
+        { tool: "read", input: { path: "src/a.txt" } },
+        { tool: "read", input: { path: "private/secret.txt" } },
+      ],
+      "true",
+    );
+    expect(dataOf(events, "sandbox.started")).toMatchObject([{ landlock: 0 }]);
+    expect(outcomes.map(text)).toEqual(["HIDDEN\n", "     1\ta source"]);
+    expect(dataOf(events, "action.judged").filter(({ verdict }) => verdict === "deny")).toHaveLength(1);
   });
 });

@@ -36,7 +36,7 @@ describe("what a kernel can hold of the rules for files", () => {
     expect(folderPrefixes([organisation, reading(["/workspace/src/**", "/tmp/**"])]).read).toEqual([
       "/workspace/src",
     ]);
-    expect(folderPrefixes([organisation, run]).read).toEqual(["/workspace", "/opt"]);
+    expect(folderPrefixes([organisation, run]).read).toEqual(["/opt", "/workspace"]);
     expect(folderPrefixes([policy("limits: { wall: 1m }", "organisation"), run]).read).toEqual(["/"]);
   });
 
@@ -91,7 +91,7 @@ describe("where each rule for files holds", () => {
       "files.write.allow[1]": "in-part: commands may write all that is beneath /tmp",
       "files.write.ask[0]": "file-tools: what a command does by itself is not asked for",
       "files.write.ask[1]": "file-tools: commands don't get there, asked or not",
-      "files.write.deny[0]": "file-tools: commands may write all that is beneath /workspace, /tmp",
+      "files.write.deny[0]": "file-tools: commands may write all that is beneath /tmp, /workspace",
       "files.write.deny[1]": "kernel",
     });
   });
