@@ -8,6 +8,7 @@ import { createDockerHost } from "../daemon/sandbox/docker-host.ts";
 import { Engine } from "../daemon/sandbox/engine.ts";
 import type { Sandbox, SandboxHost, SandboxLimits } from "../daemon/sandbox/host.ts";
 import { Images } from "../daemon/sandbox/images.ts";
+import { connectionRows } from "./connections.ts";
 import { type BenchRow, timesRow } from "./row.ts";
 
 const IMAGE = "base";
@@ -36,7 +37,9 @@ export async function benchSandbox(): Promise<{ rows: BenchRow[] }> {
   try {
     const sandbox = await host.acquire({ run: randomUUID(), image: IMAGE, limits: LIMITS });
     try {
-      return { rows: [...(await actionRows(engine, sandbox)), ...(await startRows(engine, tag, host))] };
+      const actions = await actionRows(engine, sandbox);
+      const connections = await connectionRows(sandbox, actOnce);
+      return { rows: [...actions, ...connections, ...(await startRows(engine, tag, host))] };
     } finally {
       await sandbox.destroy();
     }

@@ -42,24 +42,22 @@ async function dial(): Promise<Socket> {
   return client;
 }
 
-/** The daemon's end of each connection from now on. */
+/** The daemon's end of each connection from now on, in the order in which they were made. */
 function accepted(): { next(): Promise<Duplex> } {
   const waiting: Duplex[] = [];
-  let wake: () => void = () => undefined;
+  const wanted: ((connection: Duplex) => void)[] = [];
   channel.onConnection((connection) => {
-    waiting.push(connection);
-    wake();
+    const give = wanted.shift();
+    if (give) give(connection);
+    else waiting.push(connection);
   });
   return {
-    async next() {
-      for (;;) {
+    next: () =>
+      new Promise((resolve) => {
         const first = waiting.shift();
-        if (first !== undefined) return first;
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-      }
-    },
+        if (first) resolve(first);
+        else wanted.push(resolve);
+      }),
   };
 }
 
