@@ -41,16 +41,29 @@ export function createGateway({ ca, lookup = lookupBySystem, limits }: GatewayOp
   const onRequest = (request: IncomingMessage, response: ServerResponse) => {
     const served = sources.get(request.socket);
     if (served === undefined) return void request.socket.destroy();
-    served.inTurn(() => exchange(request, response, placeOf(served, dialler.limits)));
+    served.inTurn(() => {
+      served.answering = response;
+      return exchange(request, response, placeOf(served, dialler.limits));
+    });
   };
   server.on("request", onRequest);
   // Whether a body is wanted is only known once the request has been judged.
   server.on("checkContinue", onRequest);
+  server.on("clientError", (error, socket) => {
+    // In the middle of an answer there is no place for another.
+    const served = sources.get(socket);
+    const { headersSent, writableFinished } = served?.answering ?? {};
+    if (served === undefined || (headersSent && !writableFinished)) return void socket.destroy();
+    const reason = `the request can't be read as HTTP/1.1: ${error.message}`;
+    const next = "Send one plain, well-formed HTTP/1.1 request.";
+    refuseConnection(socket, { status: 400, what: "(unreadable)", reason, next });
+  });
   server.on("connect", (request, socket, head) => {
     const served = sources.get(socket);
     if (served === undefined) return void socket.destroy();
     const inspected = (secured: Duplex) => {
       sources.set(secured, served);
+      served.source = secured;
       server.emit("connection", secured);
     };
     served.inTurn(() => connectTunnel({ request, head, served, dialler, inspected }));
@@ -86,10 +99,5 @@ function createHttpServer({ requestHeadBytes, headMs }: GatewayLimits) {
   });
   // All there is room for: beyond a count Node would drop headers silently.
   server.maxHeadersCount = 0;
-  server.on("clientError", (error, socket) => {
-    const reason = `the request can't be read as HTTP/1.1: ${error.message}`;
-    const next = "Send one plain, well-formed HTTP/1.1 request.";
-    refuseConnection(socket, { status: 400, what: "(unreadable)", reason, next });
-  });
   return server;
 }

@@ -1,3 +1,4 @@
+import type { ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Dialler } from "./dial.ts";
 import type { Gatekeeper, Violation } from "./port.ts";
@@ -11,8 +12,12 @@ export class Served {
   readonly upstream: Upstream;
   /** Aborted when the connection is gone. */
   readonly gone: AbortSignal;
+  /** What requests are read from: the connection, then the plain side of its tunnel. */
+  source: Duplex;
   /** Set once it has become an inspected tunnel. */
   tunnel?: TunnelEnd & { readonly violation?: Violation };
+  /** The answer whose turn it is. */
+  answering?: ServerResponse;
   readonly #headMs: number;
   #deadline: NodeJS.Timeout | undefined;
   #last: Promise<void> = Promise.resolve();
@@ -21,6 +26,7 @@ export class Served {
   constructor(connection: Duplex, keeper: Gatekeeper, dialler: Dialler) {
     const controller = new AbortController();
     this.connection = connection;
+    this.source = connection;
     this.keeper = failingClosed(keeper, () => this.reset());
     this.gone = controller.signal;
     this.upstream = new Upstream(dialler, this.gone);

@@ -72,7 +72,7 @@ function endOf(request: IncomingMessage, { tunnel }: Served): TunnelEnd | Violat
 
 /** Journalled, then answered; the violation is absent where the policy itself refuses. */
 async function refuseTunnel(
-  { keeper, connection, gone }: Served,
+  { keeper, source, gone }: Served,
   name: string,
   violation: Violation | undefined,
 ): Promise<void> {
@@ -84,7 +84,7 @@ async function refuseTunnel(
   const nothing = { bytesOut: 0, bytesIn: 0, durationMs: 0 };
   if (judged.allowed) await keeper.finished(judged.request, { ...nothing, error: "the tunnel was refused" });
   const { rule, reason } = violation ?? (judged.allowed ? REFUSED : judged.verdict);
-  refuseConnection(connection, { status: 403, what: `CONNECT ${name}`, rule, reason, next: ASK_A_PERSON });
+  refuseConnection(source, { status: 403, what: `CONNECT ${name}`, rule, reason, next: ASK_A_PERSON });
 }
 
 const REFUSED: Violation = { rule: "gateway", reason: "the tunnel was refused" };

@@ -1,7 +1,10 @@
 /** Hosts that requests go to: real servers on loopback, known by made-up names, behind a resolver of the test's own. */
+import { once } from "node:events";
 import { createServer, type IncomingMessage, type RequestListener, type Server } from "node:http";
 import { createServer as createSecureServer } from "node:https";
 import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { connect as secure, type TLSSocket } from "node:tls";
 import { createAuthority } from "../../daemon/gateway/authority.ts";
 import { createGateway, type Gateway, type GatewayOptions } from "../../daemon/gateway/gateway.ts";
 import type { Gatekeeper } from "../../daemon/gateway/port.ts";
@@ -80,7 +83,7 @@ export async function proxy(keeper: Gatekeeper, options: GatewayOptions) {
     gateway,
     port,
     /** A connection to the proxy, and all that comes back on it until it ends. */
-    raw: (text: string | Buffer) => rawExchange(port, text),
+    raw: (text: string) => rawExchange(port, text),
     close: async () => {
       gateway.close();
       await close();
@@ -88,12 +91,32 @@ export async function proxy(keeper: Gatekeeper, options: GatewayOptions) {
   };
 }
 
-function rawExchange(port: number, text: string | Buffer): Promise<string> {
-  return new Promise((resolve) => {
-    const pieces: Buffer[] = [];
-    const socket = connect(port, "127.0.0.1", () => socket.write(text));
-    socket.on("data", (piece) => pieces.push(piece));
-    socket.on("error", () => {});
-    socket.on("close", () => resolve(Buffer.concat(pieces).toString("latin1")));
-  });
+/** CONNECT, then TLS to the gateway, which a test may ask for by another name. */
+export async function tunnel(
+  port: number,
+  to: string,
+  { ca, servername }: { ca: string; servername: string },
+): Promise<TLSSocket> {
+  const socket = connect(port, "127.0.0.1");
+  socket.write(`CONNECT ${to} HTTP/1.1\r\nHost: ${to}\r\n\r\n`);
+  const [opened] = (await once(socket, "data")) as [Buffer];
+  if (!opened.toString("latin1").startsWith("HTTP/1.1 200")) throw new Error(opened.toString("latin1"));
+  const secured = secure({ socket, ca, servername, ALPNProtocols: ["http/1.1"] });
+  secured.on("error", () => {});
+  await once(secured, "secureConnect");
+  return secured;
+}
+
+/** Writes, and reads until the connection ends. */
+export async function said(socket: Duplex, text: string): Promise<string> {
+  const pieces: Buffer[] = [];
+  socket.on("data", (piece) => pieces.push(piece));
+  socket.on("error", () => {});
+  socket.write(text, "latin1");
+  await new Promise((resolve) => socket.once("close", resolve));
+  return Buffer.concat(pieces).toString("latin1");
+}
+
+function rawExchange(port: number, text: string): Promise<string> {
+  return said(connect(port, "127.0.0.1"), text);
 }
