@@ -4,6 +4,7 @@ import { v7 as uuid } from "uuid";
 import { announce } from "./announcement.ts";
 import { DETECTORS } from "./boundary/detectors.ts";
 import { createRedactor, type Redactor } from "./boundary/redaction.ts";
+import { SecretStore } from "./boundary/run-secrets.ts";
 import type { Config } from "./config.ts";
 import { injectedFaults } from "./faults.ts";
 import { CheckpointStorage } from "./harness/checkpoints/storage.ts";
@@ -33,6 +34,7 @@ import { createMetrics, type Metrics } from "./metrics/metrics.ts";
 import { openModel } from "./model/open-model.ts";
 import { loadPrices } from "./model/prices.ts";
 import { createOrganisationPolicy, tellOfOrganisation } from "./organisation-policy.ts";
+import { createOutside } from "./outside.ts";
 import { packageRoot } from "./package-root.ts";
 import { createPolicyLibrary } from "./policy-library.ts";
 import { ARCHIVE_BYTES } from "./protocol/archive.ts";
@@ -42,7 +44,7 @@ import { Engine } from "./sandbox/engine.ts";
 import { gateSandboxes } from "./sandbox/gate.ts";
 import type { HostFacts, SandboxHost } from "./sandbox/host.ts";
 import { Images } from "./sandbox/images.ts";
-import { configuredSecrets } from "./secrets.ts";
+import { configuredSecrets, createSecretValues } from "./secrets.ts";
 import { createStream } from "./sockets/stream.ts";
 import { version } from "./version.ts";
 import { checkpointsOfEnded } from "./views/ended.ts";
@@ -109,12 +111,15 @@ async function start(parts: Parts): Promise<RunningDaemon> {
   const { host, sandboxes, facts } = await openSandboxes(parts, metrics);
   const prices = await loadPrices(await personsPrices(config.pricesFile));
   const live = new LiveFeed();
+  const values = createSecretValues(env, home.path);
+  const secrets = new SecretStore({ values, redactor, key: home.token, canaries: true });
   const policyCache = new PolicyCache();
   const policies = createPolicyLibrary(join(packageRoot, "policies"));
   const organisationPolicy = createOrganisationPolicy(home.path);
   await tellOfOrganisation({ organisationPolicy, policyCache }, log);
   const { checkpointsKept: kept, checkpointDiskBytes: diskBytes } = config;
   const checkpointStorage = new CheckpointStorage(sandboxes, { kept, diskBytes }, log);
+  const outside = createOutside({ home: home.path, env, log });
   const harness = new RunHarness({
     journal,
     blobs,
@@ -127,8 +132,10 @@ async function start(parts: Parts): Promise<RunningDaemon> {
     policyCache,
     organisationPolicy,
     families: new Families({ journal, blobs }, (id) => familyOf(allRuns(views), id)),
+    outside,
     toolbox,
     redactor,
+    secrets,
     lookup: {
       unended: () => unendedRuns(views),
       racing: () => views.racing(),
@@ -214,6 +221,7 @@ async function start(parts: Parts): Promise<RunningDaemon> {
       leaving.abort();
       await stream.close();
       await harness.stop();
+      outside.close();
       await server.close(GRACE_MS);
       await views.close();
       await journal.close();

@@ -86,11 +86,14 @@ export function shapesOf(value: string): Shapes {
   for (const part of parts(value)) {
     const bytes = Buffer.from(part);
     const reversed = [...part].reverse().join("");
+    const shapes = [
+      part,
+      reversed,
+      ...escapeShapes(part),
+      ...percentShapes(bytes, part.length > LONG_SECRET),
+    ];
     // Bytes are also scanned one character a byte; the same form is what a wrong decoding would show.
-    const raw = [part, reversed].flatMap((text) => [text, Buffer.from(text).toString("latin1")]);
-    for (const shape of [...raw, ...escapeShapes(part), ...percentShapes(bytes, part.length > LONG_SECRET)]) {
-      exact.add(shape);
-    }
+    for (const shape of shapes) exact.add(shape).add(Buffer.from(shape).toString("latin1"));
     const base64 = base64Shapes(bytes);
     const hex = bytes.toString("hex");
     for (const shape of base64) wrapped.add(shape).add(shape.replaceAll("+", "-").replaceAll("/", "_"));

@@ -52,8 +52,12 @@ export class SecretsRefused extends Error {
 }
 
 const MAX_DEPTH = 500;
+/** Of all secrets together; what is possible is less where they have many characters in many shapes. */
+const MOST_CHARACTERS = 50_000;
 
 function patternsOf(secrets: readonly Secret[], shapes: "exact" | "wrapped"): Pattern[] {
+  if (secrets.reduce((sum, { value }) => sum + value.length, 0) > MOST_CHARACTERS)
+    throw new RangeError("the secrets are too long together");
   const patterns = new Map<string, Pattern>();
   secrets.forEach((secret, label) => {
     for (const text of shapesOf(secret.value)[shapes])

@@ -1,4 +1,5 @@
 import type { Redactor } from "../boundary/redaction.ts";
+import type { SecretStore } from "../boundary/run-secrets.ts";
 import type { OutputStore } from "../journal/output-store.ts";
 import type { Blobs, DiskRoom, Journal } from "../journal/port.ts";
 import type { Model } from "../model/port.ts";
@@ -72,6 +73,8 @@ export interface Dependencies {
   readonly outside?: Outside;
   readonly toolbox: Toolbox;
   readonly redactor: Redactor;
+  /** Knows what the secrets of policies are; asked before anything of a run is kept. */
+  readonly secrets: Pick<SecretStore, "bind">;
   readonly lookup: {
     /** Runs that have not ended, as far as the views know. */
     unended(): readonly RunId[];

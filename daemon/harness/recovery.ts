@@ -1,9 +1,11 @@
 import pLimit from "p-limit";
 import { JournalDamaged, JournalMissing, refusalOf } from "../journal/port.ts";
+import { CaissonError } from "../protocol/errors.ts";
 import type { RunId } from "../protocol/ids.ts";
 import { EngineError, EngineUnreachable } from "../sandbox/gate.ts";
 import type { Dependencies } from "./dependencies.ts";
 import type { LiveRun } from "./live-run.ts";
+import { policiesOf } from "./policies.ts";
 import { takeUp } from "./take-up.ts";
 
 /** Runs whose journals are read and sandboxes attached side by side at start: one that hangs must not hold up the others. */
@@ -23,11 +25,12 @@ export async function recover(
 ): Promise<void> {
   const slots = pLimit(TAKEN_UP_AT_ONCE);
   const waiting: RunId[] = [];
-  const later = (id: RunId) => waiting.push(id);
+  const standing: RunId[] = [];
+  const refused = { later: (id: RunId) => waiting.push(id), stands: (id: RunId) => standing.push(id) };
   const unended = deps.lookup.unended();
-  const taken = await Promise.all(unended.map((id) => slots(() => takenUp(deps, id, later))));
+  const taken = await Promise.all(unended.map((id) => slots(() => takenUp(deps, id, refused))));
   const runs = taken.filter((run) => run !== undefined);
-  await removeLeftovers(deps, runs, waiting);
+  await removeLeftovers(deps, runs, [...waiting, ...standing]);
   await sweep(runs);
   for (const run of runs) carry(run);
   for (const id of waiting) void takenUpLater(deps, id, leaving, carry);
@@ -53,15 +56,19 @@ async function removeLeftovers(
   if (unneeded.length > 0) log.info({ sandboxes: unneeded }, "sandboxes that no run needs are removed");
 }
 
-/** The run; undefined when it can't go on, or `later` was told that it can't yet. @throws EngineUnreachable */
-async function takenUp(
-  deps: Dependencies,
-  id: RunId,
-  later: (id: RunId) => void,
-): Promise<LiveRun | undefined> {
+/** Told of a run that can't be taken up now. */
+interface Refused {
+  /** There is no room on the disk yet. */
+  later(id: RunId): void;
+  /** Another start may take it up, with the sandbox that it has. */
+  stands(id: RunId): void;
+}
+
+/** The run; undefined when it can't go on now, of which `refused` was told. @throws EngineUnreachable */
+async function takenUp(deps: Dependencies, id: RunId, refused: Refused): Promise<LiveRun | undefined> {
   const { disk, log, notices } = deps;
   try {
-    return await takeUp(deps, id);
+    return await withSecrets(deps, await takeUp(deps, id));
   } catch (error) {
     if (error instanceof EngineUnreachable || error instanceof EngineError) throw error;
     const why = refusalOf(error);
@@ -70,10 +77,15 @@ async function takenUp(
       const detail = `${await disk.sentence(why)} The run goes on by itself.`;
       notices.set(id, { kind: "waiting", waitingFor: "disk", detail });
       log.warn({ run: id, error: said }, "the disk has no room; the run is taken up when there is some");
-      later(id);
+      refused.later(id);
       return undefined;
     }
     log.error({ run: id, error: said }, "the run can't go on; its journal was left as it is");
+    if (error instanceof SecretMissing) {
+      refused.stands(id);
+      notices.set(id, { kind: "stopped", detail: said });
+      return undefined;
+    }
     if (!(error instanceof JournalDamaged || error instanceof JournalMissing))
       notices.set(id, { kind: "stopped", detail: `The run's journal can't be opened: ${said}` });
     return undefined;
@@ -90,10 +102,13 @@ async function takenUpLater(
     await deps.disk.again(attempt, leaving);
     if (leaving.aborted) return;
     let again = false;
-    const later = () => {
-      again = true;
+    const refused = {
+      later: () => {
+        again = true;
+      },
+      stands: () => undefined,
     };
-    const run = await takenUp(deps, id, later).catch((error: unknown) => {
+    const run = await takenUp(deps, id, refused).catch((error: unknown) => {
       deps.log.error(
         { run: id, error: String(error) },
         "the run could not be taken up; the next start tries",
@@ -106,5 +121,23 @@ async function takenUpLater(
       carry(run);
     }
     return;
+  }
+}
+
+/** A run's policy names a secret that is not there any more. */
+class SecretMissing extends Error {}
+
+/** Before anything else of the run happens, its secrets are known. @throws SecretMissing; the run is let go of */
+async function withSecrets({ secrets }: Dependencies, run: LiveRun): Promise<LiveRun> {
+  if (run.state.ended) return run;
+  try {
+    await secrets.bind(run.run, await policiesOf(run));
+    return run;
+  } catch (error) {
+    await run.close();
+    if (!(error instanceof CaissonError)) throw error;
+    throw new SecretMissing(
+      `${error.message} The run is as it was; it goes on when the daemon is started with the secret.`,
+    );
   }
 }

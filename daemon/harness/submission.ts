@@ -48,6 +48,8 @@ export async function submission(deps: Dependencies, body: SubmitRun): Promise<S
   imageOf(layers, body.image);
   const model = body.model ?? deps.settings.defaultModel;
   const opened = known ? undefined : await openModel(deps, model as string | { script: string }, limits);
+  const run = deps.newRunId();
+  if (!known) await deps.secrets.bind(run, layers);
   const { requestId, task, workspace, image, context, continues } = body;
   const sequel = known || continues === undefined ? {} : await sequelOf(deps, continues);
   return {
@@ -56,7 +58,7 @@ export async function submission(deps: Dependencies, body: SubmitRun): Promise<S
     model: opened,
     data: {
       format: 1,
-      run: deps.newRunId(),
+      run,
       task,
       requestDigest,
       policy: { name: own.name, text: policy.text },

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { v7 as uuid } from "uuid";
 import { createRedactor } from "../../daemon/boundary/redaction.ts";
+import { SecretStore } from "../../daemon/boundary/run-secrets.ts";
 import { CheckpointStorage, type StorageBounds } from "../../daemon/harness/checkpoints/storage.ts";
 import type { Dependencies } from "../../daemon/harness/dependencies.ts";
 import { Families } from "../../daemon/harness/families.ts";
@@ -24,6 +25,7 @@ import { END_TYPES, type JournalEvent } from "../../daemon/protocol/events.ts";
 import type { LiveFrame } from "../../daemon/protocol/frames.ts";
 import { gateSandboxes } from "../../daemon/sandbox/gate.ts";
 import type { SandboxHost } from "../../daemon/sandbox/host.ts";
+import { createSecretValues } from "../../daemon/secrets.ts";
 import { checkpointsOfEnded } from "../../daemon/views/ended.ts";
 import { familyOf } from "../../daemon/views/family.ts";
 import { createViews } from "../../daemon/views/views.ts";
@@ -80,6 +82,8 @@ export async function harnessUnderTest(
   live.subscribe((frame) => frames.push(frame));
   const requests = new Map<string, { run: string; digest: string }>();
   const sandboxes = gateSandboxes(host, uuid);
+  const redactor = change.redactor ?? createRedactor([KEY]);
+  const values = createSecretValues({}, home);
   const harness = new RunHarness({
     journal,
     blobs,
@@ -99,7 +103,8 @@ export async function harnessUnderTest(
       familyOf(views.runs({ limit: Number.MAX_SAFE_INTEGER }).items, run),
     ),
     toolbox: createToolbox(),
-    redactor: createRedactor([KEY]),
+    redactor,
+    secrets: new SecretStore({ values, redactor, key: "home", canaries: false }),
     lookup: {
       unended: () => unended,
       racing: () => views.racing(),

@@ -62,6 +62,7 @@ export async function forkSubmission(
   // A fork is bound to its parent's layers; but behind an organisation's policy that can't be read nothing begins.
   await organisationLayer(deps);
   const policies = await policiesOf({ state, deps, policies: undefined });
+  await deps.secrets.bind(run, policies);
   const choice = await hydrate(model ?? submitted.model, deps.blobs);
   const opened = await openModel(deps, choice as string | { script: string }, narrowLimits(policies, limits));
   const history = await readable(histories.of(parent, submitted.history, seq));
