@@ -13,10 +13,10 @@ import type { Dependencies } from "./dependencies.ts";
 import type { WayOut } from "./egress/way-out.ts";
 
 /**
- * Why the step under way is to stop. On `disk` the sandbox has written more than it may; on `lost` it is gone; on
- * `stop` the daemon leaves: nothing of the run is touched.
+ * Why the step under way is to stop. On `disk` the sandbox has written more than it may; on `breach` the state says
+ * why the run may not go on; on `lost` the sandbox is gone; on `stop` the daemon leaves: nothing of the run is touched.
  */
-export type StopReason = "interrupt" | "cancel" | "disk" | "lost" | "rewind" | "stop";
+export type StopReason = "interrupt" | "cancel" | "disk" | "breach" | "lost" | "rewind" | "stop";
 
 /** A command of a person's on its way: it runs beside the agent's loop, and stops neither it nor with it. */
 export interface PersonsCommand {

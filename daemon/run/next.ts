@@ -50,6 +50,7 @@ export type Step =
 export function next(state: RunState, now: number, beside: Used = NOTHING_USED): Step {
   if (state.ended || !state.submitted) return { do: "nothing" };
   if (state.stopped?.ending) return { do: "end", ending: state.stopped.ending };
+  if (state.breach !== undefined) return { do: "end", ending: breached(state.breach) };
   if (state.lost && state.losses >= LOSSES) return { do: "end", ending: lostSandbox(state) };
   if (state.limit && (!state.sandbox || !actionAgain(state)))
     return { do: "end", ending: overLimit(state.limit) };
@@ -158,6 +159,14 @@ function lostSandbox({ lost, losses, branch }: RunState): Ending {
     type: "run.failed",
     code: "sandbox",
     reason: `The sandbox was lost ${losses} times in a row, the last time because ${reason}. Its journal and checkpoints are kept.${from}`,
+  };
+}
+
+function breached(reason: string): Ending {
+  return {
+    type: "run.failed",
+    code: "policy",
+    reason: `${reason} The run was ended; what it changed so far is in the diff.`,
   };
 }
 

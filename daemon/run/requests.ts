@@ -4,6 +4,9 @@ import type { ActionId, ApprovalId, RequestId } from "../protocol/ids.ts";
 import { type Evolver, used } from "./evolver.ts";
 import { openAction, push, type RunState } from "./state.ts";
 
+/** The rule of a request that carried what was put into the sandbox only to be noticed: it ends the run. */
+const CANARY = "builtin.canary";
+
 type OfRequests = Extract<EventType, `egress.${string}`>;
 
 export const REQUEST_EVOLVERS: { readonly [T in OfRequests]: Evolver<T> } = {
@@ -11,7 +14,10 @@ export const REQUEST_EVOLVERS: { readonly [T in OfRequests]: Evolver<T> } = {
     const { request, action, bodyBytes, verdict, effect } = data;
     const last = lastWith(state, request);
     // A denial is final; what asked and was not allowed is journalled as denied.
-    if (verdict === "deny") return { requests: { ...state.requests, last } };
+    if (verdict === "deny") {
+      const breach = data.layer === "builtin" && data.rule === CANARY ? { breach: data.reason } : {};
+      return { requests: { ...state.requests, last }, ...breach };
+    }
     const open = new Map(state.requests.open).set(request, {
       ...(action === undefined ? {} : { action }),
       ...(bodyBytes === undefined ? {} : { bodyBytes }),

@@ -1,6 +1,6 @@
 import type { AsIngested, EventData, EventOf, EventType, JournalEvent } from "../protocol/events.ts";
 import type { ActionId, ApprovalId, CheckpointId, RequestId } from "../protocol/ids.ts";
-import { type Labels, ORDINARY } from "../protocol/labels.ts";
+import { type Confidentiality, type Labels, ORDINARY } from "../protocol/labels.ts";
 import type { LimitName } from "../protocol/limits.ts";
 import type { Effect as Tier, Verdict } from "../protocol/verdicts.ts";
 import type { ApprovalView, CheckpointView, RunStatus } from "../protocol/views.ts";
@@ -78,6 +78,8 @@ export interface Branch {
   readonly memory: Chain<EventData<"memory.written">>;
   /** Joined over what the sandbox has read: it goes back with its files and what was said of them. */
   readonly labels: Labels;
+  /** Guarded files so confidential, or less, are the sandbox's user's; absent: none is. */
+  readonly released: Confidentiality | undefined;
   /** Seq of the newest event before the present turn: the files are as they were after it until an action starts. */
   readonly turnBegan: number;
   /** The newest checkpoint taken on this branch; `c0` is the workspace as it was ingested. */
@@ -171,6 +173,8 @@ export interface RunState {
   /** Requests that left the sandbox, by the action that made them, where it is known; no rewind takes them back. */
   readonly sent: Chain<{ readonly seq: number; readonly action: ActionId | undefined }>;
   readonly requests: Requests;
+  /** Why the run may not go on: something was on its way out that nobody honest would send. */
+  readonly breach: string | undefined;
   /** The action started last, the agent's or a person's. */
   readonly newest: ActionId | undefined;
   /** An action has left processes running in the present sandbox: what is sent may be theirs. */
@@ -200,6 +204,7 @@ const initialBranch: Branch = {
   plan: [],
   memory: undefined,
   labels: ORDINARY,
+  released: undefined,
   turnBegan: 0,
   checkpoint: undefined,
   effects: undefined,
@@ -239,6 +244,7 @@ export const initialState: RunState = {
   checkpoints: [],
   sent: undefined,
   requests: { last: 0, open: new Map(), asked: new Set() },
+  breach: undefined,
   newest: undefined,
   leftRunning: false,
   hadExternalEffect: false,

@@ -10,6 +10,7 @@ const WHY: Readonly<Record<Exclude<StopReason, "stop">, string>> = {
   interrupt: "The run was interrupted while it waited.",
   cancel: "The run was cancelled while it waited.",
   disk: "The run was stopped while it waited.",
+  breach: "The run was stopped while it waited.",
   lost: "The sandbox was lost while it waited.",
   rewind: "The run was taken back while it waited.",
 };

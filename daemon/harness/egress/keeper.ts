@@ -25,14 +25,14 @@ import type { LiveRun } from "../live-run.ts";
 import { answeredBy } from "../steps/approval.ts";
 import { answered } from "./answer.ts";
 import type { Meter } from "./meter.ts";
-import type { Outside } from "./outside.ts";
+import type { RegistryOf } from "./outside.ts";
 import type { Refusals } from "./refusals.ts";
 import { actionOf, askedInput, denied, type HttpAction, judgedNow } from "./verdict.ts";
 
 /** What a keeper is made of. */
 export interface Keeping {
   readonly run: LiveRun;
-  readonly outside: Pick<Outside, "registryOf">;
+  readonly registryOf: RegistryOf;
   readonly policies: readonly Policy[];
   readonly secrets: RunSecrets;
   readonly authority: Authority;
@@ -79,7 +79,7 @@ export class Keeper implements Gatekeeper {
   }
 
   tunnel(host: string, port: number): Tunnel {
-    const registry = this.#of.outside.registryOf(host, port);
+    const registry = this.#of.registryOf({ host, port });
     return tunnelTo(this.#of.policies, { host, port, ...(registry ? { registry } : {}) });
   }
 
@@ -146,6 +146,7 @@ export class Keeper implements Gatekeeper {
       if (state.ended || run.stopping || run.cancelled) return [];
       return this.#next(state, request, asked);
     });
+    if (run.state.breach !== undefined) run.stopStep("breach");
     const last = events.find(isNext);
     if (!last) throw new Error("nothing leaves the run any more");
     return last;
@@ -247,7 +248,7 @@ export class Keeper implements Gatekeeper {
   }
 
   #action(request: Pick<OutgoingRequest, "method" | "url" | "bodyHash">): HttpAction {
-    return actionOf(request, (host, port) => this.#of.outside.registryOf(host, port));
+    return actionOf(request, this.#of.registryOf);
   }
 
   #expiry(): string {

@@ -1,7 +1,6 @@
 import { once } from "node:events";
 import { type IncomingMessage, request as requestOver } from "node:http";
 import type { Duplex } from "node:stream";
-import { connect as secured } from "node:tls";
 import { TextDecoder } from "node:util";
 import type { Fetched, OwnRequest } from "../tools/tool.ts";
 
@@ -9,79 +8,22 @@ import type { Fetched, OwnRequest } from "../tools/tool.ts";
 const KEPT = 1024 * 1024;
 /** Header lines of an answer that the model is shown. */
 const SHOWN = 30;
-const HEAD_BYTES = 32 * 1024;
+const HEAD_BYTES = 64 * 1024;
 
 /**
- * Sends one request over a connection to the gateway, exactly as a program in the sandbox would: through CONNECT and
- * TLS of the run's authority where the address is https.
+ * Sends one request over a connection to the gateway, with an absolute URL, as a program in the sandbox would.
  * @param signal aborts it, sent or not
  * @throws whatever breaks the connection, or the reason of the signal
  */
 export async function sendOver(
   connection: Duplex,
-  ca: string,
-  own: OwnRequest,
+  { method, url, headers, body }: OwnRequest,
   signal: AbortSignal,
-): Promise<Fetched> {
-  const url = new URL(own.url);
-  const abort = () =>
-    connection.destroy(signal.reason instanceof Error ? signal.reason : new Error("stopped"));
-  signal.addEventListener("abort", abort, { once: true });
-  try {
-    signal.throwIfAborted();
-    if (url.protocol === "http:") return await answerTo(connection, own, own.url);
-    const refusal = await tunnelled(connection, url);
-    if (refusal) return refusal;
-    const plain = unbracketed(url.hostname);
-    const tls = secured({
-      socket: connection,
-      ca,
-      host: plain,
-      ...(/^[\d.]+$|:/.test(plain) ? {} : { servername: plain }),
-      ALPNProtocols: ["http/1.1"],
-    });
-    await once(tls, "secureConnect");
-    return await answerTo(tls, own, `${url.pathname}${url.search}`);
-  } finally {
-    signal.removeEventListener("abort", abort);
-    connection.destroy();
-  }
-}
-
-/** What the gateway said instead of opening the tunnel; undefined: it is open. */
-async function tunnelled(connection: Duplex, url: URL): Promise<Fetched | undefined> {
-  const authority = `${url.hostname}:${url.port === "" ? 443 : url.port}`;
-  const request = requestOver({
-    createConnection: () => connection,
-    method: "CONNECT",
-    path: authority,
-    headers: { host: authority },
-    maxHeaderSize: HEAD_BYTES,
-  });
-  const opened = new Promise<undefined>((resolve, reject) => {
-    request.once("connect", (answer: IncomingMessage, _socket, head: Buffer) => {
-      if (head.length > 0) connection.unshift(head);
-      if (answer.statusCode === 200) resolve(undefined);
-      else reject(new Error(`the gateway answered ${answer.statusCode} to CONNECT`));
-    });
-    request.once("error", reject);
-  });
-  const refused = once(request, "response").then(([answer]) => read(answer as IncomingMessage));
-  refused.catch(() => undefined);
-  opened.catch(() => undefined);
-  request.end();
-  return Promise.race([opened, refused]);
-}
-
-async function answerTo(
-  connection: Duplex,
-  { method, headers, body, url }: OwnRequest,
-  path: string,
 ): Promise<Fetched> {
   const request = requestOver({
     createConnection: () => connection,
     method,
-    path,
+    path: url,
     headers: {
       host: new URL(url).host,
       "user-agent": "caisson",
@@ -92,12 +34,20 @@ async function answerTo(
       ...(body === undefined ? {} : { "content-length": body.length }),
     },
     maxHeaderSize: HEAD_BYTES,
+    signal,
   });
-  const answer = once(request, "response") as Promise<[IncomingMessage]>;
-  answer.catch(() => undefined);
-  request.end(body);
-  const [response] = await answer;
-  return read(response);
+  try {
+    const answered = once(request, "response") as Promise<[IncomingMessage]>;
+    request.end(body);
+    const [response] = await answered;
+    return await read(response);
+  } catch (error) {
+    throw signal.aborted ? signal.reason : error;
+  } finally {
+    // Whatever comes late has nobody to tell.
+    request.on("error", () => undefined);
+    connection.destroy();
+  }
 }
 
 async function read(response: IncomingMessage): Promise<Fetched> {
@@ -107,18 +57,15 @@ async function read(response: IncomingMessage): Promise<Fetched> {
     const room = KEPT - bytes;
     bytes += part.length;
     if (room > 0) parts.push(part.subarray(0, room));
-    // What is beyond is not asked for: it would only cost time.
+    // What is beyond is not waited for.
     if (bytes > KEPT) break;
   }
-  const body = Buffer.concat(parts);
-  const type = response.headers["content-type"];
+  const text = textOf(Buffer.concat(parts), response.headers["content-type"], bytes > KEPT);
   return {
     status: response.statusCode ?? 0,
     reason: response.statusMessage ?? "",
     headers: headersOf(response),
-    text:
-      textOf(body, type) + (bytes > KEPT ? `\n[the answer goes on; its first ${KEPT} bytes are here]` : ""),
-    droppedBytes: 0,
+    text: bytes > KEPT ? `${text}\n[the answer goes on; these are its first ${KEPT} bytes]` : text,
   };
 }
 
@@ -129,17 +76,14 @@ function headersOf({ rawHeaders }: IncomingMessage): [string, string][] {
   return headers;
 }
 
-function textOf(body: Buffer, type: string | undefined): string {
+/** @param cut its last character may be incomplete */
+function textOf(body: Buffer, type: string | undefined, cut: boolean): string {
   const charset = /charset="?([\w-]+)/i.exec(type ?? "")?.[1] ?? "utf-8";
   try {
-    const text = new TextDecoder(charset, { fatal: body.length < KEPT }).decode(body);
+    const text = new TextDecoder(charset, { fatal: !cut }).decode(body);
     if (!text.includes("\0")) return text;
   } catch {
     // Told below.
   }
   return `[${body.length} bytes that are no text${type === undefined ? "" : `, ${type}`}]`;
-}
-
-function unbracketed(host: string): string {
-  return host.startsWith("[") ? host.slice(1, -1) : host;
 }

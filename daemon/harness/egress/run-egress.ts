@@ -7,7 +7,7 @@ import type { GatedSandbox } from "../../sandbox/gate.ts";
 import type { LiveRun } from "../live-run.ts";
 import { policiesOf } from "../policies.ts";
 import type { Fetched, NormaliseContext, OwnRequest } from "../tools/tool.ts";
-import { ENVIRONMENT, installAuthority } from "./authority-files.ts";
+import { ENVIRONMENT, install } from "./files.ts";
 import { Keeper, type Keeping, type Own } from "./keeper.ts";
 import { Meter } from "./meter.ts";
 import { sendOver } from "./own-request.ts";
@@ -46,14 +46,13 @@ export class RunEgress implements WayOut {
 
   async install(sandbox: GatedSandbox): Promise<void> {
     const keeping = await this.#kept();
-    if (keeping) await installAuthority(sandbox, keeping.authority.certificate);
+    if (keeping) await install(sandbox, keeping.authority, keeping.secrets);
   }
 
   async destinations(): Promise<Pick<NormaliseContext, "registryOf" | "injected">> {
     const keeping = await this.#kept();
     if (!keeping) return { registryOf: () => undefined, injected: () => new Set() };
-    const registryOf = (host: string, port: number) => keeping.outside.registryOf(host, port);
-    const { policies } = keeping;
+    const { policies, registryOf } = keeping;
     return { registryOf, injected: (request) => injectedInto(policies, actionOf(request, registryOf)) };
   }
 
@@ -77,12 +76,7 @@ export class RunEgress implements WayOut {
     });
     try {
       const late = AbortSignal.timeout(request.deadlineMs);
-      const fetched = await sendOver(
-        ours,
-        keeping.authority.certificate,
-        request,
-        AbortSignal.any([stop.signal, late]),
-      );
+      const fetched = await sendOver(ours, request, AbortSignal.any([stop.signal, late]));
       return told.refusal ? refusedBy(told.refusal) : fetched;
     } catch (error) {
       if (this.#run.stopping) throw error;
@@ -142,8 +136,9 @@ export class RunEgress implements WayOut {
     const policies = await policiesOf(run);
     if (!outside || policies.every(({ rules }) => rules.network === undefined)) return undefined;
     const authority = await outside.authorityOf(run.run);
-    const secrets = await outside.secretsOf(run.run, policies);
-    return { run, outside, policies, secrets, authority, meter: this.#meter, refusals: this.#refusals };
+    const secrets = await run.deps.secrets.bind(run.run, policies);
+    const registryOf = await outside.registries();
+    return { run, registryOf, policies, secrets, authority, meter: this.#meter, refusals: this.#refusals };
   }
 }
 

@@ -2,12 +2,13 @@ import type { OutgoingRequest, Violation } from "../../gateway/port.ts";
 import { effectOf } from "../../policy/effect.ts";
 import { parseTarget } from "../../policy/http-target.ts";
 import { judge } from "../../policy/judge.ts";
-import type { Policy, PolicyAction, Registry } from "../../policy/port.ts";
+import type { Policy, PolicyAction } from "../../policy/port.ts";
 import { requestTerms } from "../../policy/request-terms.ts";
 import type { EventData } from "../../protocol/events.ts";
 import type { Verdict } from "../../protocol/verdicts.ts";
 import type { RunState } from "../../run/state.ts";
 import { historyOf } from "../history.ts";
+import type { RegistryOf } from "./outside.ts";
 
 export type HttpAction = Extract<PolicyAction, { kind: "http" }>;
 type Judged = EventData<"egress.judged">;
@@ -15,10 +16,10 @@ type Judged = EventData<"egress.judged">;
 /** A request in normal form: what is judged, journalled and sent (A2). */
 export function actionOf(
   { method, url, bodyHash }: Pick<OutgoingRequest, "method" | "url" | "bodyHash">,
-  registryOf: (host: string, port: number) => Registry | undefined,
+  registryOf: RegistryOf,
 ): HttpAction {
   const target = parseTarget(method, url);
-  const registry = "refused" in target ? undefined : registryOf(target.host, target.port);
+  const registry = "refused" in target ? undefined : registryOf(target);
   return {
     kind: "http",
     tool: "fetch",

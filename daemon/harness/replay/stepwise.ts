@@ -8,6 +8,7 @@ import { stateBefore } from "../fold.ts";
 import * as actions from "./action-events.ts";
 import { compared, type Difference } from "./compare.ts";
 import { type Expectation, otherStep } from "./expectation.ts";
+import { isOfRequest, ofRequest } from "./request-events.ts";
 import * as runs from "./run-events.ts";
 import type { Today } from "./today.ts";
 import * as turns from "./turn-events.ts";
@@ -72,7 +73,8 @@ export class Stepwise {
   async take(event: JournalEvent): Promise<Divergence | undefined> {
     if (this.#state === initialState) await this.#begin(event);
     const own = !this.#isWorlds(event);
-    const difference = (await this.#behind(event)) ?? (own ? await this.#made(event) : undefined);
+    const beside = () => ofRequest(event, this.#state, this.#today);
+    const difference = (await this.#behind(event)) ?? (await (own ? this.#made(event) : beside()));
     this.#fold(event, own);
     return difference && { seq: event.seq, type: event.type, ...this.#today.redacted(difference) };
   }
@@ -104,6 +106,7 @@ export class Stepwise {
 
   #isWorlds(event: JournalEvent): boolean {
     const { persons } = this.#state;
+    if (isOfRequest(event)) return true;
     switch (event.type) {
       case "action.judged":
       case "action.started":

@@ -69,7 +69,8 @@ export class Today {
 
   /** The action in normal form; paths lead where they led then. @throws ToolRefusal */
   async plan(action: ActionState, recorded: Judged | undefined): Promise<Plan> {
-    const registryOf = (host: string, port: number) => this.deps.outside?.registryOf(host, port);
+    const registries = action.tool === "fetch" ? await this.deps.outside?.registries() : undefined;
+    const registryOf = registries ?? (() => undefined);
     const policies = this.#instead.policies ?? this.#bound ?? [];
     return this.deps.toolbox.normalise(action.tool, await hydrateInput(this, action), {
       action: action.action,

@@ -40,7 +40,7 @@ export const fetch: Tool<z.infer<typeof Input>> = {
       throw new ToolRefusal(`The body is larger than ${BODY_BYTES} bytes; nothing was sent.`);
     if (body && (method === "GET" || method === "HEAD"))
       throw new ToolRefusal(`A ${method} has no body; leave it out, or use another method.`);
-    const registry = context.registryOf(target.host, target.port);
+    const registry = context.registryOf(target);
     return {
       policy: [
         {
@@ -85,11 +85,7 @@ function headersOf(given: Readonly<Record<string, string>>, injected: ReadonlySe
 /** How an answer reads to the model. */
 function resultOf(fetched: Fetched): ToolResult {
   if ("refused" in fetched) return { ok: false, output: fetched.refused };
-  const { status, reason, headers, text, droppedBytes } = fetched;
+  const { status, reason, headers, text } = fetched;
   const head = [`HTTP ${status} ${reason}`.trim(), ...headers.map(([name, value]) => `${name}: ${value}`)];
-  return {
-    ok: status < 400,
-    output: `${head.join("\n")}\n\n${text}`,
-    ...(droppedBytes > 0 ? { droppedBytes } : {}),
-  };
+  return { ok: status < 400, output: `${head.join("\n")}\n\n${text}` };
 }

@@ -1,6 +1,7 @@
 import type { z } from "zod";
-import type { ParsedCommand, PolicyAction, Registry } from "../../policy/port.ts";
+import type { ParsedCommand, PolicyAction } from "../../policy/port.ts";
 import type { Confinement, ProcessSpec } from "../../sandbox/gate.ts";
+import type { RegistryOf } from "../egress/outside.ts";
 
 /** What an action came to: the text the model reads, and how its process ended. */
 export interface ToolResult {
@@ -14,6 +15,8 @@ export interface ToolResult {
   readonly droppedBytes?: number;
   readonly stateSaved?: boolean;
   readonly leftRunning?: number;
+  /** The rule that keeps the output from the model, which is told so instead. */
+  readonly withheld?: { readonly rule: string; readonly reason: string };
   /** Processes of earlier actions that were killed, since there was no room for this one beside them. */
   readonly killedForRoom?: number;
 }
@@ -40,8 +43,7 @@ export interface NormaliseContext {
   readonly landlock?: Confinement;
   /** A folder that commands may write to, for what is not the workspace's. */
   readonly scratch: string;
-  /** The kind of package registry that this machine's own clients have at that host. */
-  registryOf(host: string, port: number): Registry | undefined;
+  readonly registryOf: RegistryOf;
   /** Lower-case names of the headers that a request would be given a credential in. */
   injected(request: { readonly method: string; readonly url: string }): ReadonlySet<string>;
 }
@@ -65,9 +67,23 @@ export type Fetched =
       readonly reason: string;
       readonly headers: readonly (readonly [string, string])[];
       readonly text: string;
-      /** Bytes of the text that were not kept. */
-      readonly droppedBytes: number;
     };
+
+/** A guarded file's content, or why the model may not have it. */
+export type GuardedContent =
+  | { readonly content: Uint8Array }
+  | { readonly withheld: { readonly rule: string; readonly reason: string }; readonly marker: string };
+
+/** A file that nothing in the sandbox can read. */
+export interface GuardedFile {
+  /** What is said where it can't be used. */
+  readonly refusal: string;
+  /**
+   * Raises the run's labels, on disk, before it gives the content, and gives such files to the sandbox. Undefined: it
+   * has more bytes than `maximum`.
+   */
+  read(maximum: number): Promise<GuardedContent | undefined>;
+}
 
 /** What a tool may use once its action is allowed. */
 export interface PerformContext {
@@ -78,6 +94,8 @@ export interface PerformContext {
   ): Promise<Collected>;
   /** The whole output of an earlier action of this run, or undefined. */
   outputOf(action: string): Promise<string | undefined>;
+  /** The file at a path, if it is kept from the sandbox; undefined for any other. */
+  guarded(path: string): Promise<GuardedFile | undefined>;
   /** Sends a request to the outside, through the gateway. */
   fetch(request: OwnRequest): Promise<Fetched>;
 }

@@ -1,6 +1,9 @@
+import type { RunSecrets } from "../../boundary/run-secrets.ts";
+import type { Authority } from "../../gateway/port.ts";
 import { type GatedSandbox, PROXY_PORT } from "../../sandbox/gate.ts";
 
-const FOLDER = "/home/agent/.caisson";
+const HOME = "/home/agent";
+const FOLDER = `${HOME}/.caisson`;
 const CERTIFICATE = `${FOLDER}/ca.pem`;
 /** The system's certificates, and the run's own authority. */
 const BUNDLE = `${FOLDER}/bundle.pem`;
@@ -33,24 +36,34 @@ export const ENVIRONMENT: Readonly<Record<string, string>> = {
   npm_config_cafile: BUNDLE,
 };
 
-/** Whole or not at all, whatever stood there: a checkpoint's files may hold another run's authority. */
+/**
+ * The certificate comes on standard input, behind it what is there to be noticed. Each file is whole or not there,
+ * whatever stood in its place: a checkpoint's files may hold another run's authority.
+ */
 const SCRIPT = `
 b=/.caisson/busybox
-$b mkdir -p ${FOLDER} && $b cat > ${CERTIFICATE}.new && $b mv ${CERTIFICATE}.new ${CERTIFICATE} || exit
-{ [ ! -r ${SYSTEM} ] || $b cat ${SYSTEM}; $b cat ${CERTIFICATE}; } > ${BUNDLE}.new && $b mv ${BUNDLE}.new ${BUNDLE}
+put() { $b mkdir -p "\${1%/*}" && $b cat > "$1.new" && $b mv "$1.new" "$1"; }
+put ${CERTIFICATE} || exit
+{ [ ! -r ${SYSTEM} ] || $b cat ${SYSTEM}; $b cat ${CERTIFICATE}; } | put ${BUNDLE} || exit
+[ -z "$1" ] || [ -e "$1" ] || $b printf %s "$2" | put "$1"
 `;
 
-/** Puts the certificate where {@link ENVIRONMENT} says. @throws when that can't be done: no command would trust it */
-export async function installAuthority(sandbox: GatedSandbox, certificate: string): Promise<void> {
+/** Puts what {@link ENVIRONMENT} names into a sandbox. @throws when that can't be done: no command would trust it */
+export async function install(
+  sandbox: GatedSandbox,
+  { certificate }: Pick<Authority, "certificate">,
+  { canary }: Pick<RunSecrets, "canary">,
+): Promise<void> {
+  const planted = canary ? [`${HOME}/${canary.path}`, canary.content] : ["", ""];
   const { output, outcome, errors } = await sandbox.housekeep({
     program: "bash",
-    arguments: ["--norc", "--noprofile", "-c", SCRIPT],
+    arguments: ["--norc", "--noprofile", "-c", SCRIPT, "install", ...planted],
     stdin: once(Buffer.from(certificate)),
     deadlineMs: DEADLINE_MS,
   });
   for await (const _ of output);
-  const ended = await outcome;
-  if (ended.exitCode !== 0)
+  const { exitCode } = await outcome;
+  if (exitCode !== 0)
     throw new Error(`the run's certificate authority could not be put into its sandbox: ${errors().trim()}`);
 }
 
