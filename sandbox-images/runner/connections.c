@@ -167,11 +167,18 @@ void connection_ready(struct runner *runner, struct connection *connection) {
   if (connection->waiting.used > 0) deliver(runner, connection);
 }
 
+/* A command that writes single bytes, as of an output; not one that gets an answer to each. */
+static void small_read(struct connection *connection) {
+  uint64_t now = now_ms();
+  if (small_read_rests(&connection->small_paid, now)) connection->rest_until = now + REST_MS;
+}
+
 /* False when there is nothing to send now. */
 static bool chunk_send(struct runner *runner, struct connection *connection) {
   struct connections *all = &runner->connections;
   uint64_t credit = connection->granted - connection->sent;
   uint8_t *frame = link_room(&runner->link);
+  if (connection->rest_until) return false;
   while (connection->watch.fd >= 0 && connection->readable && credit > 0 && frame) {
     size_t most = credit < CHUNK_MAX ? (size_t)credit : CHUNK_MAX;
     ssize_t length = recv(connection->watch.fd, frame + FRAME_HEADER, most, 0);
@@ -179,6 +186,7 @@ static bool chunk_send(struct runner *runner, struct connection *connection) {
       link_fill(&runner->link, frame_seal(frame, FRAME_CONNECTION_DATA, 0, connection->number, (size_t)length));
       connection->sent += (uint64_t)length;
       all->sent += (uint64_t)length;
+      if (length < SMALL_READ) small_read(connection);
       return true;
     }
     if (length < 0 && errno == EINTR) continue;
@@ -213,6 +221,7 @@ static void take(struct runner *runner, struct connection *connection, const str
   if (connection->in_ended || connection->taken + frame->length > connection->offered)
     return reset_and_tell(runner, connection);
   connection->taken += frame->length;
+  connection->small_paid = connection->rest_until = 0;
   if (connection->waiting.used == 0 && frame->length > 0) {
     ssize_t length = pass_on(connection, &piece, 1);
     if (length < 0) return reset_and_tell(runner, connection);
@@ -245,17 +254,27 @@ void connections_reset(struct runner *runner) {
   all->sent = all->received = 0;
 }
 
-int connections_run(struct runner *runner, int wait) {
+void connections_run(struct runner *runner) {
   struct connections *all = &runner->connections;
-  uint64_t now = now_ms(), silent_at = runner->link.heard_at + SILENCE_MS + 1;
+  uint64_t now = now_ms();
+  bool silent = now - runner->link.heard_at > SILENCE_MS;
+  for (int i = 0; i < CONNECTIONS_MAX; i++) {
+    struct connection *connection = &all->list[i];
+    if (connection->rest_until <= now) connection->rest_until = 0;
+    if (connection->watch.fd >= 0 && silent) reset_and_tell(runner, connection);
+  }
+  if (all->accept_at == 0 || all->accept_at > now) return;
+  all->accept_at = 0;
+  watch_set(runner, &all->listener, EPOLLIN);
+}
+
+int connections_wait(const struct runner *runner, int wait) {
+  const struct connections *all = &runner->connections;
+  uint64_t now = now_ms();
   for (int i = 0; i < CONNECTIONS_MAX; i++) {
     if (all->list[i].watch.fd < 0) continue;
-    if (silent_at <= now) reset_and_tell(runner, &all->list[i]);
-    else wait = wait_until(silent_at, now, wait);
-  }
-  if (all->accept_at && all->accept_at <= now) {
-    all->accept_at = 0;
-    watch_set(runner, &all->listener, EPOLLIN);
+    wait = wait_until(runner->link.heard_at + SILENCE_MS + 1, now, wait);
+    wait = wait_until(all->list[i].rest_until, now, wait);
   }
   return wait_until(all->accept_at, now, wait);
 }

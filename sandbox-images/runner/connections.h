@@ -25,7 +25,9 @@ bool connections_send(struct runner *runner);
 void connection_command(struct runner *runner, const struct frame *frame);
 /* Ends all of them; the daemon is not told. */
 void connections_reset(struct runner *runner);
-/* Does what is due; returns how long to wait for more, as deadlines_run does. */
-int connections_run(struct runner *runner, int wait);
+/* Does what is due. */
+void connections_run(struct runner *runner);
+/* How long to wait for what will be due: the shorter of it and `wait`, after all was sent that can be. */
+int connections_wait(const struct runner *runner, int wait);
 
 #endif

@@ -132,8 +132,10 @@ static void leave(struct runner *runner) {
 static _Noreturn void loop(struct runner *runner) {
   struct epoll_event events[EVENTS_A_TURN];
   for (;;) {
-    int wait = connections_run(runner, deadlines_run(runner));
+    int wait = deadlines_run(runner);
+    connections_run(runner);
     link_flush(runner);
+    wait = connections_wait(runner, wait);
     actions_trim(runner);
     int count = epoll_wait(runner->epoll, events, EVENTS_A_TURN, link_wait(runner, wait));
     for (int i = 0; i < count; i++) dispatch(runner, events[i].data.ptr);

@@ -86,6 +86,7 @@ struct connection {
   bool readable;           /* for all we know: until a read says otherwise */
   bool out_ended, in_ended; /* the command's, the daemon's last byte was seen */
   uint64_t sent, granted;  /* from the command: offsets sent, and that may be sent */
+  uint64_t small_paid, rest_until;  /* as of an output */
   uint64_t taken, written, offered; /* to the command: offsets received, passed on, and that the daemon may send */
   struct ring waiting;
 };
@@ -160,6 +161,10 @@ void children_reap(struct runner *runner);
 void report_lost(struct runner *runner, struct action *action, int wait_status);
 
 /* streams.c: pipes of the action */
+#define SMALL_READ 4096 /* bytes; fewer are few for what a frame costs */
+#define REST_MS 4
+/* Counts a small read; true when the next has to rest first, for REST_MS. */
+bool small_read_rests(uint64_t *paid, uint64_t now);
 void output_readable(struct runner *runner, struct action *action, struct output *output);
 void output_acknowledge(struct runner *runner, struct action *action, struct output *output, uint64_t offset);
 /* Its rest is over when it is time. */

@@ -19,9 +19,7 @@
  * sandboxes. So of reads below SMALL_READ bytes a stream has SMALL_READS_MAX at once, then one every REST_MS; what
  * comes meanwhile is in the pipe, and an action that ends is read at once.
  */
-#define SMALL_READ 4096
 #define SMALL_READS_MAX 64
-#define REST_MS 4
 /* Where only the end is wanted, reading a flood as fast as can be would take all cores: so a rest every so many bytes. */
 #define TAIL_READ (256 * 1024)
 #define TAIL_REST_MS 1
@@ -117,6 +115,13 @@ static bool read_some(struct runner *runner, struct action *action, struct outpu
   return false;
 }
 
+bool small_read_rests(uint64_t *paid, uint64_t now) {
+  uint64_t credit = REST_MS * SMALL_READS_MAX;
+  if (*paid + credit < now) *paid = now - credit;
+  *paid += REST_MS;
+  return *paid > now;
+}
+
 static void output_rest(struct runner *runner, struct output *output, uint64_t until) {
   output->rest_until = until;
   watch_set(runner, &output->watch, 0);
@@ -124,10 +129,8 @@ static void output_rest(struct runner *runner, struct output *output, uint64_t u
 
 /* After many small reads in quick succession the pipe is left to fill for a moment. */
 static void small_read(struct runner *runner, struct output *output) {
-  uint64_t now = now_ms(), credit = REST_MS * SMALL_READS_MAX;
-  if (output->small_paid + credit < now) output->small_paid = now - credit;
-  output->small_paid += REST_MS;
-  if (output->small_paid > now) output_rest(runner, output, now + REST_MS);
+  uint64_t now = now_ms();
+  if (small_read_rests(&output->small_paid, now)) output_rest(runner, output, now + REST_MS);
 }
 
 void output_rested(struct runner *runner, struct output *output, uint64_t now) {
