@@ -38,19 +38,22 @@ function writes({ action }: DoneAction): boolean {
   return action.kind === "exec" && action.command.redirects.some(({ access }) => access === "write");
 }
 
-function fulfils(rule: Before, done: DoneAction): boolean {
+/** Whether this was the required command, and came out as required; undefined: it was another, or nobody can tell. */
+function outcomeOf(rule: Before, done: DoneAction): "as required" | "otherwise" | undefined {
   const commands = vouchedFor(done);
   const { exitCode } = done;
+  if (exitCode === undefined || !commands.some(rule.matches)) return undefined;
   // Of several commands a status other than 0 says neither whose it is nor which of them ran.
-  const asRequired = commands.length === 1 ? (rule.exit ?? exitCode) : (rule.exit ?? 0) === 0 ? 0 : undefined;
-  if (exitCode === undefined || exitCode !== asRequired || !commands.some(rule.matches)) return false;
-  return !(rule.sinceWrite && writes(done));
+  const wanted = commands.length === 1 ? (rule.exit ?? exitCode) : (rule.exit ?? 0) === 0 ? 0 : undefined;
+  return exitCode === wanted && !(rule.sinceWrite && writes(done)) ? "as required" : "otherwise";
 }
 
+/** The newest run of the command counts. */
 function isFulfilled(rule: Before, history: PolicyHistory): boolean {
   let fulfilled = false;
   for (const done of history.done()) {
-    if (fulfils(rule, done)) fulfilled = true;
+    const outcome = outcomeOf(rule, done);
+    if (outcome !== undefined) fulfilled = outcome === "as required";
     else if (rule.sinceWrite && writes(done)) fulfilled = false;
   }
   return fulfilled;

@@ -62,8 +62,9 @@ function dataFindings(layers: readonly Policy[], action: PolicyAction, { labels 
   if (action.kind !== "read") return [];
   // What may not reach the model is withheld from it when it is read; what a person may let through is asked first.
   const label = labelOf(layers, { path: action.path });
-  const found = label ? flowFindings(layers, joined(ORDINARY, label.label), { to: "model" }) : [];
-  return found.some(({ decision }) => decision === "deny") ? [] : found;
+  if (label === undefined) return [];
+  const found = flowFindings(layers, joined(ORDINARY, label.label), { to: "model" });
+  return found.filter(({ decision }) => decision === "ask");
 }
 
 /** Something other than a project's own file must allow it, or have a person asked: that file came with the workspace. */
