@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import { networkInterfaces } from "node:os";
 import ipaddr from "ipaddr.js";
 
@@ -6,9 +7,9 @@ const GLOBAL_IPV6 = "2000::/3";
 /** RFC 6890; the library counts it as public. */
 const PROTOCOL_IPV4 = "192.0.0.0/24";
 
-/** IPv4-mapped addresses become the IPv4 ones they are. */
+/** IPv4-mapped addresses become the IPv4 ones they are. The library alone would take short forms, such as `127.1`. */
 function parse(address: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
-  return ipaddr.isValid(address) ? ipaddr.process(address) : undefined;
+  return isIP(address) > 0 ? ipaddr.process(address) : undefined;
 }
 
 function within(address: ipaddr.IPv4 | ipaddr.IPv6, range: string): boolean {

@@ -184,9 +184,11 @@ async function sendAndRelay(
   meter.take(headBytes(prepared) + (prepared.body.kind === "held" ? prepared.body.bytes.length : 0));
   const headers = headersFor(prepared, injected, keeper.inspection.incoming() !== undefined);
   const sending = send(target, headers, { upstream, addresses: terms.addresses, gone, limits });
-  const idle = watch(limits.idleMs, () =>
-    sending.request.destroy(new TooLate(`nothing moved for ${limits.idleMs} ms`)),
-  );
+  let stalled: TooLate | undefined;
+  const idle = watch(limits.idleMs, () => {
+    stalled = new TooLate(`nothing moved for ${limits.idleMs} ms`);
+    sending.request.destroy(stalled);
+  });
   try {
     writeBody(prepared, { request, response }, sending, meter, idle);
     const answer = await sending.answered;
@@ -196,6 +198,9 @@ async function sendAndRelay(
       told.bytesIn += bytes;
     };
     await relay(answer, response, { inspection: keeper.inspection, most: limits.responseBytes, idle, came });
+  } catch (error) {
+    // What broke says only that it was broken off.
+    throw stalled ?? error;
   } finally {
     idle.stop();
     // After a whole answer this frees the connection; after less, or with a body that nobody wants, it closes it.

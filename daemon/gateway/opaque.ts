@@ -59,7 +59,7 @@ async function carry(
     told.bytesIn += bytes;
   });
   try {
-    await Promise.all([pipeline(connection, out, socket), pipeline(socket, back, connection)]);
+    await pipeline(connection, out, socket, back, connection);
   } finally {
     idle.stop();
     socket.destroy();

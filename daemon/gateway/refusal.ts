@@ -67,6 +67,7 @@ function drained(request: IncomingMessage): Promise<void> {
     });
     request.once("end", done);
     request.once("close", done);
+    request.resume();
   });
 }
 
