@@ -111,7 +111,10 @@ export class Commits {
     const { value, found } = this.#deps.redactor.value(event.data);
     if (found.length === 0) return [event];
     const notes = found.map(
-      ({ kind, count }): NewEvent => ({ type: "data.redacted", data: { kind, place: event.type, count } }),
+      ({ kind, count }): NewEvent => ({
+        type: "data.redacted",
+        data: { kind, place: event.type, count, ...actionOf(event) },
+      }),
     );
     return [{ ...event, data: value } as NewEvent, ...notes];
   }
@@ -189,4 +192,9 @@ export class Commits {
 /** Whether a refusal is one that passes when somebody makes room. */
 function passes(error: unknown): error is JournalUnwritable {
   return error instanceof JournalUnwritable && (error.why === "full" || error.why === "read-only");
+}
+
+/** The action that an event is about. */
+function actionOf({ data }: NewEvent): { readonly action?: string } {
+  return "action" in data && typeof data.action === "string" ? { action: data.action } : {};
 }

@@ -3,6 +3,7 @@ import type { LeftFile } from "../boundary/export.ts";
 import { filterExport } from "../boundary/export-rules.ts";
 import { KEPT_BYTES, keptArchive, selectKept } from "../boundary/kept.ts";
 import { archiveCommand, fetchCommand, fetchInput, listWorkspace } from "../boundary/sandbox-listing.ts";
+import { foundIn } from "../boundary/secrets-in-patch.ts";
 import { CaissonError } from "../protocol/errors.ts";
 import type { EventData } from "../protocol/events.ts";
 import type { RunState } from "../run/state.ts";
@@ -34,10 +35,7 @@ export async function keepFiles(run: LiveRun, left: readonly LeftFile[]): Promis
 }
 
 function holdsNoSecret({ redactor }: Dependencies, content: Uint8Array): boolean {
-  const stream = redactor.byteStream();
-  stream.push(Buffer.from(content));
-  stream.end();
-  return stream.found().length === 0;
+  return foundIn(redactor, content).length === 0;
 }
 
 /** The workspace of a run that has its sandbox, or what stands at `path` in it, without what the policy holds back. */

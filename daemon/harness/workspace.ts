@@ -1,5 +1,6 @@
 import { type WorkspacePatch, type WorkspacePatchInput, workspacePatch } from "../boundary/export.ts";
 import { type RunInSandbox, WorkspaceUnreadable } from "../boundary/sandbox-listing.ts";
+import { withoutSecrets } from "../boundary/secrets-in-patch.ts";
 import { lookingUntouched } from "../boundary/touched.ts";
 import { hydrate } from "../journal/hydrate.ts";
 import { CaissonError } from "../protocol/errors.ts";
@@ -17,13 +18,17 @@ import { baseOf } from "./workspace-base.ts";
 const DEADLINE_MS = 300_000;
 
 /**
- * What a run that has its sandbox changed in the workspace so far, without what no policy lets out.
- * @param deny other globs of what is left out
+ * What a run that has its sandbox changed in the workspace so far, without what no policy lets out and what holds a
+ * secret.
+ * @param deny other globs of what is left out; then secrets are not
  */
 export async function changesOf(run: LiveRun, deny?: readonly string[]): Promise<WorkspacePatch> {
   const { sandbox } = run;
   if (!sandbox || !run.state.ingested) return UNCHANGED;
-  return changesIn(run, sandbox, run.state.asIngested, deny ?? (await exportDenials(run)));
+  const { asIngested } = run.state;
+  if (deny) return changesIn(run, sandbox, asIngested, deny);
+  const changes = await changesIn(run, sandbox, asIngested, await exportDenials(run));
+  return withoutSecrets(changes, run.deps.redactor);
 }
 
 /** A workspace as it was ingested. */

@@ -4,6 +4,7 @@ import { patchBetween } from "../../boundary/between.ts";
 import type { WorkspacePatch } from "../../boundary/export.ts";
 import { filterExport } from "../../boundary/export-rules.ts";
 import { filterWorkspace } from "../../boundary/ingest.ts";
+import { withoutSecrets } from "../../boundary/secrets-in-patch.ts";
 import { CaissonError } from "../../protocol/errors.ts";
 import type { CheckpointId, Seq } from "../../protocol/ids.ts";
 import type { CheckpointView } from "../../protocol/views.ts";
@@ -66,7 +67,8 @@ export class CheckpointFiles {
 
   async #changesAt(run: Seen, at: Place): Promise<WorkspacePatch> {
     const found = checkpointIn(run, at);
-    return found ? this.#changes(run, found, await exportDenials(run)) : UNCHANGED;
+    if (!found) return UNCHANGED;
+    return withoutSecrets(await this.#changes(run, found, await exportDenials(run)), run.deps.redactor);
   }
 
   /** All that differed at a checkpoint from what was ingested, what the policy lets nobody bring back included. */

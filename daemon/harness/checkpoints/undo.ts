@@ -1,6 +1,7 @@
 import { changesBetween } from "../../boundary/between.ts";
 import type { Change } from "../../boundary/change.ts";
 import type { WorkspacePatch } from "../../boundary/export.ts";
+import { foundIn } from "../../boundary/secrets-in-patch.ts";
 import type { ShellStarted } from "../../protocol/commands.ts";
 import type { ActionId } from "../../protocol/ids.ts";
 import { noSandbox } from "../../run/decide.ts";
@@ -84,10 +85,7 @@ function requireSame(
 /** It is journalled, so that it can be had again in another sandbox (A3): no secret may be in it (J6). */
 function requireKeepable({ redactor }: Dependencies, own: readonly Change[]): void {
   for (const { path, before } of own) {
-    const stream = redactor.byteStream();
-    stream.push(Buffer.from(before?.content ?? []));
-    stream.end();
-    if (stream.found().length > 0)
+    if (before && foundIn(redactor, before.content).length > 0)
       throw cannotUndo(`What ${path} was before holds a secret, which the journal must not have.`);
   }
 }
