@@ -112,7 +112,7 @@ export const SOURCING: ReadonlySet<string> = new Set([
 ]);
 
 const CODE = /^-(?:[A-Za-z]*[ceErpn]|-eval|-print|-command|-require|-import|-loader)/;
-const INTERPRETER =
+export const INTERPRETER =
   /^(?:python|pypy|perl|ruby|node|nodejs|php|lua|deno|bun|osascript|tclsh|Rscript|julia|guile)[0-9.]*$/;
 
 /** By program: options that make it run another one. Written in full; their abbreviations count too. */

@@ -1,20 +1,10 @@
-import { setImmediate as breathe } from "node:timers/promises";
-import {
-  BlobDamaged,
-  BlobMissing,
-  type Journal,
-  JournalDamaged,
-  JournalMissing,
-} from "../../journal/port.ts";
-import { CaissonError } from "../../protocol/errors.ts";
+import type { Journal } from "../../journal/port.ts";
 import type { JournalEvent } from "../../protocol/events.ts";
 import type { RunId } from "../../protocol/ids.ts";
 import type { Divergence, ReplayReport } from "../../protocol/replay.ts";
+import { recorded, refusalOf, unhurried, unknownRun } from "./recorded.ts";
 import { Stepwise } from "./stepwise.ts";
 import { type Instead, type ReplayDependencies, Today } from "./today.ts";
-
-/** Milliseconds of work after which others have their turn. */
-const TURN_MS = 10;
 
 /** Every event that comes out differently today, in order. */
 export async function* divergences(
@@ -23,14 +13,12 @@ export async function* divergences(
   instead?: Instead,
 ): AsyncGenerator<Divergence, number> {
   const stepwise = new Stepwise(new Today(deps, instead));
-  let began = performance.now();
+  const others = unhurried();
   for await (const batch of events)
     for (const event of batch) {
       const divergence = await stepwise.take(event);
       if (divergence) yield divergence;
-      if (performance.now() - began < TURN_MS) continue;
-      await breathe();
-      began = performance.now();
+      await others();
     }
   return stepwise.seq;
 }
@@ -47,32 +35,15 @@ export async function replayRun(
   leaving: AbortSignal,
 ): Promise<ReplayReport> {
   try {
-    const found = divergences(until(deps.journal.read(run, 0), leaving), deps);
+    const found = divergences(recorded(deps.journal, run, leaving), deps);
     const { value, done } = await found.next();
     if (!done) {
       await found.return(0);
       return { identical: false, ...value };
     }
-    if (value === 0) throw new CaissonError("unknown_run", `There is no run ${run}.`);
+    if (value === 0) throw unknownRun(run);
     return { identical: true, events: value };
   } catch (error) {
-    throw refusalOf(error, run);
+    throw refusalOf(error, run, "replayed");
   }
-}
-
-async function* until<T>(values: AsyncIterable<T>, leaving: AbortSignal): AsyncGenerator<T> {
-  for await (const value of values) {
-    if (leaving.aborted)
-      throw new CaissonError("stopping", "The daemon is stopping; the run was not replayed.");
-    yield value;
-  }
-}
-
-function refusalOf(error: unknown, run: RunId): unknown {
-  if (error instanceof JournalMissing) return new CaissonError("unknown_run", `There is no run ${run}.`);
-  if (error instanceof JournalDamaged || error instanceof BlobMissing || error instanceof BlobDamaged) {
-    const detail = `The run can't be replayed: ${error.message}. \`caisson verify\` says more; nothing was changed.`;
-    return new CaissonError("journal_damaged", detail, { cause: error });
-  }
-  return error;
 }

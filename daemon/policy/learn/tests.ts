@@ -1,0 +1,50 @@
+/** Tests from what happened: of each rule what it is for, then the rest as far as there is room. */
+import type { TestDocument } from "../document.ts";
+import type { Policy } from "../port.ts";
+import { type Draft, policyOf, type Sample, verdictOnExample } from "./draft.ts";
+import { exampleOf } from "./observation.ts";
+import { samplePath } from "./samples.ts";
+
+/** Tests that a file may have by the document's schema is far above; people read these. */
+const TESTS = 300;
+const CHARACTERS = 40_000;
+
+export function testsFor(draft: Draft): TestDocument[] {
+  const { document, all, samples } = draft;
+  const policy = policyOf(document);
+  const happened: Sample[] = [
+    ...all.allowed.map(({ action }) => ({ example: exampleOf(action), expect: "allow" as const })),
+    ...all.disputed.map(({ action }) => ({ example: exampleOf(action), expect: "ask" as const })),
+    ...all.denied.map(({ action }) => ({ example: exampleOf(action), expect: "deny" as const })),
+  ];
+  const folders = (["read", "write"] as const).flatMap((access) =>
+    (document.files?.[access]?.allow ?? []).map((glob): Sample => {
+      const path = samplePath(glob);
+      return { example: access === "read" ? { read: path } : { write: path }, expect: "allow" };
+    }),
+  );
+  const right = [...happened, ...samples, ...folders].flatMap((sample) => judged(sample, policy));
+  const touched = new Set<string>();
+  const needed = right.filter(({ rules }) => {
+    const isNew = rules.some((rule) => !touched.has(rule));
+    for (const rule of rules) touched.add(rule);
+    return isNew;
+  });
+  let characters = 0;
+  const others = right.slice(0, happened.length).filter((one) => {
+    if (needed.includes(one)) return false;
+    characters += JSON.stringify(one.test).length;
+    return characters < CHARACTERS;
+  });
+  return [...needed, ...others.slice(0, TESTS)].map(({ test }) => test);
+}
+
+interface Right {
+  readonly test: TestDocument;
+  readonly rules: readonly string[];
+}
+
+function judged({ example, expect }: Sample, policy: Policy): Right[] {
+  const { verdict, matched } = verdictOnExample(policy, example);
+  return verdict === expect ? [{ test: { ...example, expect }, rules: matched.map(({ rule }) => rule) }] : [];
+}
