@@ -79,11 +79,25 @@ function common(these: readonly string[], those: readonly string[]): string[] {
   );
 }
 
+/** Undefined: the layer has no opinion. What its tiers allow where it has no list is everything. */
+function opinionOf(policy: Policy, access: Access): string[] | undefined {
+  const tier = policy.rules.tiers?.[EFFECT[access]];
+  if (tier?.decision === "deny") return [];
+  if (policy.rules[access] !== undefined) return prefixesOf(policy, access);
+  if (tier === undefined) return undefined;
+  return tier.decision === "allow" ? ["/"] : [];
+}
+/** What tiers call it. */
+const EFFECT = { read: "read", write: "local" } as const;
+
 function prefixes(layers: readonly Policy[], access: Access): string[] {
-  const opinions = layers.filter((policy) => policy.rules[access] !== undefined);
-  const [first, ...others] = opinions.map((policy) => prefixesOf(policy, access));
-  // Default deny: where no layer allows a path, none is allowed.
-  return shortest(others.reduce(common, first ?? []));
+  const opinions = layers.flatMap((policy) => {
+    const folders = opinionOf(policy, access);
+    return folders === undefined ? [] : [{ folders, grants: policy.layer !== "project" }];
+  });
+  // Default deny: where no layer allows a path, none is allowed. A project's own file came with the workspace.
+  if (!opinions.some(({ grants }) => grants)) return [];
+  return shortest(opinions.map(({ folders }) => folders).reduce(common));
 }
 
 /**

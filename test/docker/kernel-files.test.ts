@@ -321,3 +321,26 @@ describe("a kernel without Landlock", () => {
     expect(dataOf(events, "action.judged").filter(({ verdict }) => verdict === "deny")).toHaveLength(1);
   });
 });
+
+test("what may not be read is not found by searching either, whatever its name", async () => {
+  const { outcomes } = await worked(
+    '{ read: { allow: [/workspace/**], deny: ["**/private/**", "**/*.env"] } }',
+    `mkdir -p private src; echo HIDDEN | tee private/secret.txt src/a.env 'src/b:1:c.env' > 'src/odd:7:name'
+mkdir -p private/x$'\\n'/workspace && echo HIDDEN > private/x$'\\n'/workspace/src`,
+    [
+      { tool: "grep", input: { pattern: "HIDDEN" } },
+      { tool: "grep", input: { pattern: "HIDDEN", path: "src" } },
+      { tool: "glob", input: { pattern: "**" } },
+      { tool: "grep", input: { pattern: "nowhere" } },
+    ],
+    "true",
+  );
+  const leftOut = "[what the policy does not let be read is left out]";
+  const found = `/workspace/src/odd:7:name:1:HIDDEN\n${leftOut}`;
+  expect(outcomes.map(text)).toEqual([
+    found,
+    found,
+    `/workspace/go\n/workspace/src/odd:7:name\n${leftOut}`,
+    "No line matches.",
+  ]);
+});

@@ -53,6 +53,23 @@ describe("what a kernel can hold of the rules for files", () => {
     expect(folderPrefixes([denied]).write).toEqual(["/workspace"]);
   });
 
+  it("tiers speak for a layer without the list, and deny for one with it", () => {
+    const tiers = (text: string) => policy(`tiers: { ${text} }`);
+    expect(folderPrefixes([tiers("read: allow, local: ask")])).toEqual({ read: ["/"], write: [] });
+    expect(folderPrefixes([tiers("local: allow"), reading(["/tmp/**"])])).toEqual({
+      read: ["/tmp"],
+      write: ["/"],
+    });
+    const both = policy("files: { write: { allow: [/tmp/**] } }\ntiers: { local: deny }");
+    expect(folderPrefixes([both]).write).toEqual([]);
+  });
+
+  it("a project's own file narrows, and opens nothing by itself (P2)", () => {
+    const project = policy("files: { read: { allow: [/workspace/src/**] } }", "project");
+    expect(folderPrefixes([project]).read).toEqual([]);
+    expect(folderPrefixes([project, reading(["/workspace/**"])]).read).toEqual(["/workspace/src"]);
+  });
+
   it("reading implies no writing, nor writing reading", () => {
     const { read, write } = confinementOf([
       files("{ read: { allow: [/workspace/src/**] }, write: { allow: [/workspace/out/**] } }"),

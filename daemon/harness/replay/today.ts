@@ -81,6 +81,7 @@ export class Today {
       registryOf,
       injected: (request) => injectedInto(policies, actionOf(request, registryOf)),
       scratch: "/tmp",
+      mayRead: () => () => true,
     });
   }
 

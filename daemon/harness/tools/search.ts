@@ -6,6 +6,8 @@ import { confinedTo, type NormaliseContext, resultOf, type Tool, ToolRefusal, WO
 const DEADLINE_MS = 60_000;
 /** Most paths a search returns; more would only crowd the context. */
 const MOST_PATHS = 1_000;
+/** Bytes of the longest path, with the number after it. */
+const PATH_MAX = 4_096 + 32;
 const LISTING_BYTES = 16 * 1024 * 1024;
 
 const GlobInput = z.strictObject({
@@ -43,7 +45,8 @@ export const glob: Tool<z.infer<typeof GlobInput>> = {
           .split("\0")
           .filter((path) => path.startsWith(prefix) && matches(path.slice(prefix.length)))
           .sort();
-        return { ok: true, output: listed(found) };
+        const readable = found.filter(context.mayRead("glob", folder));
+        return { ok: true, output: listed(readable) + leftOut(readable.length < found.length) };
       },
     };
   },
@@ -55,6 +58,11 @@ function listed(found: readonly string[]): string {
   return found.length > MOST_PATHS
     ? `${shown}\n[${found.length - MOST_PATHS} more; narrow the pattern]`
     : shown;
+}
+
+/** So that nobody looks for it in vain. */
+function leftOut(some: boolean): string {
+  return some ? "\n[what the policy does not let be read is left out]" : "";
 }
 
 const GrepInput = z.strictObject({
@@ -73,7 +81,21 @@ export const grep: Tool<z.infer<typeof GrepInput>> = {
       throw new ToolRefusal("glob is matched against file names; give a folder in path.");
     // The kit's own programs, which know few options: the sandbox's might have been replaced by what it ran.
     const named = input.glob === undefined ? [] : ["-name", input.glob];
-    const files = ["find", path, "-name", ".git", "-prune", "-o", "-type", "f", ...named];
+    // A line break in a name would make two lines of one, each about another path.
+    const files = [
+      "find",
+      path,
+      "-name",
+      ".git",
+      "-prune",
+      "-o",
+      "-type",
+      "f",
+      "!",
+      "-path",
+      "*\n*",
+      ...named,
+    ];
     const spec = search(context, path, [
       ...files,
       "-exec",
@@ -90,8 +112,11 @@ export const grep: Tool<z.infer<typeof GrepInput>> = {
       policy: [{ kind: "read", tool: "grep", path }],
       async perform({ run }) {
         const found = await run(spec, { quiet: true });
-        const lines = readable(found.stdout().toString("utf8"));
-        if (lines !== "") return { ...resultOf(found), ok: true, output: lines };
+        const all = found.stdout().toString("utf8").split("\n");
+        const mayRead = context.mayRead("grep", path);
+        const may = all.filter((text) => text === "" || [...pathsOf(text, path)].every(mayRead));
+        const lines = readable(may) + leftOut(may.length < all.length);
+        if (lines !== "") return { ...resultOf(found), ok: true, output: lines.trimStart() };
         // grep ends with 1 where nothing matches, and says why where something is wrong.
         const failed = found.stderr.trim() !== "" || found.exitCode === undefined;
         return failed ? { ...resultOf(found), ok: false } : { ok: true, output: "No line matches." };
@@ -100,9 +125,16 @@ export const grep: Tool<z.infer<typeof GrepInput>> = {
   },
 };
 
+/** Every path that a line `path:number:text` may be about, for names may have such numbers in them. */
+function* pathsOf(line: string, searched: string): Generator<string> {
+  // About none that anybody judged.
+  if (!line.startsWith(searched)) yield "";
+  for (const { index } of line.slice(0, PATH_MAX).matchAll(/:\d+:/g)) yield line.slice(0, index);
+}
+
 /** Lines of files that are no text are told by their path only. */
-function readable(output: string): string {
-  const lines = output.split("\n").map((line) => {
+function readable(output: readonly string[]): string {
+  const lines = output.map((line) => {
     const binary = line.includes("\0") || line.includes("\uFFFD");
     return binary ? `${line.split(":", 1)[0]}: a file that is no text matches` : line;
   });

@@ -43,6 +43,8 @@ export interface NormaliseContext {
   readonly landlock?: Confinement;
   /** A folder that commands may write to, for what is not the workspace's. */
   readonly scratch: string;
+  /** Of a folder that may be read: whether the policy lets this file in it be read, too. */
+  mayRead(tool: string, folder: string): (path: string) => boolean;
   readonly registryOf: RegistryOf;
   /** Lower-case names of the headers that a request would be given a credential in. */
   injected(request: { readonly method: string; readonly url: string }): ReadonlySet<string>;
