@@ -3,6 +3,12 @@ import { pathBytes } from "../protocol/path-text.ts";
 import type { BaseIndex } from "./export-base.ts";
 import type { Listing } from "./sandbox-listing.ts";
 
+/** Bytes of content: of one changed file, and of all together. */
+export interface ExportLimits {
+  readonly fileBytes: number;
+  readonly totalBytes: number;
+}
+
 /** Files and folders that a run may have made, ignored ones included: many packages' worth. */
 const MADE_MOST = 250_000;
 /** Changed files that a diff holds; those of the person come first. */

@@ -3,6 +3,7 @@ import { Buffer } from "node:buffer";
 import { pathBytes } from "../protocol/path-text.ts";
 import type { FileState } from "./change.ts";
 import type { BaseFile } from "./export-base.ts";
+import { GUARD_OWNER } from "./guards.ts";
 import { type ListedPath, WorkspaceUnreadable } from "./sandbox-listing.ts";
 
 /** What a path is now: with its content, or with the place in the base where the same content stands. */
@@ -19,7 +20,16 @@ export interface Present {
 export function untouched(base: BaseFile, listed: ListedPath, before: number | undefined): boolean {
   if (base.type !== listed.type || base.size !== listed.size) return false;
   if (base.type === "file" && base.executable !== ((listed.mode & 0o100) !== 0)) return false;
-  return before !== undefined && listed.mtime === base.mtime && listed.ctime < before;
+  if (listed.mtime !== base.mtime) return false;
+  // Nothing in the sandbox can change such a file, nor give it another time.
+  if (listed.owner === GUARD_OWNER) return true;
+  return before !== undefined && listed.ctime < before;
+}
+
+/** Why a path can't stand in a patch, whatever it was before; undefined: it can. */
+export function whyLeftOut({ type, owner }: ListedPath): string | undefined {
+  if (type === "other") return "it is neither file nor symlink";
+  return owner === GUARD_OWNER ? "it is kept from the sandbox, and was moved" : undefined;
 }
 
 export function sameAs(base: BaseFile | undefined, present: Present | undefined): boolean {

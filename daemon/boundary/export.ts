@@ -12,9 +12,9 @@ import {
   inGit,
   isIgnoreFile,
 } from "./export-base.ts";
-import { listedMost, tooDeep, withinReach } from "./export-bounds.ts";
+import { type ExportLimits, listedMost, tooDeep, withinReach } from "./export-bounds.ts";
 import { closedFolder, emptyBefore, emptyFolders, parentOf } from "./export-folders.ts";
-import { equalStates, type Present, sameAs, stateOf, untouched } from "./export-present.ts";
+import { equalStates, type Present, sameAs, stateOf, untouched, whyLeftOut } from "./export-present.ts";
 import { judgeExport } from "./export-rules.ts";
 import { ignoredBy, ignoreFilesAmong } from "./gitignore.ts";
 import { pathRules, WORKSPACE } from "./globs.ts";
@@ -42,15 +42,11 @@ export interface WorkspacePatchInput {
   readonly unchangedBefore?: number;
   /** Paths that are compared by content whatever their times say. */
   readonly except?: ReadonlySet<string>;
+  /** Whether a path is kept from what runs in the sandbox: what became of it there is not exported. */
+  readonly guarded?: (path: string) => boolean;
   /** The policy's `files.export.deny`: what it holds back is omitted. */
   readonly deny?: readonly string[];
   readonly limits?: ExportLimits;
-}
-
-/** Bytes of content: of one changed file, and of all together. */
-export interface ExportLimits {
-  readonly fileBytes: number;
-  readonly totalBytes: number;
 }
 
 export interface WorkspacePatch {
@@ -163,17 +159,23 @@ class Export {
     for (const [path, file] of base.files) {
       const listed = listing.get(path);
       const closed = listed ? undefined : closedFolder(path, listing);
-      if (closed !== undefined) this.#omit(path, `the folder ${closed} can't be read`);
-      else if (listed?.type === "other") this.#omit(path, "it is neither file nor symlink");
-      else if (!listed || listed.type === "directory") found.push({ path, base: file });
-      else found.push({ path, base: file, listed });
+      if (this.#input.guarded?.(path))
+        this.#omit(path, "it is kept from the sandbox, and gone from its place");
+      else if (closed !== undefined) this.#omit(path, `the folder ${closed} can't be read`);
+      else if (listed?.type === "directory") found.push({ path, base: file });
+      else this.#consider({ path, base: file, ...(listed && { listed }) }, found);
     }
     for (const listed of listing.values()) {
       if (listed.type === "directory" || base.files.has(listed.path) || inGit(listed.path)) continue;
-      if (listed.type === "other") this.#omit(listed.path, "it is neither file nor symlink");
-      else found.push({ path: listed.path, listed });
+      this.#consider({ path: listed.path, listed }, found);
     }
     return found;
+  }
+
+  #consider(candidate: Candidate, found: Candidate[]): void {
+    const why = candidate.listed && whyLeftOut(candidate.listed);
+    if (why === undefined) found.push(candidate);
+    else this.#omit(candidate.path, why);
   }
 
   /**

@@ -189,14 +189,29 @@ export function workspaceParts(tar: AsyncIterable<Uint8Array>, rules: IngestRule
 
 /**
  * Validates and filters an archive as it flows: memory grows with the number of names only. `notes` is told of
- * each entry that is let in.
+ * each entry that is let in. Files that `apart` names are told and counted, and left out of the archive: they go in by
+ * another way.
  */
 export function filterWorkspace(
   tar: AsyncIterable<Uint8Array>,
   rules: IngestRules,
   notes?: EntryNotes,
+  apart?: (path: string) => boolean,
 ): FilteredWorkspace {
   const filter = new Filter(rules);
   const parts = filter.parts(tar);
-  return { tar: writeTar(notes ? indexing(parts, notes) : parts), summary: () => filter.summary() };
+  const noted = notes ? indexing(parts, notes) : parts;
+  return { tar: writeTar(apart ? without(noted, apart) : noted), summary: () => filter.summary() };
+}
+
+async function* without(
+  parts: AsyncIterable<TarPart>,
+  apart: (path: string) => boolean,
+): AsyncGenerator<TarPart> {
+  for await (const part of parts) {
+    const { path, type } = part.entry;
+    if (type === "directory" || type === "symlink" || !apart(path)) yield part;
+    // Read all the same, for its digest.
+    else for await (const _ of part.content);
+  }
 }

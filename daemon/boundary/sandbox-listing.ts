@@ -34,6 +34,8 @@ export interface ListedPath {
   readonly mtime: number;
   /** Seconds with their fraction. */
   readonly ctime: number;
+  /** The user's number. */
+  readonly owner: number;
 }
 
 /** By path, without the root itself. */
@@ -42,7 +44,7 @@ export type Listing = ReadonlyMap<string, ListedPath>;
 // Each record is led by a mark that no file name can foresee; the last one says that nothing was cut off.
 const LIST_SCRIPT = [
   'cd "$1" || exit 1',
-  `${BUSYBOX} find . -name .git -prune -o -exec ${BUSYBOX} stat -c "$2 %f %s %Y %Z %z %n" {} + 2>/dev/null`,
+  `${BUSYBOX} find . -name .git -prune -o -exec ${BUSYBOX} stat -c "$2 %f %s %u %Y %Z %z %n" {} + 2>/dev/null`,
   'echo "$2 end"',
 ].join("\n");
 
@@ -87,10 +89,10 @@ const TYPES: Readonly<Record<number, ListedPath["type"]>> = {
 
 // The date is there for the fraction of its seconds only, which is the same in every time zone.
 const RECORD =
-  /^([0-9a-f]{1,8}) (\d{1,15}) (-?\d{1,15}) (-?\d{1,15}) [-\d]{1,20} [\d:]{8}\.(\d{9}) [-+]\d{4} /;
-const RECORD_BYTES = 130;
+  /^([0-9a-f]{1,8}) (\d{1,15}) (\d{1,10}) (-?\d{1,15}) (-?\d{1,15}) [-\d]{1,20} [\d:]{8}\.(\d{9}) [-+]\d{4} /;
+const RECORD_BYTES = 141;
 
-/** One record without its mark: `81a4 12 1700000000 1700000000 2023-11-14 22:13:20.123456789 +0000 ./src/a`. */
+/** One record without its mark: `81a4 12 10001 1700000000 1700000000 2023-11-14 22:13:20.123456789 +0000 ./src/a`. */
 function recordOf(record: Buffer): ListedPath {
   const parts = RECORD.exec(record.toString("latin1", 0, RECORD_BYTES));
   if (!parts) throw new WorkspaceUnreadable("the listing of the workspace holds something that is no record");
@@ -104,8 +106,9 @@ function recordOf(record: Buffer): ListedPath {
     type: TYPES[raw & 0o170000] ?? "other",
     mode: raw & 0o777,
     size: Number(parts[2]),
-    mtime: Number(parts[3]),
-    ctime: Number(parts[4]) + Number(parts[5]) / 1e9,
+    mtime: Number(parts[4]),
+    ctime: Number(parts[5]) + Number(parts[6]) / 1e9,
+    owner: Number(parts[3]),
   };
 }
 

@@ -53,6 +53,12 @@ export async function resolvePath(sandbox: GatedSandbox, path: string): Promise<
   return answer.endsWith("\n") ? answer.slice(0, -1) : answer;
 }
 
+/** The number of the user that what stands at a path belongs to, itself and no symlink's target; undefined: nothing can be told. */
+export async function ownerOf(sandbox: GatedSandbox, path: string): Promise<number | undefined> {
+  const { answer } = await ask(sandbox, { program: "busybox", arguments: ["stat", "-c", "%u", path] });
+  return /^\d{1,10}\n$/.test(answer) ? Number(answer) : undefined;
+}
+
 /** The shell's directory as its saved state quotes it: enough to tell one directory from another. */
 export async function shellDirectory(
   sandbox: GatedSandbox,

@@ -2,6 +2,7 @@ import { hydrate } from "../journal/hydrate.ts";
 import type { EventData } from "../protocol/events.ts";
 import type { Permit, SandboxProcess } from "../sandbox/gate.ts";
 import { collect } from "./collect.ts";
+import { guardedAt } from "./guarding.ts";
 import type { LiveRun } from "./live-run.ts";
 import { withRoom } from "./room.ts";
 import { sandboxOf } from "./steps/end.ts";
@@ -58,6 +59,7 @@ export function performing(
         follow(await sandbox.act(permit, spec), options.quiet ?? false, options.keepBytes),
       ),
     outputOf: (wanted) => outputOf(run, wanted),
+    guarded: (path) => guardedAt(run, action, path),
     fetch: (request) => run.egress.fetch(action, request),
     async takeUp() {
       store = await deps.outputs.open(run.run, action);

@@ -41,7 +41,10 @@ export function personsObservations(events: readonly ConversationEvent[]): Reado
 function told(event: Outcome, command: string): string {
   const head = `A person ran this in the sandbox, in a shell of their own; files may have changed:\n$ ${command}`;
   if (event.type === "action.unknown") return `${head}\n[its outcome is not known: ${event.data.reason}]`;
-  const output = shortened(event.data, event.data.action, { head: SHOWN_HEAD, tail: SHOWN_TAIL });
+  const { withheld } = event.data;
+  const output = withheld
+    ? `[Its output is for people: ${withheld.rule} keeps it from you.]`
+    : shortened(event.data, event.data.action, { head: SHOWN_HEAD, tail: SHOWN_TAIL });
   const parts = [head, output.replace(/\n$/, ""), endingOf(event.data)];
   return parts.filter((part) => part !== "").join("\n");
 }

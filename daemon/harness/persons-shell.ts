@@ -7,12 +7,13 @@ import { shellProcess } from "../sandbox/shell.ts";
 import { undoProcess } from "./checkpoints/undo-process.ts";
 import { shellDirectory } from "./housekeeping.ts";
 import { hydrateInput } from "./inputs.ts";
+import { exposed, forModel, raised } from "./labelling.ts";
 import type { LiveRun } from "./live-run.ts";
 import { type Performing, performing } from "./performing.ts";
 import { unknown } from "./persons-ending.ts";
 import { restored } from "./restored.ts";
 import { sandboxOf } from "./steps/end.ts";
-import { type Collected, shellResultOf } from "./tools/tool.ts";
+import { type Collected, shellResultOf, type ToolResult } from "./tools/tool.ts";
 
 /** Milliseconds a person's command may take when they don't say. */
 const TIMEOUT_MS = 3_600_000;
@@ -40,7 +41,10 @@ export async function startUndo(run: LiveRun, input: UndoInput): Promise<ShellSt
 async function started(run: LiveRun, command: RunCommand, statePath?: string): Promise<ShellStarted> {
   await restored(run);
   const events = await run.checkpoints.beforeChange(() =>
-    run.command((state) => decide(state, command, run.deps.now())),
+    run.command((state) => {
+      const begun = decide(state, command, run.deps.now());
+      return [...raised(state, [exposed(state) ?? []].flat()), ...begun];
+    }),
   );
   const begun = events.find((event) => event.type === "action.started");
   if (begun?.type !== "action.started") throw new Error("a person's command was not journalled");
@@ -110,7 +114,8 @@ async function outcomeOf(run: LiveRun, action: string, signals: Signals, carried
     const collected = await begin(context);
     if (!collected) return unknown(action, NEVER_BEGUN);
     const durationMs = Math.max(0, run.deps.now() - began);
-    return finished(action, collected, durationMs, await directoryAfter(run, carried.statePath));
+    const result = await forModel(run, action, shellResultOf(collected));
+    return finished(action, result, durationMs, await directoryAfter(run, carried.statePath));
   };
   const event = await throughBreaks(run, perform, carried.begin).catch((error: unknown) =>
     failure(action, error),
@@ -138,9 +143,9 @@ async function throughBreaks(
   }
 }
 
-function finished(action: string, collected: Collected, durationMs: number, directory?: string): NewEvent {
+function finished(action: string, result: ToolResult, durationMs: number, directory?: string): NewEvent {
   const where = directory === undefined ? {} : { directory };
-  return { type: "action.finished", data: { action, ...shellResultOf(collected), ...where, durationMs } };
+  return { type: "action.finished", data: { action, ...result, ...where, durationMs } };
 }
 
 function failure(action: string, error: unknown): NewEvent {

@@ -1,14 +1,24 @@
 /** A run's files as an archive: the whole workspace while it has its sandbox, then what it made or changed. */
 import type { LeftFile } from "../boundary/export.ts";
 import { filterExport } from "../boundary/export-rules.ts";
+import { GUARD_OWNER } from "../boundary/guards.ts";
 import { KEPT_BYTES, keptArchive, selectKept } from "../boundary/kept.ts";
-import { archiveCommand, fetchCommand, fetchInput, listWorkspace } from "../boundary/sandbox-listing.ts";
+import {
+  archiveCommand,
+  fetchCommand,
+  fetchInput,
+  type ListedPath,
+  listWorkspace,
+  WorkspaceUnreadable,
+} from "../boundary/sandbox-listing.ts";
 import { foundIn } from "../boundary/secrets-in-patch.ts";
+import { readTar, type TarPart, writeTar } from "../boundary/tar.ts";
 import { CaissonError } from "../protocol/errors.ts";
 import type { EventData } from "../protocol/events.ts";
 import type { RunState } from "../run/state.ts";
 import type { GatedSandbox } from "../sandbox/gate.ts";
 import type { Dependencies } from "./dependencies.ts";
+import { guardedFiles, hasGuarded, ingestedParts } from "./guarded-files.ts";
 import type { LiveRun } from "./live-run.ts";
 import type { Seen } from "./policies.ts";
 import type { WorkspaceArchive } from "./port.ts";
@@ -45,16 +55,40 @@ export async function workspaceOf(
   path?: string,
 ): Promise<WorkspaceArchive> {
   return {
-    tar: filterExport(archiveOf(sandbox, path), { deny: await exportDenials(run) }),
+    tar: filterExport(archiveOf(run, sandbox, path), { deny: await exportDenials(run) }),
     files: "all",
     leftOut: 0,
   };
 }
 
 /** The whole of a sandbox's workspace, or what stands at `path` in it; nothing is judged yet. */
-export function archiveOf(sandbox: GatedSandbox, path?: string): AsyncIterable<Uint8Array> {
-  return path === undefined ? inSandbox(sandbox)(archiveCommand(WORKSPACE)) : at(sandbox, path);
+export function archiveOf(run: Seen, sandbox: GatedSandbox, path?: string): AsyncIterable<Uint8Array> {
+  const archive = path === undefined ? inSandbox(sandbox)(archiveCommand(WORKSPACE)) : at(sandbox, path);
+  return hasGuarded(run) ? withGuarded(run, sandbox, archive, path) : archive;
 }
+
+/** What nothing in the sandbox can read, an archive's maker included, is there as it was ingested. */
+async function* withGuarded(
+  run: Seen,
+  sandbox: GatedSandbox,
+  archive: AsyncIterable<Uint8Array>,
+  path: string | undefined,
+): AsyncGenerator<Uint8Array> {
+  const guarded = await guardedFiles(run);
+  const wanted = ({ path: one, owner }: ListedPath) =>
+    owner === GUARD_OWNER && guarded.has(one) && (path === undefined || isAt(one, path));
+  const listing = await listWorkspace(inSandbox(sandbox), WORKSPACE, undefined, (listed) => !wanted(listed));
+  async function* parts(): AsyncGenerator<TarPart> {
+    for await (const { offset: _, content, ...entry } of readTar(archive, unreadable)) {
+      if (entry.path !== "" && !listing.has(entry.path)) yield { entry, content };
+    }
+    yield* ingestedParts(run, new Set(listing.keys()));
+  }
+  yield* writeTar(parts());
+}
+
+const unreadable = (detail: string): Error =>
+  new WorkspaceUnreadable(`the archive of the workspace: ${detail}`);
 
 async function* at(sandbox: GatedSandbox, path: string): AsyncIterable<Uint8Array> {
   const listing = await listWorkspace(inSandbox(sandbox), WORKSPACE);

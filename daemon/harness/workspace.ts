@@ -8,6 +8,7 @@ import type { AsIngested } from "../protocol/events.ts";
 import type { RunState } from "../run/state.ts";
 import { type GatedSandbox, KIT } from "../sandbox/gate.ts";
 import type { Dependencies } from "./dependencies.ts";
+import { stillGuarded } from "./guarded-files.ts";
 import type { LiveRun } from "./live-run.ts";
 import { type Governed, policiesOf, type Seen } from "./policies.ts";
 import type { WorkspaceDiff } from "./port.ts";
@@ -73,10 +74,12 @@ async function comparison(
   known: AsIngested | undefined,
 ): Promise<WorkspacePatchInput> {
   const except = known && new Set(JSON.parse(await hydrate(known.except, run.deps.blobs)) as string[]);
+  const guarded = await stillGuarded(run);
   return {
     base: await baseOf(run),
     run: inSandbox(sandbox),
     root: WORKSPACE,
+    ...(guarded ? { guarded } : {}),
     ...(known && except ? { unchangedBefore: Date.parse(known.before) / 1_000, except } : {}),
   };
 }

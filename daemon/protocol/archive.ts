@@ -23,6 +23,8 @@ export interface ArchiveEntry {
   readonly mtime: number;
   /** Of a symlink: its text; of a link: the path of an earlier file in the same archive. */
   readonly target?: string;
+  /** User and group; absent: the sandbox's user, {@link ARCHIVE_OWNER}. */
+  readonly owner?: number;
 }
 
 export const ARCHIVE_BLOCK = 512;
@@ -70,12 +72,13 @@ function block(
   size: number,
   mtime: number,
   target: Uint8Array,
+  owner: number = ARCHIVE_OWNER,
 ): Uint8Array {
   const bytes = new Uint8Array(ARCHIVE_BLOCK);
   bytes.set(name.subarray(0, NAME_FIELD), 0);
   octal(bytes, mode, 100, 7);
-  octal(bytes, ARCHIVE_OWNER, 108, 7);
-  octal(bytes, ARCHIVE_OWNER, 116, 7);
+  octal(bytes, owner, 108, 7);
+  octal(bytes, owner, 116, 7);
   if (size < 8 ** 11) octal(bytes, size, 124, 11);
   else large(bytes, size, 124);
   octal(bytes, Math.min(Math.max(Math.floor(mtime) || 0, 0), 8 ** 11 - 1), 136, 11);
@@ -113,7 +116,7 @@ export function archiveHeader(entry: ArchiveEntry): Uint8Array {
   if (target.length > NAME_FIELD) parts.push(...longName("K", target));
   if (name.length > NAME_FIELD) parts.push(...longName("L", name));
   const size = entry.type === "file" ? entry.size : 0;
-  parts.push(block(name, FLAGS[entry.type], entry.mode & 0o777, size, entry.mtime, target));
+  parts.push(block(name, FLAGS[entry.type], entry.mode & 0o777, size, entry.mtime, target, entry.owner));
   const only = parts[0];
   if (parts.length === 1 && only) return only;
   const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));

@@ -308,7 +308,9 @@ export const EVENT_DATA = {
     withheld: z
       .object({ rule: z.string(), reason: z.string() })
       .optional()
-      .describe("The rule of data.flow that keeps the output from the model. Of a person's own command: it stands here for people."),
+      .describe(
+        "The rule of data.flow that keeps the output from the model. Of a person's own command: it stands here for people.",
+      ),
     killedForRoom: count
       .optional()
       .describe("Processes that earlier actions had left and that were killed, to have room for this one."),

@@ -1,6 +1,6 @@
 import type { AsIngested, EventData, EventType, JournalEvent } from "../protocol/events.ts";
 import type { CheckpointId } from "../protocol/ids.ts";
-import { declared, joined } from "../protocol/labels.ts";
+import { declared, highest, joined } from "../protocol/labels.ts";
 import { ACTION_EVOLVERS } from "./action-evolvers.ts";
 import { branchAt, effectsSince, reclaimed, rewound } from "./branches.ts";
 import { branchOf, type Evolver, used } from "./evolver.ts";
@@ -160,7 +160,11 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
   ...ACTION_EVOLVERS,
 
   ...REQUEST_EVOLVERS,
-  "label.raised": (state, { data }) => branchOf(state, { labels: joined(state.branch.labels, data.label) }),
+  "label.raised": (state, { data }) =>
+    branchOf(state, {
+      labels: joined(state.branch.labels, data.label),
+      released: highest(state.branch.released, data.released),
+    }),
   "label.lowered": (state, { data }) =>
     branchOf(state, { labels: declared(state.branch.labels, data.label) }),
   "plan.changed": (state, event) => branchOf(state, { plan: event.data.nodes }),

@@ -267,35 +267,38 @@ describe("S4: hostile answers of a sandbox", () => {
     };
   /** What is read of it is the fraction of its seconds. */
   const AT = "1970-01-01 00:00:01.500000000 +0000";
-  const root = `MARK 41ed 0 1 1 ${AT} .\n`;
+  const root = `MARK 41ed 0 10001 1 1 ${AT} .\n`;
 
   it("a change time has its fraction, whatever the time zone of the sandbox", async () => {
-    const zone = "MARK 81a4 1 1 7 1970-01-01 05:30:07.250000000 +0530 ./a\n";
+    const zone = "MARK 81a4 1 10001 1 7 1970-01-01 05:30:07.250000000 +0530 ./a\n";
     const listing = await listWorkspace(answering(root, zone, "MARK end\n"), "/w");
     expect(listing.get("a")?.ctime).toBe(7.25);
   });
 
   it("reads names with line breaks and forged records as names", async () => {
     const listing = await listWorkspace(
-      answering(root, `MARK 81a4 1 1 1 ${AT} ./a\nb 81a4 9 9 9 ./c\n`, "MARK end\n"),
+      answering(root, `MARK 81a4 1 10001 1 1 ${AT} ./a\nb 81a4 9 10001 9 9 ./c\n`, "MARK end\n"),
       "/w",
     );
-    expect([...listing.keys()]).toEqual(["a\nb 81a4 9 9 9 ./c"]);
+    expect([...listing.keys()]).toEqual(["a\nb 81a4 9 10001 9 9 ./c"]);
   });
 
   it("names that are not UTF-8 are names like any other", async () => {
     const bad = Buffer.from([0x2e, 0x2f, 0xff, 0x0a]);
-    const listing = await listWorkspace(answering(root, `MARK 81a4 1 1 1 ${AT} `, bad, "MARK end\n"), "/w");
+    const listing = await listWorkspace(
+      answering(root, `MARK 81a4 1 10001 1 1 ${AT} `, bad, "MARK end\n"),
+      "/w",
+    );
     expect([...listing.keys()].map(pathBytes)).toEqual([Uint8Array.of(0xff)]);
   });
 
   it.each<[string, readonly string[]]>([
     ["nothing", []],
-    ["cut off", [root, `MARK 81a4 1 1 1 ${AT} ./a`]],
-    ["without an end", [root, `MARK 81a4 1 1 1 ${AT} ./a\n`]],
+    ["cut off", [root, `MARK 81a4 1 10001 1 1 ${AT} ./a`]],
+    ["without an end", [root, `MARK 81a4 1 10001 1 1 ${AT} ./a\n`]],
     ["without the root", ["MARK end\n"]],
-    ["out of the workspace", [root, `MARK 81a4 1 1 1 ${AT} ./../a\n`, "MARK end\n"]],
-    ["absolute", [root, `MARK 81a4 1 1 1 ${AT} /etc/passwd\n`, "MARK end\n"]],
+    ["out of the workspace", [root, `MARK 81a4 1 10001 1 1 ${AT} ./../a\n`, "MARK end\n"]],
+    ["absolute", [root, `MARK 81a4 1 10001 1 1 ${AT} /etc/passwd\n`, "MARK end\n"]],
     ["no record", [root, "MARK hello\n", "MARK end\n"]],
     ["noise before", ["noise\n", root, "MARK end\n"]],
   ])("a listing %s is refused, never read as 'all gone'", async (_name, chunks) => {
@@ -319,7 +322,7 @@ describe("S4: hostile answers of a sandbox", () => {
     writeFileSync(join(folder.path, "d/a"), "x");
     symlinkSync("a", join(folder.path, "s"));
     const base = await bytesOf(packWorkspace(folder.path));
-    const listed = `MARK a1ff 1 1 1 ${AT} ./s\nMARK 4000 0 1 1 ${AT} ./d\n`;
+    const listed = `MARK a1ff 1 10001 1 1 ${AT} ./s\nMARK 4000 0 10001 1 1 ${AT} ./d\n`;
     const list = answering(root, listed, "MARK end\n");
     const run: RunInSandbox = (argv, stdin) => (argv[1] === "sh" ? list(argv) : runHere(argv, stdin));
     const outcome = await exported(folder.path, base, { run });

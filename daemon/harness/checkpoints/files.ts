@@ -58,7 +58,7 @@ export class CheckpointFiles {
     const found = checkpointIn(run, at);
     const deny = await exportDenials(run);
     if (found) {
-      const tar = this.#reading(run, found, (sandbox) => archiveOf(sandbox, path));
+      const tar = this.#reading(run, found, (sandbox) => archiveOf(run, sandbox, path));
       return { tar: filterExport(tar, { deny }), files: "all", leftOut: 0 };
     }
     const among = path === undefined ? {} : { among: (one: string) => isAt(one, path) };

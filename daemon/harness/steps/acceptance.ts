@@ -3,6 +3,7 @@ import { parseCommand } from "../../policy/parse-command.ts";
 import type { EventData } from "../../protocol/events.ts";
 import { KIT, Permit } from "../../sandbox/gate.ts";
 import { confinementFor } from "../confinement.ts";
+import { exposed, forModel, raised } from "../labelling.ts";
 import type { LiveRun } from "../live-run.ts";
 import { withMemoryKills } from "../memory.ts";
 import { performing } from "../performing.ts";
@@ -44,6 +45,7 @@ export async function runCheck(run: LiveRun, command: string, id: string): Promi
   if (verdict === "deny")
     return { command, verdict, ok: false, output: `The policy denies this check: ${reason}`, durationMs: 0 };
   const context = performing(run, id, Permit.grant(id, verdict, "allow"));
+  await run.commit("synced", (state) => raised(state, [exposed(state) ?? []].flat()));
   const timeouts = (await policiesOf(run)).map((policy) => policy.execLimits.timeoutMs);
   const { landlock, env } = await confinementFor(run, sandboxOf(run).facts);
   const began = run.deps.now();
@@ -63,7 +65,7 @@ export async function runCheck(run: LiveRun, command: string, id: string): Promi
   await context.settled();
   const { ok, output, exitCode, signal, timedOut, outOfMemory } = await withMemoryKills(
     run,
-    resultOf(collected),
+    await forModel(run, id, resultOf(collected)),
   );
   return {
     command,

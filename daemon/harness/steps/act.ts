@@ -17,6 +17,7 @@ import type { Dependencies } from "../dependencies.ts";
 import { historyOf } from "../history.ts";
 import { absolutePath, resolvePath } from "../housekeeping.ts";
 import { hydrateInput } from "../inputs.ts";
+import { forModel, raised, readBy } from "../labelling.ts";
 import type { LiveRun } from "../live-run.ts";
 import { withMemoryKills } from "../memory.ts";
 import { performing } from "../performing.ts";
@@ -168,13 +169,16 @@ async function start(
   permit: Permit,
   before: readonly NewEvent[],
 ): Promise<void> {
+  const raises = await readBy(run, plan.policy);
   // Before anything changes, the files of the turn's end must be in its checkpoint.
   const begun = await run.checkpoints.beforeChange(async () => {
     // Of its family another one may have started the last action that the limit leaves.
     if (hasSpentActions(run)) return [];
     const sandbox = sandboxOf(run).id;
     const started: NewEvent = { type: "action.started", data: { action: action.action, sandbox } };
-    return run.deps.families.starting(run.run, () => run.commit("synced", () => [...before, started]));
+    return run.deps.families.starting(run.run, () =>
+      run.commit("synced", (state) => [...before, ...raised(state, raises, action.action), started]),
+    );
   });
   if (begun.length > 0) await carryOut(run, action, plan, permit);
 }
@@ -238,11 +242,12 @@ export async function finish(
   settled: () => Promise<void>,
   as: (finished: Finished) => Promise<Finished> = async (finished) => finished,
 ): Promise<void> {
-  const result = await perform().catch((error: unknown): ToolResult => {
+  const made = await perform().catch((error: unknown): ToolResult => {
     if (error instanceof ToolRefusal) return { ok: false, output: error.message };
     throw error;
   });
   if (run.stopping) return;
+  const result = await forModel(run, action, made);
   const durationMs = Math.max(0, run.deps.now() - began);
   const data = await as({ action, ...(await withMemoryKills(run, result)), durationMs });
   await run.commit("written", () => [{ type: "action.finished", data }]);

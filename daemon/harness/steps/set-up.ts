@@ -12,7 +12,9 @@ import { CheckpointGone, type GatedSandbox, type SandboxSpec } from "../../sandb
 import { missingEvent } from "../checkpoints/storage.ts";
 import { digestOf } from "../digest.ts";
 import { EngineWait, isEngineAway, stopped } from "../engine-wait.ts";
+import { releaseAgain } from "../guarding.ts";
 import { hold } from "../hold.ts";
+import { type Guards, guardsOf, putGuarded } from "../ingesting.ts";
 import type { LiveRun } from "../live-run.ts";
 import { ingestRules, policiesOf, type Seen } from "../policies.ts";
 import { WORKSPACE } from "../tools/tool.ts";
@@ -72,6 +74,7 @@ export async function startSandbox(run: LiveRun, from: CheckpointView | undefine
     await run.commit("written", () => [started]);
     // One that dies before the journal has it is lost as well: only then is there something to lose.
     hold(run, sandbox);
+    await releaseAgain(run);
   } catch (error) {
     if (!(error instanceof CheckpointGone) || !from) throw error;
     await noteGone(run, from);
@@ -178,11 +181,14 @@ export async function ingestWorkspace(run: LiveRun): Promise<void> {
     withheldCount: 0,
   };
   let index: BlobReference | undefined;
+  let labelled: Guards["labelled"];
   if (workspace !== undefined) {
     const rules = { deny, git, maxBytes: deps.settings.maximumWorkspaceBytes };
+    const read = () => deps.blobs.read(workspace);
+    const guards = await guardsOf(await policiesOf(run), read, rules);
     const writer = new IndexWriter(deps.blobs);
     try {
-      const filtered = filterWorkspace(deps.blobs.read(workspace), rules, writer);
+      const filtered = filterWorkspace(read(), rules, writer, (path) => guards.paths.has(path));
       await sandbox.putTar(WORKSPACE, filtered.tar);
       summary = filtered.summary();
       index = await writer.end();
@@ -190,6 +196,8 @@ export async function ingestWorkspace(run: LiveRun): Promise<void> {
       await writer.close();
     }
     if (git === "fresh") await makeFreshRepository(run, summary.bytes);
+    await putGuarded(sandbox, guards, read(), rules);
+    labelled = guards.labelled;
   }
   await run.commit("written", () => [
     {
@@ -201,10 +209,12 @@ export async function ingestWorkspace(run: LiveRun): Promise<void> {
         withheld: [...summary.withheld],
         git,
         ...(index ? { index } : {}),
+        ...(labelled ? { labelled } : {}),
         durationMs: deps.now() - began,
       },
     },
   ]);
+  await releaseAgain(run);
 }
 
 async function makeFreshRepository(run: LiveRun, bytes: number): Promise<void> {

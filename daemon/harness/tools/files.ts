@@ -3,6 +3,7 @@ import { INPUT_MAX, KIT, type ProcessSpec } from "../../sandbox/gate.ts";
 import {
   type Collected,
   confinedTo,
+  type GuardedFile,
   type NormaliseContext,
   type PerformContext,
   type Tool,
@@ -29,8 +30,9 @@ export const read: Tool<z.infer<typeof ReadInput>> = {
     const path = await context.resolve(input.path);
     return {
       policy: [{ kind: "read", tool: "read", path }],
-      async perform({ run }) {
-        const file = await readFile(run, context, path);
+      async perform({ run, guarded }) {
+        const kept = await guarded(path);
+        const file = kept ? await readGuarded(kept, path) : await readFile(run, context, path);
         return typeof file === "string" ? { ok: true, output: numbered(file, input) } : file;
       },
     };
@@ -51,7 +53,10 @@ export const write: Tool<z.infer<typeof WriteInput>> = {
     const settle = (collected: Collected) => written(collected, path, input.content);
     return {
       policy: [{ kind: "write", tool: "write", path }],
-      perform: async ({ run }) => settle(await run(writing(context, path, input.content), { quiet: true })),
+      perform: async ({ run, guarded }) => {
+        await refuseGuarded(guarded, path);
+        return settle(await run(writing(context, path, input.content), { quiet: true }));
+      },
       settle,
     };
   },
@@ -75,7 +80,8 @@ export const edit: Tool<z.infer<typeof EditInput>> = {
         { kind: "write", tool: "edit", path },
         { kind: "read", tool: "edit", path },
       ],
-      async perform({ run }) {
+      async perform({ run, guarded }) {
+        await refuseGuarded(guarded, path);
         const file = await readFile(run, context, path);
         if (typeof file !== "string") return file;
         const changed = replaced(file, input);
@@ -132,12 +138,31 @@ async function readFile(
   if (collected.exitCode !== 0) return failed(collected, path);
   if (collected.droppedBytes)
     return { ok: false, output: `${path} is larger than ${FILE_BYTES} bytes; read it in parts with bash.` };
+  return textOf(collected.stdout(), path);
+}
+
+/** As {@link readFile}, of a file that nothing in the sandbox can read. */
+async function readGuarded(file: GuardedFile, path: string): Promise<string | ToolResult> {
+  const got = await file.read(FILE_BYTES);
+  if (got === undefined)
+    return { ok: false, output: `${path} is larger than ${FILE_BYTES} bytes; it can't be read at once.` };
+  if ("marker" in got) return { ok: false, output: got.marker, withheld: got.withheld };
+  return textOf(got.content, path);
+}
+
+/** @throws ToolRefusal for a file that is kept from the sandbox */
+async function refuseGuarded(guarded: PerformContext["guarded"], path: string): Promise<void> {
+  const kept = await guarded(path);
+  if (kept) throw new ToolRefusal(kept.refusal);
+}
+
+function textOf(bytes: Uint8Array, path: string): string | ToolResult {
   try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(collected.stdout());
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
     return {
       ok: false,
-      output: `${path} is not UTF-8 text (${collected.stdout().length} bytes); look at it with bash.`,
+      output: `${path} is not UTF-8 text (${bytes.length} bytes); look at it with bash.`,
     };
   }
 }

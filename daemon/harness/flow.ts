@@ -1,0 +1,57 @@
+/** What of a run's data the model may be told. */
+import { flowTo } from "../policy/labels.ts";
+import type { Labels } from "../protocol/labels.ts";
+import { type Governed, policiesOf } from "./policies.ts";
+
+/** The rule that keeps data from the model. */
+export interface Withheld {
+  readonly rule: string;
+  readonly reason: string;
+  /** What the model is told instead. */
+  readonly marker: string;
+}
+
+/**
+ * Why data of these labels may not reach the model; undefined: it may. A rule that asks lets through what a person has
+ * allowed once in this run, or with its submission; where nobody was asked, it keeps the data back.
+ * @param answered a person was asked for the very action that brings the data, and allowed it
+ */
+export async function keptFromModel(
+  run: Governed,
+  labels: Labels,
+  answered = false,
+): Promise<Withheld | undefined> {
+  const found = flowTo(await policiesOf(run), labels, { to: "model" });
+  if (found === undefined) return undefined;
+  if (found.decision === "ask" && (answered || wasAllowed(run, found.rule))) return undefined;
+  const { rule, layer } = found;
+  const reason =
+    found.reason ?? `the policy keeps ${labels.integrity}, ${labels.confidentiality} data from the model`;
+  const how = found.decision === "ask" ? "it asks, and no person has allowed it" : "it denies";
+  return {
+    rule,
+    reason,
+    marker:
+      `[Withheld: this is ${labels.integrity}, ${labels.confidentiality} data, and ${rule} (${layer}) is about such data ` +
+      `on its way to you: ${how}. ${found.reason ?? ""}`.trimEnd() +
+      "\nTrying other ways to see it will not help. Go on without it, or say what you need it for; a person can change that.]",
+  };
+}
+
+function wasAllowed({ state }: Governed, rule: string): boolean {
+  if (state.submitted?.data.yesTo.includes(rule)) return true;
+  return [...state.approvals.values()].some(
+    (one) =>
+      one.rule === rule &&
+      // An answer for what goes to a host says nothing of the model.
+      one.request === undefined &&
+      one.tool !== "fetch" &&
+      !one.revoked &&
+      one.decision?.decision === "allow",
+  );
+}
+
+/** A text of data of these labels as the model may have it: itself, or a marker that says why not. */
+export async function withheld(run: Governed, labels: Labels, text: string): Promise<string> {
+  return (await keptFromModel(run, labels))?.marker ?? text;
+}

@@ -1,0 +1,104 @@
+/** What a run's actions raise its labels to, before anything of it goes anywhere. */
+import { isGuarded } from "../boundary/guards.ts";
+import { labelOf } from "../policy/labels.ts";
+import type { Policy, PolicyAction } from "../policy/port.ts";
+import type { NewEvent } from "../protocol/events.ts";
+import { both, highest, joined, type Label } from "../protocol/labels.ts";
+import type { RunState } from "../run/state.ts";
+import { keptFromModel } from "./flow.ts";
+import type { LiveRun } from "./live-run.ts";
+import { type Governed, policiesOf } from "./policies.ts";
+import type { ToolResult } from "./tools/tool.ts";
+
+/** Data that is about to be read, and the rule that labels it. */
+export interface Raise {
+  readonly label: Label;
+  readonly source: string;
+  /** Guarded files up to this label become the sandbox's user's. */
+  readonly released?: NonNullable<RunState["branch"]["released"]>;
+}
+
+/** The event that raises a run's labels so far; none where that changes nothing. */
+export function raising({ branch }: RunState, raise: Raise, action?: string): NewEvent[] {
+  const after = joined(branch.labels, raise.label);
+  const same =
+    after.integrity === branch.labels.integrity &&
+    after.confidentiality === branch.labels.confidentiality &&
+    highest(branch.released, raise.released) === branch.released;
+  return same ? [] : [{ type: "label.raised", data: { ...raise, ...(action ? { action } : {}) } }];
+}
+
+/** As {@link raising}, of several. */
+export function raised(state: RunState, raises: readonly Raise[], action?: string): NewEvent[] {
+  let { branch } = state;
+  return raises.flatMap((raise) => {
+    const events = raising({ ...state, branch }, raise, action);
+    branch = { ...branch, labels: joined(branch.labels, raise.label) };
+    return events;
+  });
+}
+
+/** What any command can read, as the workspace was ingested; undefined: nothing that is labelled. */
+export function exposed({ ingested }: RunState): Raise | undefined {
+  const open = (ingested?.data.labelled ?? []).filter(({ guarded }) => !guarded);
+  if (open.length === 0) return undefined;
+  const label = open.reduce<Label>((all, one) => both(all, one.label), {});
+  const rules = [...new Set(open.map(({ rule }) => rule))].join(", ");
+  return { label, source: `the workspace, where any command can read what ${rules} labels` };
+}
+
+/** Tools that look through whatever is below a folder. */
+const SEARCHES: ReadonlySet<string> = new Set(["grep", "glob"]);
+
+/**
+ * What performing an action reads, as far as its plan tells. A guarded file is not among it: whether it is read at all
+ * is settled when it is.
+ */
+export async function readBy(run: Governed, parts: readonly PolicyAction[]): Promise<readonly Raise[]> {
+  const policies = await policiesOf(run);
+  const raises = parts.map((part): Raise[] => {
+    // What comes in through the gateway is labelled there.
+    const found = part.tool === "fetch" ? undefined : labelOf(policies, { tool: part.tool });
+    const own = found ? [{ label: found.label, source: `tool ${part.tool}, ${found.rule}` }] : [];
+    const all =
+      part.kind === "exec" || SEARCHES.has(part.tool)
+        ? exposed(run.state)
+        : fileRead(run.state, policies, part);
+    return all ? [...own, all] : own;
+  });
+  return raises.flat();
+}
+
+function fileRead(state: RunState, policies: readonly Policy[], part: PolicyAction): Raise | undefined {
+  if (part.kind !== "read") return undefined;
+  const found = labelOf(policies, { path: part.path });
+  if (found === undefined) return undefined;
+  const guarded = state.ingested?.data.labelled?.some((one) => one.guarded) ?? false;
+  return guarded && isGuarded(found)
+    ? undefined
+    : { label: found.label, source: `${part.path}, ${found.rule}` };
+}
+
+/** Tools whose results are the daemon's own words, or what the model has been told before. */
+const OWN_WORDS: ReadonlySet<string> = new Set([
+  "write",
+  "edit",
+  "output",
+  "remember",
+  "recall",
+  "plan",
+  "compress",
+  "ask",
+]);
+
+/** An action's result as the model may have it. A person's own command keeps its output, for people. */
+export async function forModel(run: LiveRun, action: string, result: ToolResult): Promise<ToolResult> {
+  const { state } = run;
+  const own = [...state.branch.actions, ...state.again].find((one) => one.action === action);
+  const person = state.persons.has(action) || own?.by === "person";
+  if (result.withheld || (!person && OWN_WORDS.has(own?.tool ?? ""))) return result;
+  const kept = await keptFromModel(run, state.branch.labels, own?.verdict?.verdict === "ask");
+  if (kept === undefined) return result;
+  const withheld = { rule: kept.rule, reason: kept.reason };
+  return person ? { ...result, withheld } : { ...result, output: kept.marker, withheld };
+}
