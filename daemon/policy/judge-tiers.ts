@@ -24,13 +24,12 @@ function hasSection({ rules }: Policy, action: PolicyAction): boolean {
 }
 
 /**
- * The effects that a document's tiers judge: its own reading of the action, and each that another document declares
- * to reach further. None can take away what another document's tiers would have said (P2).
+ * Effects that other documents declare to reach further than this one's own reading of the action: its tiers may hold
+ * the action back for them, and let nothing through. So none takes away what another one's tiers say (P2).
  */
-function effectsFor(layers: readonly Policy[], policy: Policy, action: PolicyAction): Effect[] {
-  const own = effectOf([policy], action);
-  const others = layers.flatMap((other) => declaredEffect(other, action) ?? []);
-  return [...new Set([own, ...others.filter((effect) => isFurther(effect, own))])];
+function declaredElsewhere(layers: readonly Policy[], own: Effect, action: PolicyAction): Effect[] {
+  const declared = layers.flatMap((other) => declaredEffect(other, action) ?? []);
+  return [...new Set(declared.filter((effect) => isFurther(effect, own)))];
 }
 
 function othersAllowed(tiers: NonNullable<Policy["rules"]["tiers"]>): string {
@@ -54,10 +53,11 @@ export function tierFindings(layers: readonly Policy[], action: PolicyAction): T
   for (const [layer, policy] of layers.entries()) {
     const { tiers } = policy.rules;
     if (tiers === undefined) continue;
-    const decides = !hasSection(policy, action);
-    for (const effect of effectsFor(layers, policy, action)) {
+    const own = effectOf([policy], action);
+    for (const effect of [own, ...declaredElsewhere(layers, own, action)]) {
+      const decides = effect === own && !hasSection(policy, action);
       const rule = tiers[effect];
-      if (rule === undefined || (!decides && rule.decision === "allow")) continue;
+      if (rule === undefined || (rule.decision === "allow" && !decides)) continue;
       const finding = findingOf(rule, policy, layer, `what has the effect \`${effect}\``);
       const instead = othersAllowed(tiers);
       (decides ? deciding : narrowing).push({ ...finding, effect, instead });

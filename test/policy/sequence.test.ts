@@ -177,6 +177,13 @@ describe("tiers", () => {
       verdict: "deny",
       rule: "tiers.local",
     });
+    const lax = policy("tiers: { external: allow }", "organisation");
+    expect(judgedAfter([lax, lower], [], { exec: "curl x" })).toMatchObject({
+      verdict: "allow",
+      rule: "out",
+    });
+    const brought: Policy = { ...lower, layer: "project" };
+    expect(judgedAfter([brought, lax], [], { exec: "curl x" }).verdict).toBe("deny");
     const { verdict, matched } = judgedAfter([upper, lower], [], { exec: "curl x" });
     expect(verdict).toBe("deny");
     expect(matched.map(({ rule }) => rule)).toEqual(
