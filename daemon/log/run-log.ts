@@ -84,6 +84,21 @@ function stepOf(event: JournalEvent): Entry | undefined {
       const { ok, exitCode, signal, timedOut, durationMs } = event.data;
       return debug("action finished", { ok, exitCode, signal, timedOut, durationMs });
     }
+    case "egress.judged": {
+      const { request, verdict, rule } = event.data;
+      return debug("request judged", { request, verdict, rule });
+    }
+    case "egress.finished": {
+      const { request, status, bytesOut, bytesIn, durationMs, error } = event.data;
+      return debug("request finished", {
+        request,
+        status,
+        bytesOut,
+        bytesIn,
+        durationMs,
+        failed: error !== undefined,
+      });
+    }
     case "action.unknown":
       return warn("it is unknown whether an action ran");
     case "acceptance.checked":

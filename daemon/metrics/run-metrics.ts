@@ -21,6 +21,8 @@ export class RunMetrics {
   readonly #events;
   readonly #ended;
   readonly #verdicts;
+  readonly #requests;
+  readonly #requestBytes;
   readonly #actionSeconds;
   readonly #responses;
   readonly #modelSeconds;
@@ -47,6 +49,16 @@ export class RunMetrics {
       "Actions that policy judged, by tool and verdict.",
       "tool",
       "verdict",
+    );
+    this.#requests = counter(
+      "caisson_requests_judged_total",
+      "Requests of sandboxes to the outside, by verdict.",
+      "verdict",
+    );
+    this.#requestBytes = counter(
+      "caisson_request_bytes_total",
+      "What requests to the outside sent and brought back, in bytes.",
+      "direction",
     );
     this.#actionSeconds = histogram(
       "caisson_action_duration_seconds",
@@ -120,6 +132,13 @@ export class RunMetrics {
         break;
       case "action.finished":
         this.#finished(run, event);
+        break;
+      case "egress.judged":
+        this.#requests.inc({ verdict: event.data.verdict });
+        break;
+      case "egress.finished":
+        this.#requestBytes.inc({ direction: "out" }, event.data.bytesOut);
+        this.#requestBytes.inc({ direction: "in" }, event.data.bytesIn);
         break;
       case "approval.decided":
         this.#approvals.inc({ decision: event.data.decision, by: event.data.by });

@@ -47,6 +47,17 @@ const EVENTS: readonly NewEvent[] = [
   judged("a2", "deny"),
   proposed("a3", "sk-secret-in-a-tool's-name\n{}"),
   judged("a3", "deny"),
+  event("egress.judged", {
+    request: "q1",
+    verdict: "allow",
+    rule: "docs",
+    reason: "r",
+    layer: "run",
+    matched: [],
+    method: "GET",
+    url: "https://docs.example.org/secret-path",
+  }),
+  event("egress.finished", { request: "q1", status: 200, bytesOut: 70, bytesIn: 900, durationMs: 3 }),
   event("run.failed", { code: "gave_up", reason: "r" }),
 ];
 
@@ -62,6 +73,9 @@ test("what journals tell is counted as it is appended", async () => {
   expect(measured(found, "caisson_tokens_total", { kind: "input" })).toBe(900);
   expect(measured(found, "caisson_tokens_total", { kind: "cache_read" })).toBe(50);
   expect(measured(found, "caisson_cost_usd_total")).toBe(0.25);
+  expect(measured(found, "caisson_requests_judged_total", { verdict: "allow" })).toBe(1);
+  expect(measured(found, "caisson_request_bytes_total", { direction: "out" })).toBe(70);
+  expect(measured(found, "caisson_request_bytes_total", { direction: "in" })).toBe(900);
   expect(measured(found, "caisson_runs_ended_total", { outcome: "gave_up" })).toBe(1);
   expect(measured(found, "caisson_journal_events_total")).toBe(EVENTS.length);
   expect(

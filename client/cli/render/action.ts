@@ -4,6 +4,8 @@ import { bytes } from "./quantities.ts";
 
 /** Longest part of an input shown in one place, in characters. */
 const SHOWN = 2_000;
+/** Characters of a request's body that a line of a list shows. */
+const PREVIEW = 80;
 /** Lines of a file's new content that an approval shows. */
 const CONTENT_LINES = 20;
 
@@ -24,6 +26,12 @@ function json(input: unknown): string {
 
 type Summary = (input: Readonly<Record<string, unknown>>) => string | undefined;
 
+/** How the body of a request begins that a person is asked for. */
+function begins(preview: unknown): string {
+  const [line = ""] = (text(preview) ?? "").split("\n");
+  return line === "" ? "" : `: ${line.slice(0, PREVIEW)}`;
+}
+
 const path: Summary = (input) => text(input.path);
 
 /** What an action does, by tool: the part of the input that a person looks for. */
@@ -40,7 +48,11 @@ const SUMMARIES: Readonly<Record<string, Summary>> = {
   edit: path,
   glob: ({ pattern, path: where }) => [text(pattern), text(where)].filter(Boolean).join(" in "),
   grep: ({ pattern, path: where }) => [text(pattern), text(where)].filter(Boolean).join(" in "),
-  fetch: ({ method, url }) => `${text(method) ?? "GET"} ${text(url) ?? ""}`,
+  fetch: ({ method, url, bodyBytes, preview }) => {
+    const body =
+      typeof bodyBytes === "number" && bodyBytes > 0 ? ` (${bytes(bodyBytes)}${begins(preview)})` : "";
+    return `${text(method) ?? "GET"} ${text(url) ?? ""}${body}`;
+  },
   output: ({ action }) => text(action),
   plan: ({ nodes }) =>
     Array.isArray(nodes) ? nodes.map((node) => text(record(node).title)).join(" · ") : undefined,

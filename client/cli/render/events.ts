@@ -1,7 +1,7 @@
 import type { EventData, EventType, JournalEvent } from "../../../daemon/protocol/events.ts";
 import { previewOf, type Text } from "../../../daemon/protocol/text.ts";
 import type { Decision } from "../../../daemon/protocol/verdicts.ts";
-import { actionLines } from "./action.ts";
+import { actionLines, summaryOf } from "./action.ts";
 import { EMPTY, type Line, line, paragraphs, type Style, span } from "./line.ts";
 import { outputLines } from "./output.ts";
 import { bytes, counted, dollars, duration, shortApproval, shortRun, tokens } from "./quantities.ts";
@@ -139,6 +139,15 @@ function decided(data: EventData<"approval.decided">): Line[] {
   ];
 }
 
+/** A request that a person is asked for stands below its command, which waits for the answer. */
+function requestAsked({ request, input, rule, reason }: EventData<"approval.requested">): Line[] {
+  if (request === undefined) return [];
+  const what = span(`${summaryOf("fetch", input)} `, "dim");
+  return [
+    line(4, span("→ ", "accent"), what, span("ask", "warn"), span(` · ${rule}`, "dim"), because(reason)),
+  ];
+}
+
 function egress({ verdict, rule, reason, method, url }: EventData<"egress.judged">): Line[] {
   const what = span(`${method} ${previewOf(url)} `, "dim");
   return [
@@ -179,6 +188,7 @@ const TOLD: Told = {
   "model.failed": modelFailed,
   "action.proposed": ({ tool, input, by }) => [EMPTY, ...actionLines(by === "person" ? "you" : tool, input)],
   "action.judged": ({ verdict, rule, reason }) => [verdictLine(verdict, rule, reason)],
+  "approval.requested": requestAsked,
   "approval.decided": decided,
   "approval.revoked": ({ approval }) => [note(`approval ${shortApproval(approval)} was revoked`, "warn")],
   "action.finished": (data) => [finished(data)],

@@ -50,8 +50,8 @@ export function shortRun(run: string): string {
   return run.slice(-8);
 }
 
-/** The end of an approval's id: `<end of the run's id>.<action>`. */
+/** The end of an approval's id: `<end of the run's id>.<action>`, and what is behind that. */
 export function shortApproval(id: string): string {
-  const dot = id.lastIndexOf(".");
+  const dot = id.indexOf(".");
   return `${shortRun(id.slice(0, dot))}${id.slice(dot)}`;
 }

@@ -53,3 +53,24 @@ test("the list shows a count and every one of them, so that an answer is to what
   const text = lines.map(({ spans }) => spans.map((one) => one.text).join("")).join("\n");
   expect(text).toMatch(/2 × bash, alike:[\s\S]*git push a1[\s\S]*git push a2/);
 });
+
+test("requests that wait are each their own question, with method, URL and how the body begins", () => {
+  const requests = ["q1", "q2"].map(
+    (request): ApprovalView => ({
+      ...asked("a1"),
+      id: `${RUN}.a1.${request}`,
+      request,
+      tool: "fetch",
+      input: {
+        method: "POST",
+        url: `https://api.example.com/${request}`,
+        bodyBytes: 12,
+        preview: "title=x\nmore",
+      },
+    }),
+  );
+  expect(ids(requests)).toEqual([[`${RUN}.a1.q1`], [`${RUN}.a1.q2`]]);
+  const text = JSON.stringify(approvalLines(requests, Date.parse("2026-11-21T09:00:00.000Z")));
+  expect(text).toContain("fetch POST https://api.example.com/q1 (12 B: title=x)");
+  expect(text).toContain("2a6c1e01.a1.q2");
+});

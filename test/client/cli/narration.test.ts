@@ -139,3 +139,13 @@ describe("what comes live", () => {
 
   test("an empty output takes no line", () => expect(outputLines("bash", "")).toEqual([]));
 });
+
+test("a request that asks a person is told below the command that waits for it", () => {
+  const said = spine.find(({ type }) => type === "approval.requested");
+  if (said?.type !== "approval.requested") throw new Error("the fixture asks");
+  const input = { method: "POST", url: "https://api.example.com/pulls", bodyBytes: 2, preview: "{}" };
+  const data = { ...said.data, request: "q1", tool: "fetch", input, rule: "pr", reason: "A person looks." };
+  expect(told([{ ...said, data }]).trimEnd()).toBe(
+    "    → POST https://api.example.com/pulls (2 B: {}) ask · pr — A person looks.",
+  );
+});
