@@ -225,6 +225,20 @@ const WORK: readonly (readonly [command: string, prints: RegExp | undefined])[] 
   ["kill -0 1; kill -9 1; echo still here", /still here/],
 ];
 
+test("acceptance commands are held to the same folders", async () => {
+  const { run } = await under.harness.submit({
+    task: "Try.",
+    policy: policy(NARROW),
+    model: scripted([{ say: "Done." }]),
+    accept: ["echo x > ~/x && ! echo x > /workspace/x"],
+  });
+  const [checked] = dataOf(await under.ended(run), "acceptance.checked");
+  expect(checked).toMatchObject({
+    passed: true,
+    checks: [{ output: expect.stringContaining("Permission denied") }],
+  });
+});
+
 describe("a confined command does ordinary work", () => {
   test("without a rule for /tmp: the home folder, devices, processes of earlier actions, and the shell's state", async () => {
     const background = {
