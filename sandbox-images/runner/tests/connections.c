@@ -117,12 +117,37 @@ static void holds(void) {
   }
 }
 
+/* Sends a byte and what was waiting before it; whether anything of it became a frame. */
+static bool byte_sent(int fd, struct connection *connection) {
+  if (send(fd, "x", 1, MSG_NOSIGNAL) != 1) abort();
+  connection_ready(&runner, connection);
+  bool sent = connections_send(&runner);
+  runner.link.pending_to = 0;
+  return sent;
+}
+
+/* While the clock stands still: a command that writes single bytes has to rest, unless it gets an answer. */
+static void single_bytes_are_gathered(void) {
+  struct connection *connection = &runner.connections.list[0];
+  dial(0);
+  connections_accept(&runner);
+  for (int bytes = 0; !connection->rest_until; bytes++, byte_sent(clients[0], connection))
+    if (bytes > 10000) abort();
+  if (byte_sent(clients[0], connection)) abort();
+  struct frame answer = {.type = FRAME_CONNECTION_DATA, .channel = connection->number, .length = 1,
+                         .payload = (const uint8_t *)"y"};
+  connection_command(&runner, &answer);
+  for (int bytes = 0; !byte_sent(clients[0], connection); bytes++)
+    if (bytes > 1000) abort();
+}
+
 int main(int argc, char **argv) {
   memset(clients, -1, sizeof clients);
   connections_open(&runner, 0);
   if (!runner.connections.port) return puts("no loopback"), 1;
   runner.link.greeted = runner.link.takes_connections = true;
   runner.link.heard_at = clock_ms;
+  single_bytes_are_gathered();
   for (long i = argc > 1 ? atol(argv[1]) : 5000; i > 0; i--) {
     client_act();
     for (int acts = 0; acts < 4; acts++) daemon_act();
