@@ -1,7 +1,7 @@
 /** Where requests may go, and with which secrets: hosts, ranges and paths that can match something. */
 import { hintFor } from "../protocol/suggest.ts";
 import type { PolicyProblem } from "../protocol/views.ts";
-import type { NetworkRuleDocument } from "./document.ts";
+import type { NetworkRuleDocument } from "./document-outgoing.ts";
 import { hostPattern } from "./host-pattern.ts";
 import type { Path, ReadDocument } from "./read-document.ts";
 import { isRange } from "./request-terms.ts";

@@ -1,5 +1,5 @@
 /** Rules about what leaves the sandbox: where to, and what data. */
-import type { FlowRuleDocument, LabelRuleDocument, NetworkRuleDocument } from "./document.ts";
+import type { FlowRuleDocument, LabelRuleDocument, NetworkRuleDocument } from "./document-outgoing.ts";
 import { pathGlob, wordGlob } from "./glob.ts";
 import { hostPattern } from "./host-pattern.ts";
 import type { FlowRule, LabelRule, NetworkRule, Rule } from "./port.ts";

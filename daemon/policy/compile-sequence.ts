@@ -1,6 +1,7 @@
 /** Rules about what a run did before, and about how far an action reaches. */
 import type { Effect } from "../protocol/verdicts.ts";
-import type { PolicyDocument, SequenceRuleDocument } from "./document.ts";
+import type { PolicyDocument } from "./document.ts";
+import type { SequenceRuleDocument } from "./document-outgoing.ts";
 import { execMatcher, execPattern } from "./exec-rule.ts";
 import type { Rule, SequenceRule } from "./port.ts";
 import type { ReadDocument } from "./read-document.ts";

@@ -5,7 +5,7 @@ import type { Destination, NetworkRule, Policy, PolicyAction } from "./port.ts";
 export type HttpAction = Extract<PolicyAction, { kind: "http" }>;
 
 /** The request's host, port and registry. */
-export function destinationOf(action: HttpAction, { host, port }: HttpTarget): Destination {
+function destinationOf(action: HttpAction, { host, port }: HttpTarget): Destination {
   return { host, port, ...(action.registry === undefined ? {} : { registry: action.registry }) };
 }
 

@@ -1,5 +1,5 @@
 /** Rules for requests that were allowed: host, methods, and paths by their folder. */
-import type { NetworkRuleDocument } from "../document.ts";
+import type { NetworkRuleDocument } from "../document-outgoing.ts";
 import { type HttpTarget, parseTarget } from "../http-target.ts";
 import type { PolicyAction } from "../port.ts";
 import { freshId } from "./ids.ts";
@@ -67,7 +67,7 @@ function rulesOf({ to, methods, addresses, opaque }: Group, ids: Set<string>): N
   for (const [method, found] of methods) {
     const paths = widest([...found].sort());
     const key = JSON.stringify(paths);
-    byPaths.set(key, { paths, methods: [...(byPaths.get(key)?.methods ?? []), method] });
+    byPaths.set(key, { methods: [...(byPaths.get(key)?.methods ?? []), method], paths });
   }
   return [...[...byPaths.values()].map(rule), ...(opaque ? [rule({ opaque: true })] : [])];
 }
