@@ -1,15 +1,15 @@
 import { request as requestOver } from "node:http";
 import type { Duplex } from "node:stream";
 import { createAuthority, type RunAuthority } from "../../daemon/gateway/authority.ts";
-import { createGateway, type Gateway } from "../../daemon/gateway/gateway.ts";
+import { createGateway, type Gateway, type GatewayOptions } from "../../daemon/gateway/gateway.ts";
 import type { Outside } from "../../daemon/harness/egress/outside.ts";
 import { pair } from "../../daemon/harness/egress/pair.ts";
 import type { ProcessOutcome, Sandbox, SandboxHost } from "../../daemon/sandbox/host.ts";
 import { cannedHost } from "./replay/canned-host.ts";
 
 /** A real gateway; authorities are kept as long as this is, as a home would. */
-export function outsideUnderTest(): Outside & Pick<Gateway, "close"> {
-  const gateway = createGateway();
+export function outsideUnderTest(options: GatewayOptions = {}): Outside & Pick<Gateway, "close"> {
+  const gateway = createGateway(options);
   const authorities = new Map<string, Promise<RunAuthority>>();
   return {
     serve: (connection, keeper) => gateway.serve(connection, keeper),

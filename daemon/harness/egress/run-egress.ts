@@ -3,11 +3,11 @@ import type { ActionId } from "../../protocol/ids.ts";
 import { approvalIdOf } from "../../protocol/ids.ts";
 import type { Verdict } from "../../protocol/verdicts.ts";
 import { madeRequest } from "../../run/requests.ts";
-import type { GatedSandbox } from "../../sandbox/gate.ts";
+import { type GatedSandbox, SandboxLost } from "../../sandbox/gate.ts";
 import type { LiveRun } from "../live-run.ts";
 import { policiesOf } from "../policies.ts";
 import type { Fetched, NormaliseContext, OwnRequest } from "../tools/tool.ts";
-import { ENVIRONMENT, install } from "./files.ts";
+import { ENVIRONMENT, install, trustBySystem } from "./files.ts";
 import { Keeper, type Keeping, type Own } from "./keeper.ts";
 import { Meter } from "./meter.ts";
 import { sendOver } from "./own-request.ts";
@@ -46,7 +46,14 @@ export class RunEgress implements WayOut {
 
   async install(sandbox: GatedSandbox): Promise<void> {
     const keeping = await this.#kept();
-    if (keeping) await install(sandbox, keeping.authority, keeping.secrets);
+    if (!keeping) return;
+    const bundle = await install(sandbox, keeping.authority, keeping.secrets);
+    await trustBySystem(sandbox, bundle).catch((error: unknown) => {
+      if (error instanceof SandboxLost) throw error;
+      const { run, deps } = this.#run;
+      const why = "programs that read no variables will not trust the run's gateway";
+      deps.log.warn({ run, error: String(error) }, why);
+    });
   }
 
   async destinations(): Promise<Pick<NormaliseContext, "registryOf" | "injected">> {
