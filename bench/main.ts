@@ -1,6 +1,7 @@
 /** `npm run bench`: the speed table. Both sides of every row are measured in this one run. */
 import Table from "cli-table3";
 import { benchCheckpoints } from "./checkpoints.ts";
+import { benchGateway } from "./gateway.ts";
 import { benchJournal } from "./journal.ts";
 import { benchPolicy } from "./policy.ts";
 import { benchRecovery } from "./recovery.ts";
@@ -15,6 +16,7 @@ const PARTS: Readonly<Record<string, () => Promise<{ rows: readonly BenchRow[] }
   policy: benchPolicy,
   recovery: benchRecovery,
   checkpoints: benchCheckpoints,
+  gateway: benchGateway,
 };
 
 const wanted = process.argv.slice(2);

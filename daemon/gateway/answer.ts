@@ -30,15 +30,26 @@ export async function relay(
   const bodiless = response.req.method === "HEAD" || answer.statusCode === 204 || answer.statusCode === 304;
   const filter = inspection.incoming();
   const opened = filter === undefined || bodiless ? [] : decompressors(answer);
-  const stages = [counting(idle, came), ...opened, filtering(filter, most)];
   came(answer.rawHeaders.reduce((sum, text) => sum + text.length + 2, 0));
   response.writeHead(
     answer.statusCode ?? 502,
     headersFor(answer, inspection, { bodiless, opened: opened.length > 0 }),
   );
-  // A reader learns at once that an answer has begun, also of a stream that is silent at first.
-  response.flushHeaders();
-  await pipeline([answer, ...stages, response]);
+  // A reader learns of an answer that is silent at first; otherwise its head goes with its first piece.
+  const flush = setImmediate(() => response.flushHeaders());
+  const seen = (bytes: number) => {
+    clearImmediate(flush);
+    idle.moved();
+    came(bytes);
+  };
+  try {
+    const last = filtering(filter, most, opened.length > 0 ? () => {} : seen);
+    await pipeline(
+      opened.length > 0 ? [answer, counting(seen), ...opened, last, response] : [answer, last, response],
+    );
+  } finally {
+    clearImmediate(flush);
+  }
 }
 
 function headersFor(
@@ -78,20 +89,24 @@ function decompressors({ headers }: IncomingMessage): Transform[] {
     });
 }
 
-function counting(idle: Watch, came: (bytes: number) => void): Transform {
+function counting(seen: (bytes: number) => void): Transform {
   return new Transform({
     transform(piece: Buffer, _encoding, done) {
-      idle.moved();
-      came(piece.length);
+      seen(piece.length);
       done(null, piece);
     },
   });
 }
 
-function filtering(filter: IncomingFilter | undefined, most: number): Transform {
+function filtering(
+  filter: IncomingFilter | undefined,
+  most: number,
+  seen: (bytes: number) => void,
+): Transform {
   let bytes = 0;
   return new Transform({
     transform(piece: Buffer, _encoding, done) {
+      seen(piece.length);
       bytes += piece.length;
       if (bytes > most) return done(new Error(`the answer has over ${most} bytes`));
       done(null, filter === undefined ? piece : filter.push(piece));

@@ -31,6 +31,8 @@ export class Served {
     this.gone = controller.signal;
     this.upstream = new Upstream(dialler, this.gone);
     this.#headMs = dialler.limits.headMs;
+    // HTTP's parser and a pipeline both ways listen on it at once.
+    connection.setMaxListeners(MOST_LISTENERS);
     // Without a listener an error of a connection that is being dropped would end the daemon.
     connection.on("error", () => {});
     connection.once("close", () => {
@@ -63,6 +65,7 @@ export class Served {
   }
 }
 
+const MOST_LISTENERS = 24;
 /** Requests sent on a connection before the first of them was answered. */
 const MOST_WAITING = 32;
 

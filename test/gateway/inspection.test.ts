@@ -218,7 +218,7 @@ describe("what comes in", () => {
 
 const BODY = randomBytes(40_000).toString("hex");
 test.prop([fc.array(fc.integer({ min: 1, max: BODY.length - 1 }), { maxLength: 12 }), fc.boolean()], {
-  numRuns: process.env.CAISSON_TEST_FULL ? 500 : 25,
+  numRuns: process.env.CAISSON_TEST_FULL ? 500 : 15,
 })("bodies arrive whole both ways, in whatever pieces they come", async (cuts, whole) => {
   const points = [0, ...[...cuts].sort((a, b) => a - b), BODY.length];
   const pieces = points
