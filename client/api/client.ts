@@ -1,9 +1,11 @@
 import { z } from "zod";
+import { BacktestReport, type LearnPolicy, LearntPolicy } from "../../daemon/protocol/backtest.ts";
 import {
   type AnswerQuestion,
   type DecideApproval,
   type ExplainPolicy,
   type ForkRun,
+  type LowerLabels,
   Raced,
   type RaceRun,
   type RewindRun,
@@ -25,6 +27,7 @@ import {
   Seq,
   Sha256,
 } from "../../daemon/protocol/ids.ts";
+import { EffectivePolicy, type ShowPolicy } from "../../daemon/protocol/policy-layers.ts";
 import { ReplayReport } from "../../daemon/protocol/replay.ts";
 import { SubmissionCheck } from "../../daemon/protocol/submission-check.ts";
 import * as views from "../../daemon/protocol/views.ts";
@@ -187,6 +190,11 @@ export class CaissonClient {
     return this.#command(run, "rewind", { to });
   }
 
+  /** Declares what the run holds to be less than its labels say. */
+  declassify(run: RunId, body: z.input<typeof LowerLabels>): Promise<Acknowledged> {
+    return this.#command(run, "labels", body);
+  }
+
   /** Takes back what an action changed in files; watch the run for the outcome of the action that it gives. */
   undo(run: RunId, action: ActionId): Promise<ShellStarted> {
     return this.#http.json(ShellStarted, "POST", of(run, "undo"), { json: { action }, transfer: true });
@@ -266,12 +274,26 @@ export class CaissonClient {
     return this.#http.json(views.listOf(views.PolicyView), "GET", "/v1/policies");
   }
 
-  checkPolicy(text: string): Promise<views.PolicyCheck> {
-    return this.#http.json(views.PolicyCheck, "POST", "/v1/policies/check", { json: { text } });
+  checkPolicy(text: string, layer?: "organisation" | "project" | "run"): Promise<views.PolicyCheck> {
+    const json = layer === undefined ? { text } : { text, layer };
+    return this.#http.json(views.PolicyCheck, "POST", "/v1/policies/check", { json });
   }
 
   explainPolicy(body: z.input<typeof ExplainPolicy>): Promise<views.PolicyExplanation> {
     return this.#http.json(views.PolicyExplanation, "POST", "/v1/policies/explain", { json: body });
+  }
+
+  effectivePolicy(body: ShowPolicy): Promise<EffectivePolicy> {
+    return this.#http.json(EffectivePolicy, "POST", "/v1/policies/effective", { json: body });
+  }
+
+  /** Judges a recorded run anew with this document in place of its own policy. */
+  backtest(run: RunId, text: string): Promise<BacktestReport> {
+    return this.#http.json(BacktestReport, "POST", of(run, "backtest"), { json: { text }, transfer: true });
+  }
+
+  learnPolicy(body: LearnPolicy): Promise<LearntPolicy> {
+    return this.#http.json(LearntPolicy, "POST", "/v1/policies/learn", { json: body, transfer: true });
   }
 
   openapi(): Promise<Record<string, unknown>> {

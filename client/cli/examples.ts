@@ -21,6 +21,10 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   approvals: ["caisson approvals"],
   approve: ["caisson approve 3c6d5dbb.a4", "caisson approve 3c6d5dbb.a4 --for run"],
   deny: ['caisson deny 3c6d5dbb.a4 --reason "Not on a Friday"'],
+  declassify: [
+    'caisson declassify last --confidentiality internal --reason "Only sample data"',
+    'caisson declassify 3c6d5dbb --integrity trusted --reason "I read the page"',
+  ],
   revoke: ["caisson revoke 3c6d5dbb.a4"],
   checkpoints: ["caisson checkpoints last", "caisson checkpoints last --json | jq '.items[].id'"],
   checkpoint: ["caisson checkpoint last", 'caisson checkpoint last --name "before the upgrade"'],
@@ -55,6 +59,15 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   "policy explain": [
     'caisson policy explain policy.yaml --exec "git push origin main"',
     "caisson policy explain policy.yaml --write .git/hooks/pre-commit",
+    "caisson policy explain policy.yaml",
+  ],
+  "policy backtest": [
+    "caisson policy backtest policy.yaml last",
+    "caisson policy backtest policy.yaml 3c6d5dbb 5e0f12ab --json",
+  ],
+  "policy learn": [
+    "caisson policy learn last",
+    "caisson policy learn 3c6d5dbb 5e0f12ab --name team --output team.yaml",
   ],
   up: ["caisson up"],
   down: ["caisson down"],

@@ -5,6 +5,7 @@ import { addExamples, commandsOf } from "./examples.ts";
 import { EXIT } from "./exit.ts";
 import { addForks } from "./fork-program.ts";
 import type { Host } from "./host.ts";
+import { addPolicies } from "./policy-program.ts";
 
 const JSON_OPTION = ["--json", "machine output on standard output, people's text on standard error"] as const;
 
@@ -148,6 +149,20 @@ function addApprovals(add: Add, start: Start): void {
     .action((id: string, options) =>
       start(async (command) => (await module()).decide(command, "deny", id, options), options),
     );
+  add(
+    "declassify <run>",
+    "Declare what a run holds to be less confidential, or to be trusted: all of it, what it has read so far and what it made of that. Rules of data.flow then hold for the lower labels. Only people can; the journal keeps who and why. What the run reads later raises its labels again.",
+  )
+    .summary("lower a run's labels")
+    .option("--integrity <trusted>", "what people vouch for")
+    .option("--confidentiality <kind>", "public, internal or confidential")
+    .requiredOption("--reason <text>", "why; it stands in the journal")
+    .action((name: string, options) =>
+      start(
+        async (command) => (await import("./commands/declassify.ts")).declassify(command, name, options),
+        options,
+      ),
+    );
   add("revoke <id>", "take back an approval that was given for a run").action((id: string, options: Json) =>
     start(async (command) => (await module()).revoke(command, id), options),
   );
@@ -223,43 +238,6 @@ function addResults(add: Add, start: Start): void {
     (name: string, options: Json) =>
       start(async (command) => (await import("./commands/replay.ts")).replay(command, name), options),
   );
-}
-
-function addPolicies(program: Program, start: Start): void {
-  const module = () => import("./commands/policy.ts");
-  const policy = program.command("policy").description("policy files: begin, check, test and explain");
-  policy
-    .command("init [file]")
-    .description("write a commented policy to begin with (default: policy.yaml)")
-    .option(...JSON_OPTION)
-    .action((file: string | undefined, options: Json) =>
-      start(async (command) => (await module()).init(command, file), options),
-    );
-  policy
-    .command("check <file>")
-    .description("check a policy file and run its tests")
-    .option(...JSON_OPTION)
-    .action((file: string, options: Json) =>
-      start(async (command) => (await module()).check(command, file), options),
-    );
-  policy
-    .command("test <file>")
-    .description("run the tests in a policy file and list those that fail")
-    .option(...JSON_OPTION)
-    .action((file: string, options: Json) =>
-      start(async (command) => (await module()).test(command, file), options),
-    );
-  policy
-    .command("explain <file>")
-    .description("what a policy says to one command, path or request, and which rule decides")
-    .option("--exec <cmd>", "a command")
-    .option("--read <path>", "a path that is read")
-    .option("--write <path>", "a path that is written")
-    .option("--http <method url>", 'a request, such as "GET https://example.org/"')
-    .option(...JSON_OPTION)
-    .action((file: string, options) =>
-      start(async (command) => (await module()).explain(command, file, options), options),
-    );
 }
 
 function addDaemon(program: Program, add: Add, start: Start): void {

@@ -2,8 +2,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { checkedWorkspace } from "../boundary/checked-workspace.ts";
 import { JournalMissing, requireRoom } from "../journal/port.ts";
 import { checkPolicy } from "../policy/check-policy.ts";
+import { effectivePolicy } from "../policy/effective.ts";
 import { explainPolicy } from "../policy/explain.ts";
-import type { DecideApproval, RunShell, SignalShell } from "../protocol/commands.ts";
+import type { DecideApproval, LowerLabels, RunShell, SignalShell } from "../protocol/commands.ts";
 import { CaissonError } from "../protocol/errors.ts";
 import type { ActionId, CheckpointId, RunId, Seq } from "../protocol/ids.ts";
 import type { ApprovalView } from "../protocol/views.ts";
@@ -24,6 +25,7 @@ import { EndedJournals } from "./ended-journals.ts";
 import { KnownRuns } from "./known-runs.ts";
 import type { LiveRun } from "./live-run.ts";
 import { startForPerson, takeUpPersons } from "./persons-shell.ts";
+import { backtestRun, learnFromRuns } from "./policy-desk.ts";
 import type { Compared, Harness } from "./port.ts";
 import { recover } from "./recovery.ts";
 import { replayRun } from "./replay/replay.ts";
@@ -252,6 +254,10 @@ export class RunHarness implements Harness {
     return { ...usage, ...(notice === undefined ? {} : { notice }) };
   }
 
+  lowerLabels(id: RunId, input: LowerLabels) {
+    return this.#tell(id, { type: "lower-labels", input });
+  }
+
   async decideApproval(id: string, answer: DecideApproval): Promise<ApprovalView> {
     await this.#tell(runOf(id), { type: "decide-approval", approval: id, answer });
     return this.#approval(id);
@@ -298,12 +304,24 @@ export class RunHarness implements Harness {
     return this.#deps.policies.list();
   }
 
-  checkPolicy(text: string) {
-    return checkPolicy(text);
+  checkPolicy(...given: Parameters<Harness["checkPolicy"]>) {
+    return checkPolicy(...given);
   }
 
   explainPolicy(body: Parameters<Harness["explainPolicy"]>[0]) {
-    return explainPolicy(body.text, body);
+    return explainPolicy(body.text, body, body.layers);
+  }
+
+  effectivePolicy({ text, layers = [] }: Parameters<Harness["effectivePolicy"]>[0]) {
+    return effectivePolicy(text, layers);
+  }
+
+  backtest(id: RunId, text: string) {
+    return backtestRun(this.#deps, id, text, this.#leaving.signal);
+  }
+
+  learnPolicy(body: Parameters<Harness["learnPolicy"]>[0]) {
+    return learnFromRuns(this.#deps, body, this.#leaving.signal);
   }
 }
 

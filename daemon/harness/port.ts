@@ -1,8 +1,10 @@
 import type { z } from "zod";
+import type { BacktestReport, LearnPolicy, LearntPolicy } from "../protocol/backtest.ts";
 import type {
   DecideApproval,
   ExplainPolicy,
   ForkRun,
+  LowerLabels,
   Raced,
   RaceRun,
   RunShell,
@@ -14,8 +16,10 @@ import type {
 import type { LiveFrame } from "../protocol/frames.ts";
 import type { CheckpointStorageView, GcReport } from "../protocol/gc.ts";
 import type { ActionId, ApprovalId, CheckpointId, RunId, Seq } from "../protocol/ids.ts";
+import type { EffectivePolicy, ShowPolicy } from "../protocol/policy-layers.ts";
 import type { ReplayReport } from "../protocol/replay.ts";
 import type { SubmissionCheck } from "../protocol/submission-check.ts";
+import type { Layer } from "../protocol/verdicts.ts";
 import type {
   ApprovalView,
   CheckpointView,
@@ -106,6 +110,8 @@ export interface Harness {
    * Rejects with `unknown_action`, `cannot_undo`, `checkpoint_gone`, `no_sandbox` or `run_ended`.
    */
   undo(run: RunId, action: ActionId): Promise<ShellStarted>;
+  /** A person declares what the run holds to be less than its labels say. Rejects with `invalid_request` when it is no less. */
+  lowerLabels(run: RunId, body: LowerLabels): Promise<Acknowledged>;
   decideApproval(id: ApprovalId, decision: DecideApproval): Promise<ApprovalView>;
   revokeApproval(id: ApprovalId): Promise<ApprovalView>;
   /**
@@ -119,8 +125,13 @@ export interface Harness {
   /** Today's harness and policy over what the run's journal has now; without a sandbox or a model. */
   replay(run: RunId): Promise<ReplayReport>;
   policies(): Promise<readonly PolicyView[]>;
-  checkPolicy(text: string): PolicyCheck;
+  checkPolicy(text: string, layer?: Layer): PolicyCheck;
   explainPolicy(body: z.infer<typeof ExplainPolicy>): PolicyExplanation;
+  effectivePolicy(body: ShowPolicy): EffectivePolicy;
+  /** Judges what the run's journal has now by another policy of its own; nothing is changed. */
+  backtest(run: RunId, text: string): Promise<BacktestReport>;
+  /** The narrowest policy file that would have allowed what was allowed in these runs. */
+  learnPolicy(body: LearnPolicy): Promise<LearntPolicy>;
   /** Output and model text as it comes: not numbered, not replayed, lost when nobody listens. */
   onLive(listener: (frame: LiveFrame) => void): () => void;
 }

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { Backtest, BacktestReport, LearnPolicy, LearntPolicy } from "../protocol/backtest.ts";
 import {
   AnswerQuestion,
   CheckPolicy,
@@ -15,6 +16,7 @@ import {
 import { ERROR_STATUS, type ErrorCode, Problem } from "../protocol/errors.ts";
 import { JournalEvent } from "../protocol/events.ts";
 import { CollectGarbage, GcReport } from "../protocol/gc.ts";
+import { EffectivePolicy, ShowPolicy } from "../protocol/policy-layers.ts";
 import { ReplayReport } from "../protocol/replay.ts";
 import * as views from "../protocol/views.ts";
 import { PARAMETERS, type Route, takesJson } from "./route.ts";
@@ -43,6 +45,9 @@ const ANSWERS: Readonly<Record<string, z.ZodType>> = {
   QuestionView: views.QuestionView,
   CheckpointView: views.CheckpointView,
   ReplayReport,
+  BacktestReport,
+  LearntPolicy,
+  EffectivePolicy,
   GcReport,
   PolicyView: views.PolicyView,
   PolicyCheck: views.PolicyCheck,
@@ -60,6 +65,9 @@ const BODIES: Readonly<Record<string, z.ZodType>> = {
   CollectGarbage,
   CheckPolicy,
   ExplainPolicy,
+  ShowPolicy,
+  Backtest,
+  LearnPolicy,
 };
 
 /** The OpenAPI 3.1 document of these routes, made from the schemas that parse their requests. */

@@ -1,16 +1,16 @@
 import { z } from "zod";
 import type { ExplainPolicy } from "../protocol/commands.ts";
 import { CaissonError } from "../protocol/errors.ts";
+import type { LayerText } from "../protocol/policy-layers.ts";
 import type { PolicyExplanation } from "../protocol/views.ts";
 import { StepDocument } from "./document.ts";
+import { layersOf } from "./effective.ts";
 import { actionOf } from "./example-action.ts";
 import { folderPrefixes } from "./folder-prefixes.ts";
 import { heldRules } from "./held.ts";
 import { type ExampleStep, historyAfter } from "./history.ts";
 import { judge } from "./judge.ts";
-import { parsePolicy } from "./parse-policy.ts";
 import type { Policy } from "./port.ts";
-import { refused } from "./refused.ts";
 
 type Question = Pick<z.infer<typeof ExplainPolicy>, "exec" | "read" | "write" | "http" | "after">;
 
@@ -18,10 +18,12 @@ type Question = Pick<z.infer<typeof ExplainPolicy>, "exec" | "read" | "write" | 
  * What a policy says about one command, path or request, and every rule that matched.
  * @throws CaissonError `policy_invalid`: the document has errors; `invalid_request`: `after` has a step that can't be read
  */
-export function explainPolicy(text: string, question: Question): PolicyExplanation {
-  const result = parsePolicy(text, "run");
-  if (!result.ok) throw refused(result.check, "it explains nothing yet");
-  const layers = [result.policy];
+export function explainPolicy(
+  text: string,
+  question: Question,
+  above: readonly LayerText[] = [],
+): PolicyExplanation {
+  const layers = layersOf(text, above);
   const verdict = judge(layers, actionOf(question), historyAfter(layers, stepsOf(question)));
   return { ...verdict, ...heldFor(layers, question) };
 }

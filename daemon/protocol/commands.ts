@@ -1,6 +1,8 @@
 import { z } from "zod";
 import { ActionId, CheckpointId, RaceId, RunId, Seq, Sha256 } from "./ids.ts";
+import { Confidentiality, Integrity } from "./labels.ts";
 import { LimitsInput } from "./limits.ts";
+import { LayerTexts } from "./policy-layers.ts";
 
 const text = (maximum: number) => z.string().min(1).max(maximum);
 /** Longest text a person may send with a task or message, in characters. */
@@ -68,6 +70,17 @@ export type SignalShell = z.infer<typeof SignalShell>;
 /** Body of `POST /v1/runs/:run/undo`. */
 export const UndoAction = z.strictObject({ action: ActionId });
 export const InterruptRun = z.strictObject({ reason: text(10_000).optional() });
+/** Body of `POST /v1/runs/:run/labels`: what a person declares all that the run holds to be. */
+export const LowerLabels = z
+  .strictObject({
+    integrity: Integrity.optional(),
+    confidentiality: Confidentiality.optional(),
+    reason: text(10_000),
+  })
+  .refine(({ integrity, confidentiality }) => integrity !== undefined || confidentiality !== undefined, {
+    message: "give integrity, confidentiality or both",
+  });
+export type LowerLabels = z.infer<typeof LowerLabels>;
 export const DecideApproval = z.strictObject({
   decision: z.enum(["allow", "deny"]),
   for: z.enum(["once", "run"]).default("once"),
@@ -116,7 +129,13 @@ export type RaceRun = z.infer<typeof RaceRun>;
 export const Raced = z.object({ run: RunId, race: RaceId, branches: z.array(RunId), seq: Seq });
 export type Raced = z.infer<typeof Raced>;
 
-export const CheckPolicy = z.strictObject({ text: text(LONG) });
+export const CheckPolicy = z.strictObject({
+  text: text(LONG),
+  layer: z
+    .enum(["organisation", "project", "run"])
+    .optional()
+    .describe("What it is meant for. Default: run."),
+});
 export const ExplainPolicy = z
   .strictObject({
     text: text(LONG),
@@ -125,6 +144,7 @@ export const ExplainPolicy = z
     write: z.string().optional(),
     http: z.string().optional(),
     after: z.array(z.record(z.string(), z.unknown())).max(1_000).optional(),
+    layers: LayerTexts.optional().describe("The policies above it."),
   })
   .refine(
     (body) => [body.exec, body.read, body.write, body.http].filter((part) => part !== undefined).length === 1,

@@ -180,6 +180,7 @@ export class CannedHarness {
       collectGarbage: async (dryRun) => this.#answer("collectGarbage", [dryRun], gcReport(dryRun)),
       checkpointStorage: () => ({ bytes: 3, images: 1, budgetBytes: 10 }),
       cancel: async (run) => this.#answer("cancel", [run], { run, seq: 5 }),
+      lowerLabels: async (run, body) => this.#answer("lowerLabels", [run, body], { run, seq: 9 }),
       remove: async (run) => this.#answer("remove", [run], undefined),
       decideApproval: async (id, decision) => this.#answer("decideApproval", [id, decision], approval(id)),
       revokeApproval: async (id) => this.#answer("revokeApproval", [id], approval(id)),
@@ -216,6 +217,25 @@ export class CannedHarness {
           reason: "Nothing matched.",
           layer: "run",
           matched: [],
+        }),
+      effectivePolicy: (body) =>
+        this.#answer("effectivePolicy", [body], { layers: [], sections: [], settings: [] }),
+      backtest: async (run, text) =>
+        this.#answer("backtest", [run, text], {
+          run,
+          policy: { name: "mine", hash: "a".repeat(64) },
+          judged: 3,
+          changed: 0,
+          otherRule: 0,
+          changes: [],
+        }),
+      learnPolicy: async (body) =>
+        this.#answer("learnPolicy", [body], {
+          text: "version: 1\n",
+          runs: body.runs.length,
+          allowed: 1,
+          denied: 0,
+          notes: [],
         }),
       onLive: (listener) => {
         this.#live.add(listener);

@@ -34,6 +34,7 @@ describe("endpoints that answer", () => {
     ["POST", `/v1/runs/${RUN}/interrupt`, { reason: "wait" }, 202, "interrupt"],
     ["POST", `/v1/runs/${RUN}/resume`, undefined, 202, "resume"],
     ["POST", `/v1/runs/${RUN}/cancel`, {}, 202, "cancel"],
+    ["POST", `/v1/runs/${RUN}/labels`, { integrity: "trusted", reason: "I read it" }, 202, "lowerLabels"],
     ["DELETE", `/v1/runs/${RUN}`, undefined, 204, "remove"],
     ["GET", `/v1/runs/${RUN}/checkpoints`, undefined, 200, undefined],
     ["GET", `/v1/runs/${RUN}/diff`, undefined, 200, "diff"],
@@ -48,6 +49,9 @@ describe("endpoints that answer", () => {
     ["GET", "/v1/policies", undefined, 200, "policies"],
     ["POST", "/v1/policies/check", { text: "version: 1\n" }, 200, "checkPolicy"],
     ["POST", "/v1/policies/explain", { text: "version: 1\n", exec: "git push" }, 200, "explainPolicy"],
+    ["POST", "/v1/policies/effective", { text: "version: 1\n" }, 200, "effectivePolicy"],
+    ["POST", "/v1/policies/learn", { runs: [RUN], name: "mine" }, 200, "learnPolicy"],
+    ["POST", `/v1/runs/${RUN}/backtest`, { text: "version: 1\n" }, 200, "backtest"],
     ["GET", "/v1/openapi.json", undefined, 200, undefined],
   ];
   it.each(cases)("%s %s", async (method, path, body, status, called) => {

@@ -1,10 +1,10 @@
 import { writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
-import type { PolicyCheck, PolicyExplanation } from "../../../daemon/protocol/views.ts";
+import { PROJECT_POLICY } from "../../../daemon/protocol/policy-files.ts";
+import type { PolicyCheck } from "../../../daemon/protocol/views.ts";
 import { type Command, writeJson } from "../command.ts";
 import { ensureDaemon } from "../ensure-daemon.ts";
 import { badInput, EXIT, type ExitStatus } from "../exit.ts";
-import { verdictLine } from "../render/events.ts";
 import { type Line, line, type Style, span } from "../render/line.ts";
 import { counted } from "../render/quantities.ts";
 import { STARTER_FILE, STARTER_POLICY } from "../starter-policy.ts";
@@ -35,10 +35,15 @@ export async function init(command: Command, file: string = STARTER_FILE): Promi
   return EXIT.done;
 }
 
+/** A project's file may say less than others. */
+function layerOf(file: string): "project" | undefined {
+  return resolve("/", file).endsWith(`/${PROJECT_POLICY}`) ? "project" : undefined;
+}
+
 /** `caisson policy check FILE`: 1 when the file is refused. */
 export async function check(command: Command, file: string): Promise<ExitStatus> {
   const text = await readDocument(resolve(command.settings.folder, file), "policy");
-  const result = await (await ensureDaemon(command)).checkPolicy(text);
+  const result = await (await ensureDaemon(command)).checkPolicy(text, layerOf(file));
   if (command.json) await writeJson(command, result);
   else command.terminal.say(checkLines(file, result));
   return result.ok ? EXIT.done : EXIT.failed;
@@ -47,7 +52,7 @@ export async function check(command: Command, file: string): Promise<ExitStatus>
 /** `caisson policy test FILE`: 1 when a test fails, 2 for a file that can't be tested. */
 export async function test(command: Command, file: string): Promise<ExitStatus> {
   const text = await readDocument(resolve(command.settings.folder, file), "policy");
-  const result = await (await ensureDaemon(command)).checkPolicy(text);
+  const result = await (await ensureDaemon(command)).checkPolicy(text, layerOf(file));
   if (command.json) await writeJson(command, result);
   else command.terminal.say(testLines(file, result));
   if (result.ok) return EXIT.done;
@@ -98,62 +103,6 @@ export function checkLines(file: string, { ok, errors, warnings, tests }: Policy
       ok ? span("✓ ", "good") : span("✗ ", "bad"),
       ok ? "The policy holds" : "The policy is refused",
       `; ${counted(tests.passed, "test")} passed, ${tests.failed.length} failed`,
-    ),
-  ];
-}
-
-export interface ExplainOptions {
-  readonly exec?: string;
-  readonly read?: string;
-  readonly write?: string;
-  readonly http?: string;
-}
-
-/** `caisson policy explain FILE --exec CMD | --read P | --write P | --http "METHOD URL"` */
-export async function explain(command: Command, file: string, options: ExplainOptions): Promise<ExitStatus> {
-  const { exec, read, write, http } = options;
-  const given = Object.entries({ exec, read, write, http }).filter(([, value]) => value !== undefined);
-  if (given.length !== 1)
-    throw badInput('Give exactly one of --exec CMD, --read PATH, --write PATH and --http "METHOD URL".');
-  const text = await readDocument(resolve(command.settings.folder, file), "policy");
-  const verdict = await (await ensureDaemon(command)).explainPolicy({ text, ...Object.fromEntries(given) });
-  if (command.json) await writeJson(command, verdict);
-  else command.terminal.say(explanationLines(verdict));
-  return EXIT.done;
-}
-
-export function explanationLines({ verdict, rule, reason, layer, matched, held }: PolicyExplanation): Line[] {
-  const matches = matched.map((one) =>
-    line(2, `${one.decision.padEnd(5)} ${one.rule}`, span(` (${one.layer})`, "dim")),
-  );
-  return [
-    { ...verdictLine(verdict, rule, ""), indent: 0 },
-    line(0, reason),
-    line(0, span(matches.length === 0 ? `no rule matched (${layer})` : "rules that matched:", "dim")),
-    ...matches,
-    ...(held === undefined ? [] : heldLines(held)),
-  ];
-}
-
-const HELD_BY = { kernel: "kernel", "in-part": "in part", "file-tools": "file tools" } as const;
-
-/** What the kernel lets commands at, and which rules for files hold where. */
-function heldLines({ read, write, rules }: NonNullable<PolicyExplanation["held"]>): Line[] {
-  const folders = (paths: readonly string[]) => (paths.length === 0 ? "nothing" : paths.join(", "));
-  return [
-    line(
-      0,
-      span("what commands may do by the kernel (with Landlock), beside what programs need to run:", "dim"),
-    ),
-    line(2, `read  ${folders(read)}`),
-    line(2, `write ${folders(write)}`),
-    ...(rules.length === 0 ? [] : [line(0, span("where rules for files hold:", "dim"))]),
-    ...rules.map(({ rule, decision, by, why }) =>
-      line(
-        2,
-        `${HELD_BY[by].padEnd(10)} ${decision.padEnd(5)} ${rule}`,
-        span(why === undefined ? "" : `: ${why}`, "dim"),
-      ),
     ),
   ];
 }

@@ -1,5 +1,7 @@
+import { LearnPolicy, LearntPolicy } from "../../protocol/backtest.ts";
 import { AnswerQuestion, CheckPolicy, DecideApproval, ExplainPolicy } from "../../protocol/commands.ts";
 import { CaissonError } from "../../protocol/errors.ts";
+import { EffectivePolicy, ShowPolicy } from "../../protocol/policy-layers.ts";
 import {
   ApprovalView,
   listOf,
@@ -92,7 +94,13 @@ export function policyRoutes({ harness }: Services): readonly Route[] {
       summary: "Check a policy document and run its tests.",
       body: CheckPolicy,
       answer: { status: 200, description: "What the check found.", schema: PolicyCheck },
-      handle: ({ body }) => json(200, harness.checkPolicy(body.text)),
+      handle: ({ body }) =>
+        json(
+          200,
+          body.layer === undefined
+            ? harness.checkPolicy(body.text)
+            : harness.checkPolicy(body.text, body.layer),
+        ),
     }),
     route({
       method: "POST",
@@ -102,6 +110,25 @@ export function policyRoutes({ harness }: Services): readonly Route[] {
       answer: { status: 200, description: "The verdict.", schema: PolicyExplanation },
       errors: ["policy_invalid", "not_supported"],
       handle: ({ body }) => json(200, harness.explainPolicy(body)),
+    }),
+    route({
+      method: "POST",
+      path: "/v1/policies/effective",
+      summary: "What holds when a policy and the layers above it do, section by section.",
+      body: ShowPolicy,
+      answer: { status: 200, description: "The effective policy.", schema: EffectivePolicy },
+      errors: ["policy_invalid"],
+      handle: ({ body }) => json(200, harness.effectivePolicy(body)),
+    }),
+    route({
+      method: "POST",
+      path: "/v1/policies/learn",
+      summary:
+        "The narrowest policy file that would have allowed what was allowed in these runs, with tests.",
+      body: LearnPolicy,
+      answer: { status: 200, description: "The proposed file.", schema: LearntPolicy },
+      errors: ["unknown_run", "journal_damaged", "stopping"],
+      handle: async ({ body }) => json(200, await harness.learnPolicy(body)),
     }),
   ];
 }

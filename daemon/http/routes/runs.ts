@@ -1,7 +1,9 @@
 import { z } from "zod";
+import { Backtest, BacktestReport } from "../../protocol/backtest.ts";
 import {
   InterruptRun,
   ListRunsQuery,
+  LowerLabels,
   RunShell,
   SendMessage,
   ShellStarted,
@@ -99,6 +101,16 @@ export function runRoutes({ harness, views }: Services): readonly Route[] {
       answer: { status: 200, description: "What came of it.", schema: ReplayReport },
       handle: async ({ params }) => json(200, await harness.replay(params.run)),
     }),
+    route({
+      method: "POST",
+      path: "/v1/runs/:run/backtest",
+      summary: "Judge the run's journal anew with another policy of its own: every verdict that changes.",
+      params: ["run"],
+      body: Backtest,
+      answer: { status: 200, description: "What changes.", schema: BacktestReport },
+      errors: ["policy_invalid"],
+      handle: async ({ params, body }) => json(200, await harness.backtest(params.run, body.text)),
+    }),
     ...commandRoutes({ harness }),
     ...shellRoutes({ harness }),
   ];
@@ -135,6 +147,16 @@ function commandRoutes({ harness }: Pick<Services, "harness">): readonly Route[]
       answer: acknowledged("The run goes on."),
       errors: ["nothing_to_resume", "run_ended"],
       handle: async ({ params }) => json(202, await harness.resume(params.run)),
+    }),
+    route({
+      method: "POST",
+      path: "/v1/runs/:run/labels",
+      summary: "Declare what the run holds to be less confidential, or to be trusted. Only a person can.",
+      params: ["run"],
+      body: LowerLabels,
+      answer: acknowledged("The labels are lower, and the journal says why."),
+      errors: ["run_ended"],
+      handle: async ({ params, body }) => json(202, await harness.lowerLabels(params.run, body)),
     }),
     route({
       method: "POST",

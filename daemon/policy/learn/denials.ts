@@ -51,7 +51,10 @@ function narrower(
   const document = before.made < MOST ? withRule(before.document, action, decision, draft) : undefined;
   if (!document) return undefined;
   const policy = policyOf(document);
-  const holds = draft.all.allowed.every((one) => verdictOn(policy, one.action).verdict === "allow");
+  const { allowed, disputed } = draft.all;
+  const holds =
+    allowed.every((one) => verdictOn(policy, one.action).verdict === "allow") &&
+    disputed.every((one) => verdictOn(policy, one.action).verdict !== "deny");
   if (!holds || !isNarrow(policy, action, decision)) return undefined;
   return { document, policy, made: before.made + 1 };
 }
@@ -122,5 +125,5 @@ function ownWords(action: Extract<PolicyAction, { kind: "exec" }>, { all }: Draf
 function noteOf({ action }: Observation, decision: "ask" | "deny"): string {
   const [what = ""] = Object.values(exampleOf(action));
   const then = decision === "deny" ? "was denied" : "was allowed and denied";
-  return `\`${what.slice(0, 100)}\` ${then}, yet no rule says so without forbidding what was allowed: it passes.`;
+  return `\`${what.slice(0, 100)}\` ${then}, yet no rule can say so of it alone; \`caisson policy explain\` tells what it gets.`;
 }

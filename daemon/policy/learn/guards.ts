@@ -33,7 +33,8 @@ export function guarded(draft: Draft, recorded: RecordedRuns): Draft {
     ...draft,
     document: withGuards(draft.document, kept).document,
     samples: kept.map(({ sample }) => sample),
-    notes: [...draft.notes, ...dropped.map(noteOf)],
+    // Where every rule is for what was done and no more, nothing else passes that it would have stopped.
+    notes: [...draft.notes, ...(draft.notes.length > 0 ? dropped.map(noteOf) : [])],
   };
 }
 

@@ -14,7 +14,10 @@ export function testsFor(draft: Draft): TestDocument[] {
   const policy = policyOf(document);
   const happened: Sample[] = [
     ...all.allowed.map(({ action }) => ({ example: exampleOf(action), expect: "allow" as const })),
-    ...all.disputed.map(({ action }) => ({ example: exampleOf(action), expect: "ask" as const })),
+    // Where no rule can ask for it alone, it is allowed.
+    ...all.disputed.flatMap(({ action }) =>
+      (["ask", "allow"] as const).map((expect) => ({ example: exampleOf(action), expect })),
+    ),
     ...all.denied.map(({ action }) => ({ example: exampleOf(action), expect: "deny" as const })),
   ];
   const folders = (["read", "write"] as const).flatMap((access) =>

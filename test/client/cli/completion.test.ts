@@ -61,7 +61,7 @@ describe("bash", () => {
     [["run", "--workspace", "ta"], []],
     [
       ["policy", ""],
-      ["init", "check", "test", "explain"],
+      ["init", "check", "test", "explain", "backtest", "learn"],
     ],
     [["policy", "check", "ta"], ["task.yaml"]],
     [

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { explanationLines } from "../../../client/cli/commands/policy.ts";
+import { explanationLines } from "../../../client/cli/commands/policy-explain.ts";
 import { explainPolicy } from "../../../daemon/policy/explain.ts";
 
 const POLICY = `version: 1
