@@ -24,6 +24,10 @@ export const ORDINARY: Labels = { integrity: "trusted", confidentiality: "intern
 
 const rankOf = (one: Confidentiality) => Confidentiality.options.indexOf(one);
 
+export function isOrdinary({ integrity, confidentiality }: Labels): boolean {
+  return integrity === ORDINARY.integrity && confidentiality === ORDINARY.confidentiality;
+}
+
 /** Data made of both: labels join upwards, to the less trusted and the more confidential. */
 export function joined(labels: Labels, { integrity, confidentiality }: Label): Labels {
   const raised = confidentiality !== undefined && rankOf(confidentiality) > rankOf(labels.confidentiality);

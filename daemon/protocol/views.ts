@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { ModelChoice, Parent } from "./events.ts";
 import { ActionId, ApprovalId, CheckpointId, RunId, Seq, Sha256, Timestamp } from "./ids.ts";
+import { Confidentiality, Integrity } from "./labels.ts";
 import { Text } from "./text.ts";
 import { Match, Verdict } from "./verdicts.ts";
 
@@ -30,6 +31,8 @@ export type Usage = z.infer<typeof Usage>;
 export const Fork = z.object({ run: RunId, seq: Seq, checkpoint: CheckpointId });
 export type Fork = z.infer<typeof Fork>;
 
+const Labels = z.object({ integrity: Integrity, confidentiality: Confidentiality });
+
 /** A run as clients see it. `head` is the hash of the event at `seq`. */
 export const RunView = z.object({
   run: RunId,
@@ -47,6 +50,7 @@ export const RunView = z.object({
     .optional()
     .describe("Runs that were forked from this one, oldest first; absent: none."),
   usage: Usage,
+  labels: Labels.optional().describe("What all that it holds is, joined; absent: trusted, internal."),
   waitingFor: z.string().optional().describe("Approval id, question id, or what else the run waits for."),
   notice: z.string().optional().describe("What the run waits for outside of it, such as room on the disk."),
   failure: z.object({ code: z.string(), reason: z.string() }).optional(),

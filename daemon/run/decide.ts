@@ -1,7 +1,8 @@
-import type { DecideApproval, RunShell } from "../protocol/commands.ts";
+import type { DecideApproval, LowerLabels, RunShell } from "../protocol/commands.ts";
 import { CaissonError } from "../protocol/errors.ts";
 import type { EventData, NewEvent } from "../protocol/events.ts";
 import type { CheckpointId, Seq } from "../protocol/ids.ts";
+import { atMost, declared, joined } from "../protocol/labels.ts";
 import type { CheckpointView } from "../protocol/views.ts";
 import { checkpointBefore, INGESTED, seqOf } from "./branches.ts";
 import { actionAgain, approvalsAsked, type RunState } from "./state.ts";
@@ -26,7 +27,8 @@ export type RunCommand =
   | { readonly type: "undo"; readonly input: UndoInput }
   | { readonly type: "rewind"; readonly to: CheckpointId | Seq }
   | { readonly type: "decide-approval"; readonly approval: string; readonly answer: DecideApproval }
-  | { readonly type: "revoke-approval"; readonly approval: string };
+  | { readonly type: "revoke-approval"; readonly approval: string }
+  | { readonly type: "lower-labels"; readonly input: LowerLabels };
 
 /** The events that a command leads to. @throws CaissonError when the state does not allow it */
 export function decide(state: RunState, command: RunCommand, now: number): NewEvent[] {
@@ -52,6 +54,8 @@ export function decide(state: RunState, command: RunCommand, now: number): NewEv
       return decideApproval(state, command.approval, command.answer, now);
     case "revoke-approval":
       return revokeApproval(state, command.approval);
+    case "lower-labels":
+      return lowerLabels(state, command.input);
   }
 }
 
@@ -69,6 +73,21 @@ function resume(state: RunState): NewEvent[] {
   if (!state.interrupted)
     throw new CaissonError("nothing_to_resume", "The run is not interrupted; it goes on by itself.");
   return [{ type: "run.resumed", data: { by: "person" } }];
+}
+
+/** A person's word lowers labels and raises none: what is read does that. */
+function lowerLabels({ branch: { labels } }: RunState, { reason, ...label }: LowerLabels): NewEvent[] {
+  const after = declared(labels, label);
+  const raises =
+    joined(labels, after).integrity !== labels.integrity ||
+    !atMost(after.confidentiality, labels.confidentiality);
+  const same = after.integrity === labels.integrity && after.confidentiality === labels.confidentiality;
+  if (raises || same)
+    throw new CaissonError(
+      "invalid_request",
+      `The run's labels are ${labels.integrity}, ${labels.confidentiality}: ${after.integrity}, ${after.confidentiality} is no lower. Nothing was changed.`,
+    );
+  return [{ type: "label.lowered", data: { label, by: "person", reason } }];
 }
 
 /** Commands of people that may run in one sandbox at a time. */

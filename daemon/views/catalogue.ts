@@ -16,7 +16,7 @@ export interface CatalogueEntry {
 export type Catalogue = ReadonlyMap<RunId, CatalogueEntry>;
 
 /** To be raised when a summary's shape or meaning changes: older files are then rebuilt. */
-const FORMAT = 2;
+const FORMAT = 3;
 /** Runs whose entry takes more characters than this are folded again instead: the file stays small. */
 const ENTRY_CHARACTERS = 16 * 1024;
 

@@ -1,5 +1,6 @@
 import type { EventOf, JournalEvent } from "../protocol/events.ts";
 import type { RaceId, RunId, Sha256 } from "../protocol/ids.ts";
+import { isOrdinary } from "../protocol/labels.ts";
 import type { Notice } from "../protocol/notices.ts";
 import { previewOf } from "../protocol/text.ts";
 import {
@@ -159,6 +160,7 @@ function viewOf(
     ...(parent ? { parent } : {}),
     ...(projection.forks.length > 0 ? { forks: [...projection.forks] } : {}),
     usage: { inputTokens, outputTokens, ...(costUsd === undefined ? {} : { costUsd }) },
+    ...(isOrdinary(state.branch.labels) ? {} : { labels: state.branch.labels }),
     ...(waitingFor === undefined ? {} : { waitingFor }),
     ...(failed ? { failure: { code: failed.code, reason: previewOf(failed.reason) } } : {}),
   };

@@ -98,6 +98,7 @@ export function showLines(view: RunView, now: number, checkpoints: readonly Chec
     fact("started", view.createdAt),
     ...(view.endedAt ? [fact("ended", view.endedAt)] : []),
     fact("used", usageText(view, now)),
+    ...(view.labels ? [fact("holds", `${view.labels.integrity}, ${view.labels.confidentiality} data`)] : []),
     ...(view.parent
       ? [
           fact(

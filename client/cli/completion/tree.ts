@@ -41,6 +41,8 @@ const PLACES: Readonly<Record<string, Place>> = {
   "name|file": { kinds: ["policies", "files"], words: [] },
   model: { kinds: ["models"], words: ["script:"] },
   shell: { kinds: [], words: ["bash", "zsh", "fish"] },
+  trusted: { kinds: [], words: ["trusted"] },
+  kind: { kinds: [], words: ["public", "internal", "confidential"] },
   "once|run": { kinds: [], words: ["once", "run"] },
   status: {
     kinds: [],
