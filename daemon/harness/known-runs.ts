@@ -58,5 +58,7 @@ export class KnownRuns {
     if (notice?.kind === "stopped") throw new CaissonError("journal_damaged", notice.detail);
     if (notice?.waitingFor === "disk")
       throw new CaissonError("disk_full", `${notice.detail} Nothing was changed.`);
+    if (notice?.waitingFor === "secret")
+      throw new CaissonError("policy_invalid", `${notice.detail} Nothing was changed.`);
   }
 }

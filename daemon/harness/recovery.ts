@@ -83,7 +83,7 @@ async function takenUp(deps: Dependencies, id: RunId, refused: Refused): Promise
     log.error({ run: id, error: said }, "the run can't go on; its journal was left as it is");
     if (error instanceof SecretMissing) {
       refused.stands(id);
-      notices.set(id, { kind: "stopped", detail: said });
+      notices.set(id, { kind: "waiting", waitingFor: "secret", detail: said });
       return undefined;
     }
     if (!(error instanceof JournalDamaged || error instanceof JournalMissing))

@@ -5,7 +5,12 @@ import type { RunId } from "./ids.ts";
  * `waiting`: the run waits for something outside and goes on by itself; `stopped`: this daemon has given it up.
  */
 export type Notice =
-  | { readonly kind: "waiting"; readonly waitingFor: "disk" | "engine" | "sandbox"; readonly detail: string }
+  | {
+      readonly kind: "waiting";
+      /** For a `secret` until a daemon is started that has it. */
+      readonly waitingFor: "disk" | "engine" | "sandbox" | "secret";
+      readonly detail: string;
+    }
   | { readonly kind: "stopped"; readonly detail: string };
 
 /** What runs' journals can't say, as long as it holds. */

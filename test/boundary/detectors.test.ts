@@ -214,6 +214,7 @@ describe("J6: credentials nobody told us of", () => {
       "task-force sk-learn hf_hub key-value SKILL patience npm_config_registry xai-like",
     ],
     ["a long base64", made(20_000)],
+    ["what only stands within a word", `x${"AKIA"}${made(16, "upper")} and ${made(30)}${"ghp_"}${made(36)}`],
   ])("leaves %s alone", (_, text) => {
     expect(redactor.text(text)).toEqual({ text, found: [] });
   });

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -9,7 +9,7 @@ import { packWorkspace } from "../../client/workspace/pack.ts";
 import type { JournalEvent } from "../../daemon/protocol/events.ts";
 import { type MessagesServer, type ServedBlock, startMessagesServer } from "../servers/messages-server.ts";
 import { DaemonUnderTest } from "./daemon-under-test.ts";
-import { bashScript, dataOf } from "./runs.ts";
+import { bashScript, dataOf, UNTIL_TOLD } from "./runs.ts";
 
 const API_KEY = "sk-test-4f9c1e7ab2d84c60-own";
 const VCS = "Vcs7tok~en+e9/K2x=Q8";
@@ -228,4 +228,30 @@ test("a secret that is not there refuses the submission by name, and nothing is 
   const submitting = client.submit({ task: "x", policy: policy("env:NOT_THERE"), model: bashScript("true") });
   await expect(submitting).rejects.toThrow(/secret vcs .*NOT_THERE is not set/);
   expect((await client.runs()).items).toHaveLength(before);
+});
+
+test("a run whose secret is gone when the daemon starts stands still, with its sandbox, until it is there again", async () => {
+  const secrets = join(daemon.state, "secrets");
+  const value = "file-secret-7Qz81kd0";
+  await mkdir(secrets);
+  await writeFile(join(secrets, "vcs"), value, { mode: 0o600 });
+  const client = await daemon.client();
+  const { run: id } = await client.submit({
+    task: "Wait.",
+    policy: policy("file:vcs"),
+    model: bashScript(UNTIL_TOLD, `curl -sS http://api.test:${port}/again > /dev/null`),
+  });
+  await daemon.begun(id);
+  await daemon.kill();
+  await rename(join(secrets, "vcs"), join(secrets, "away"));
+  await daemon.startAgain();
+  expect((await client.run(id)).notice).toMatch(/secret vcs can't be used: there is no file .*secrets\/vcs/);
+  await daemon.kill();
+  await rename(join(secrets, "away"), join(secrets, "vcs"));
+  await daemon.startAgain();
+  await daemon.tell(id);
+  const after = await daemon.untilEnded(id);
+  expect(after.at(-1)?.type).toBe("run.completed");
+  expect(dataOf(after, "sandbox.started")).toHaveLength(1);
+  expect(received.at(-1)).toMatchObject({ url: "/again", authorization: `Bearer ${value}` });
 });
