@@ -1,9 +1,8 @@
-import { lookup as systemLookup } from "node:dns/promises";
 import { connect, isIP, type Socket } from "node:net";
 import { type SecureContext, connect as secure, type TLSSocket } from "node:tls";
-import { addressProblem, settledAddress } from "./addresses.ts";
 import type { GatewayLimits } from "./limits.ts";
-import { RequestRefused, TooLate } from "./refusal.ts";
+import { TooLate } from "./refusal.ts";
+import { addressesOf, type Lookup, literalOf } from "./resolve.ts";
 
 /** Where to, and which private ranges the rules name for it. */
 export interface Destination {
@@ -22,68 +21,13 @@ export interface Dialler {
   readonly lookup: Lookup;
 }
 
-export type Lookup = (host: string) => Promise<readonly string[]>;
-
-export async function lookupBySystem(host: string): Promise<readonly string[]> {
-  return (await systemLookup(host, { all: true, verbatim: true })).map(({ address }) => address);
-}
-
-/**
- * The addresses a host stands for, resolved once; those that may not be dialled are left out.
- * @throws {RequestRefused} when none may be
- * @throws {Error} when nobody resolves it, and no rule settles its address
- */
-export async function addressesOf(
-  { host, addresses: named }: Pick<Destination, "host" | "addresses">,
-  { lookup, limits }: Dialler,
-): Promise<readonly string[]> {
-  const literal = literalOf(host);
-  const found = isIP(literal) ? [literal] : await resolved(host, named, lookup, limits.resolveMs);
-  const problems = found.map((address) => addressProblem(address, named));
-  const good = found.filter((_, i) => problems[i] === undefined);
-  if (good.length > 0) return good;
-  throw new RequestRefused({
-    rule: "gateway.address",
-    reason: `${host} is no public address, and no rule that allows the request names it: ${problems.join("; ")}`,
-  });
-}
-
-/** An address as sockets take it: without brackets. */
-function literalOf(host: string): string {
-  return host.replace(/^\[|\]$/g, "");
-}
-
-async function resolved(
-  host: string,
-  named: readonly string[],
-  lookup: Lookup,
-  deadlineMs: number,
-): Promise<readonly string[]> {
-  try {
-    const found = await within(lookup(host), deadlineMs, `resolving ${host}`);
-    if (found.length > 0) return found;
-  } catch (error) {
-    const settled = settledAddress(named);
-    if (settled !== undefined) return [settled];
-    throw new Error(`${host} can't be resolved (${error instanceof Error ? error.message : String(error)})`);
-  }
-  throw new Error(`${host} has no address`);
-}
-
-function within<T>(work: Promise<T>, deadlineMs: number, what: string): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new TooLate(`${what} took over ${deadlineMs} ms`)), deadlineMs);
-    work.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
-}
-
 /**
  * A connection to exactly the addresses that were checked; `https` with the host's certificate verified.
  * @throws {RequestRefused}
  * @throws {Error} when it can't be made in time
  */
 export async function dial(to: Destination, dialler: Dialler, gone: AbortSignal): Promise<Socket> {
-  const checked = await addressesOf(to, dialler);
+  const checked = await addressesOf(to.host, to.addresses, dialler.lookup, dialler.limits.resolveMs);
   gone.throwIfAborted();
   const plain = connectTo(checked, to);
   const socket = to.scheme === "https" ? secured(plain, to.host, dialler.trust) : plain;
@@ -126,9 +70,10 @@ function connected(plain: Socket, socket: Socket, to: Destination, deadlineMs: n
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => socket.destroy(new TooLate(`it took over ${deadlineMs} ms`)), deadlineMs);
     // Stays: a socket is never without a listener for errors, whoever takes it over.
-    socket.on("error", (error) =>
-      reject(new Error(`can't connect to ${to.host}:${to.port}: ${error.message}`)),
-    );
+    socket.on("error", (error) => {
+      const Kind = error instanceof TooLate ? TooLate : Error;
+      reject(new Kind(`can't connect to ${to.host}:${to.port}: ${error.message}`));
+    });
     socket.once("close", () => {
       clearTimeout(timer);
       reject(new Error(`${to.host}:${to.port} closed the connection`));

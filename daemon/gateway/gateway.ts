@@ -1,11 +1,12 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { createSecureContext } from "node:tls";
-import { type Dialler, type Lookup, lookupBySystem } from "./dial.ts";
+import type { Dialler } from "./dial.ts";
 import { exchange, type Place } from "./exchange.ts";
 import { GATEWAY_LIMITS, type GatewayLimits } from "./limits.ts";
 import type { Gatekeeper } from "./port.ts";
 import { refuseConnection } from "./refusal.ts";
+import { type Lookup, lookupBySystem } from "./resolve.ts";
 import { Served } from "./served.ts";
 import { connectTunnel } from "./tunnel.ts";
 
@@ -28,7 +29,8 @@ export interface Gateway {
   close(): void;
 }
 
-export function createGateway({ ca, lookup = lookupBySystem, limits }: GatewayOptions = {}): Gateway {
+export function createGateway(options: GatewayOptions = {}): Gateway {
+  const { ca, lookup = lookupBySystem, limits } = options;
   const dialler: Dialler = {
     limits: { ...GATEWAY_LIMITS, ...limits },
     trust: createSecureContext(ca === undefined ? {} : { ca }),

@@ -1,17 +1,26 @@
 import { execFile } from "node:child_process";
+import { isIP } from "node:net";
 import { homedir } from "node:os";
 import { promisify } from "node:util";
 import { z } from "zod";
 import { parseTarget } from "../policy/http-target.ts";
 import type { Registry } from "../policy/port.ts";
+import { addressProblem } from "./addresses.ts";
+import { type Lookup, literalOf, lookupBySystem, within } from "./resolve.ts";
 
 /** Where a package manager gets packages from. */
 export interface RegistryHost {
+  readonly scheme: "http" | "https";
   /** As in a parsed target. */
   readonly host: string;
   readonly port: number;
   /** The path below which it lies, with a slash at its end. */
   readonly base: string;
+  /**
+   * Those of its addresses that are not public. Who configured a registry in the company's network, or on this
+   * machine, has named it: it may be dialled there.
+   */
+  readonly addresses: readonly string[];
 }
 
 /** The registries of this machine's own package managers, as they are configured for the user of the daemon. */
@@ -25,6 +34,7 @@ export type RunClient = (program: string, args: readonly string[]) => Promise<st
 
 /** Clients start in a quarter of a second; on a loaded machine in several. */
 const DEADLINE_MS = 20_000;
+const RESOLVE_MS = 5_000;
 const MOST_OUTPUT = 1024 * 1024;
 
 /**
@@ -65,15 +75,39 @@ export function runClientIn(env: NodeJS.ProcessEnv): RunClient {
 export async function readRegistries(
   env: NodeJS.ProcessEnv,
   run: RunClient = runClientIn(env),
+  lookup: Lookup = lookupBySystem,
 ): Promise<Registries> {
   const [npm, pypi] = await Promise.allSettled([npmUrls(run), pypiUrls(run, env)]);
-  const hosts = (settled: PromiseSettledResult<readonly string[]>) =>
-    settled.status === "fulfilled" ? distinct(settled.value.flatMap(hostOf)) : [];
+  const hosts = async (settled: PromiseSettledResult<readonly string[]>) => {
+    const found = settled.status === "fulfilled" ? distinct(settled.value.flatMap(hostOf)) : [];
+    return Promise.all(
+      found.map(async (one) => ({ ...one, addresses: await privateOnes(one.host, lookup) })),
+    );
+  };
   const problem = (client: string, settled: PromiseSettledResult<unknown>) =>
     settled.status === "fulfilled"
       ? []
       : [`${client} could not be asked for its registries: ${shortly(settled.reason)}`];
-  return { npm: hosts(npm), pypi: hosts(pypi), problems: [...problem("npm", npm), ...problem("pip", pypi)] };
+  const problems = [...problem("npm", npm), ...problem("pip", pypi)];
+  return { npm: await hosts(npm), pypi: await hosts(pypi), problems };
+}
+
+/** None of what can't be resolved now: it will have to be public then. */
+async function privateOnes(host: string, lookup: Lookup): Promise<string[]> {
+  const literal = literalOf(host);
+  const found = isIP(literal)
+    ? [literal]
+    : await within(lookup(host), RESOLVE_MS, "resolving").catch(() => []);
+  return found.filter((address) => addressProblem(address, []) !== undefined);
+}
+
+/** The addresses that may be dialled for a registry's host though they are not public. */
+export function registryAddresses(
+  registries: Registries,
+  { host, port }: { readonly host: string; readonly port: number },
+): string[] {
+  const all = [...registries.npm, ...registries.pypi];
+  return all.filter((one) => one.host === host && one.port === port).flatMap(({ addresses }) => addresses);
 }
 
 /**
@@ -96,9 +130,12 @@ const KINDS: readonly Registry[] = ["npm", "pypi"];
 
 async function npmUrls(run: RunClient): Promise<string[]> {
   const answer = NpmAnswer.parse(JSON.parse(await run("npm", ["config", "ls", "--long", "--json"])));
-  return Object.entries(answer).flatMap(([key, value]) =>
-    (key === "registry" || key.endsWith(":registry")) && typeof value === "string" ? [value] : [],
-  );
+  // The registry itself first: scopes are beside it.
+  const keys = ["registry", ...Object.keys(answer).filter((key) => key.endsWith(":registry"))];
+  return keys.flatMap((key) => {
+    const url = answer[key];
+    return typeof url === "string" ? [url] : [];
+  });
 }
 
 async function pypiUrls(run: RunClient, env: NodeJS.ProcessEnv): Promise<string[]> {
@@ -115,14 +152,15 @@ async function pypiUrls(run: RunClient, env: NodeJS.ProcessEnv): Promise<string[
 }
 
 /** None for what is no web address: a folder, or nothing. */
-function hostOf(url: string): RegistryHost[] {
+function hostOf(url: string): Omit<RegistryHost, "addresses">[] {
   const bare = url.replace(/^(https?:\/\/)[^/@]*@/i, "$1");
   const target = parseTarget("GET", bare);
   if ("refused" in target) return [];
-  return [{ host: target.host, port: target.port, base: target.path.replace(/\/*$/, "/") }];
+  const { scheme, host, port, path } = target;
+  return [{ scheme, host, port, base: path.replace(/\/*$/, "/") }];
 }
 
-function distinct(hosts: readonly RegistryHost[]): RegistryHost[] {
+function distinct<Host>(hosts: readonly Host[]): Host[] {
   return [...new Map(hosts.map((one) => [JSON.stringify(one), one])).values()];
 }
 
@@ -130,4 +168,14 @@ function distinct(hosts: readonly RegistryHost[]): RegistryHost[] {
 function shortly(reason: unknown): string {
   const [line = ""] = (reason instanceof Error ? reason.message : String(reason)).split("\n");
   return line.slice(0, 200);
+}
+
+/** Where a client in a sandbox finds the packages of each kind: as this machine's own client is told. */
+export function registryUrls(registries: Registries): Readonly<Partial<Record<Registry, string>>> {
+  return Object.fromEntries(
+    KINDS.flatMap((kind) => {
+      const [first] = registries[kind];
+      return first ? [[kind, new URL(first.base, `${first.scheme}://${first.host}:${first.port}`).href]] : [];
+    }),
+  );
 }
