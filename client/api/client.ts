@@ -2,6 +2,7 @@ import { z } from "zod";
 import { BacktestReport, type LearnPolicy, LearntPolicy } from "../../daemon/protocol/backtest.ts";
 import {
   type AnswerQuestion,
+  type CheckRun,
   type DecideApproval,
   type ExplainPolicy,
   type ForkRun,
@@ -101,7 +102,7 @@ export class CaissonClient {
   }
 
   /** Whether a submission would be taken, before its workspace is uploaded. Throws what `submit` would. */
-  checkSubmission(body: z.input<typeof SubmitRun>): Promise<SubmissionCheck> {
+  checkSubmission(body: z.input<typeof CheckRun>): Promise<SubmissionCheck> {
     return this.#http.json(SubmissionCheck, "POST", "/v1/runs/check", { json: body });
   }
 

@@ -1,6 +1,8 @@
 /** `.caissonignore`: what of a folder stays at home, in gitignore's syntax, at the top and in folders below. */
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
+import { dirname } from "node:path/posix";
 import ignore, { type Ignore } from "ignore";
+import { PROJECT_POLICY } from "../../daemon/protocol/policy-files.ts";
 import { PackError } from "./pack-error.ts";
 
 export const CAISSONIGNORE = ".caissonignore";
@@ -40,8 +42,12 @@ class IgnoreFile {
 /** The files that hold in a folder: its own and those above, the deepest last. */
 export type IgnoreRules = readonly IgnoreFile[];
 
+/** The project's policy goes with its workspace whatever stands here: what narrows runs must not be lost on the way. */
+const NEVER_LEFT: ReadonlySet<string> = new Set([PROJECT_POLICY, dirname(PROJECT_POLICY)]);
+
 /** Whether a path stays at home; as with git, the deepest file that says anything of it decides. */
 export function leftOut(rules: IgnoreRules, path: string, isFolder: boolean): boolean {
+  if (NEVER_LEFT.has(path)) return false;
   for (let index = rules.length - 1; index >= 0; index -= 1) {
     const decided = rules[index]?.leaves(path, isFolder);
     if (decided !== undefined) return decided;

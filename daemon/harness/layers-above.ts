@@ -7,11 +7,17 @@ type Needed = Pick<Dependencies, "blobs" | "policyCache" | "organisationPolicy">
 
 /**
  * The policies that narrow a new run's own: the organisation's, then the one that its workspace brings.
+ * @param announced the text of the project's, where there is no workspace to read it from
  * @throws CaissonError `policy_invalid` with every error's line and column, `workspace_refused`
  */
-export async function layersAbove(deps: Needed, workspace: Sha256 | undefined): Promise<Policy[]> {
+export async function layersAbove(
+  deps: Needed,
+  workspace: Sha256 | undefined,
+  announced?: string,
+): Promise<Policy[]> {
   const organisation = await organisationLayer(deps);
-  const project = workspace === undefined ? undefined : await projectLayer(deps, workspace);
+  const text = workspace === undefined ? announced : await projectText(deps, workspace);
+  const project = text === undefined ? undefined : deps.policyCache.parsed(text, "project");
   return [organisation, project].filter((one) => one !== undefined);
 }
 
@@ -24,7 +30,6 @@ export async function organisationLayer({
   return text === undefined ? undefined : policyCache.parsed(text, "organisation");
 }
 
-async function projectLayer({ blobs, policyCache }: Needed, workspace: Sha256): Promise<Policy | undefined> {
-  const text = await policyCache.ofWorkspace(workspace, () => projectPolicyIn(blobs.read(workspace)));
-  return text === undefined ? undefined : policyCache.parsed(text, "project");
+function projectText({ blobs, policyCache }: Needed, workspace: Sha256): Promise<string | undefined> {
+  return policyCache.ofWorkspace(workspace, () => projectPolicyIn(blobs.read(workspace)));
 }

@@ -1,6 +1,7 @@
 import type { z } from "zod";
 import type { BacktestReport, LearnPolicy, LearntPolicy } from "../protocol/backtest.ts";
 import type {
+  CheckRun,
   DecideApproval,
   ExplainPolicy,
   ForkRun,
@@ -65,7 +66,7 @@ export interface WorkspaceArchive {
 export interface Harness {
   submit(body: z.infer<typeof SubmitRun>): Promise<Submitted>;
   /** Whether it would be taken, its workspace aside. Keeps nothing. */
-  checkSubmission(body: z.infer<typeof SubmitRun>): Promise<SubmissionCheck>;
+  checkSubmission(body: CheckRun): Promise<SubmissionCheck>;
   /** The archive's bytes as they are; iterating throws `workspace_refused` for what no sandbox would be given. */
   checkedWorkspace(archive: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>;
   message(run: RunId, text: string): Promise<Acknowledged>;

@@ -1,5 +1,5 @@
 import { ARCHIVE_ENTRIES } from "../protocol/archive.ts";
-import type { SubmitRun } from "../protocol/commands.ts";
+import type { CheckRun } from "../protocol/commands.ts";
 import type { SubmissionCheck } from "../protocol/submission-check.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { gitModeOf } from "./policies.ts";
@@ -11,9 +11,9 @@ import { submission } from "./submission.ts";
  * nothing.
  * @throws CaissonError whatever {@link submission} throws
  */
-export async function checkSubmission(deps: Dependencies, body: SubmitRun): Promise<SubmissionCheck> {
-  const { requestId: _, ...rest } = body;
-  const { policies, data } = await submission(deps, rest);
+export async function checkSubmission(deps: Dependencies, body: CheckRun): Promise<SubmissionCheck> {
+  const { requestId: _, project, ...rest } = body;
+  const { policies, data } = await submission(deps, rest, project);
   const own = policies.at(-1);
   if (!own) throw new Error("a submission has a policy of its own");
   // A fresh repository holds the files a second time.

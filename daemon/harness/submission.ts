@@ -26,9 +26,10 @@ export interface Submission {
 /**
  * What a submission comes to: the run that has it already, or the data of a new one, checked whole, so that
  * what can be refused is refused before anything is kept.
+ * @param project the text of the policy that a workspace will bring which is not uploaded yet
  * @throws CaissonError `request_id_conflict`, `unknown_policy`, `policy_invalid`, `limit_above_policy`, …
  */
-export async function submission(deps: Dependencies, body: SubmitRun): Promise<Submission> {
+export async function submission(deps: Dependencies, body: SubmitRun, project?: string): Promise<Submission> {
   const requestDigest = digestOf(body);
   const known = body.requestId === undefined ? undefined : deps.lookup.byRequestId(body.requestId);
   if (known && known.digest !== requestDigest) {
@@ -42,7 +43,7 @@ export async function submission(deps: Dependencies, body: SubmitRun): Promise<S
     throw new CaissonError("unknown_workspace", `There is no workspace ${body.workspace}; upload it first.`);
   }
   const own = deps.policyCache.parsed(policy.text, "run");
-  const above = await layersAbove(deps, body.workspace);
+  const above = await layersAbove(deps, body.workspace, project);
   const layers = [...above, own];
   const limits = narrowLimits(layers, body.limits ?? {});
   imageOf(layers, body.image);

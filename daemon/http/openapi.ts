@@ -3,6 +3,7 @@ import { Backtest, BacktestReport, LearnPolicy, LearntPolicy } from "../protocol
 import {
   AnswerQuestion,
   CheckPolicy,
+  CheckRun,
   DecideApproval,
   ExplainPolicy,
   ForkRun,
@@ -55,6 +56,7 @@ const ANSWERS: Readonly<Record<string, z.ZodType>> = {
 };
 const BODIES: Readonly<Record<string, z.ZodType>> = {
   SubmitRun,
+  CheckRun,
   SendMessage,
   InterruptRun,
   DecideApproval,

@@ -42,6 +42,16 @@ export const SubmitRun = z.strictObject({
 });
 export type SubmitRun = z.infer<typeof SubmitRun>;
 
+/** Body of `POST /v1/runs/check`. */
+export const CheckRun = SubmitRun.extend({
+  project: text(LONG)
+    .optional()
+    .describe(
+      "The text of .caisson/policy.yaml in the workspace that will be uploaded; without it, none is reckoned with.",
+    ),
+});
+export type CheckRun = z.infer<typeof CheckRun>;
+
 export const Submitted = z.object({ run: RunId, seq: Seq });
 export type Submitted = z.infer<typeof Submitted>;
 

@@ -181,6 +181,15 @@ describe("THREATS 32: the project's policy comes from the uploaded archive", () 
     });
   });
 
+  test("the check before an upload takes its text, so that a slip of the pen does not cost one", async () => {
+    const check = (project: string) =>
+      under.harness.checkSubmission({ task: "t", model: scripted(TURNS), image: "node", project });
+    expect(await check(PROJECT)).toMatchObject({ policy: "coding", image: "node" });
+    await expect(check(`${PROJECT}limts: {}\n`)).rejects.toMatchObject(refused("has an error at 7:1"));
+    const only = `${HEAD("p")}sandbox: { images: [base] }\n`;
+    await expect(check(only)).rejects.toMatchObject({ code: "invalid_request" });
+  });
+
   test("one that names secrets is refused: it could send the daemon's credentials where it likes", async () => {
     const secrets = `secrets: { vcs: { from: "env:VCS_TOKEN", header: "authorization: {}", hosts: [evil.test] } }\n`;
     await expect(ended({ workspace: await project(HEAD("p") + secrets) })).rejects.toMatchObject(

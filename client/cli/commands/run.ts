@@ -1,12 +1,13 @@
 import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
-import { readFile, stat } from "node:fs/promises";
+import { lstat, readFile, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { z } from "zod";
-import type { SubmitRun } from "../../../daemon/protocol/commands.ts";
+import type { CheckRun, SubmitRun } from "../../../daemon/protocol/commands.ts";
 import type { Setting } from "../../../daemon/protocol/config.ts";
 import { CaissonError, type ErrorCode } from "../../../daemon/protocol/errors.ts";
 import { LimitsInput } from "../../../daemon/protocol/limits.ts";
+import { POLICY_BYTES, PROJECT_POLICY } from "../../../daemon/protocol/policy-files.ts";
 import type { SubmissionCheck } from "../../../daemon/protocol/submission-check.ts";
 import type { CaissonClient } from "../../api/client.ts";
 import { type Command, writeJson } from "../command.ts";
@@ -47,7 +48,7 @@ export async function run(command: Command, given: string, options: RunOptions):
   const workspace = await workspaceOf(command, options.workspace);
   const client = await ensureDaemon(command);
   // A slip of the pen must not cost an upload.
-  const allowed = await checkedBefore(client, { ...body, ...continues });
+  const allowed = await checkedBefore(client, { ...body, ...continues, ...(await projectOf(workspace)) });
   const progress = openProgress(process.stderr, command.settings.env);
   const uploaded = await upload(command, client, workspace, allowed, progress);
   const folder = uploaded && { workspace: uploaded.workspace };
@@ -200,8 +201,17 @@ export function inWorkTree(start: string): boolean {
   }
 }
 
+/** The policy that the workspace will bring, for the check; what can't be read here the upload tells of. */
+async function projectOf(folder: string | undefined): Promise<{ project?: string }> {
+  if (folder === undefined) return {};
+  const path = join(folder, PROJECT_POLICY);
+  const found = await lstat(path).catch(() => undefined);
+  if (!found?.isFile() || found.size > POLICY_BYTES || found.size === 0) return {};
+  return { project: await readFile(path, "utf8") };
+}
+
 /** What the workspace may be; undefined when the daemon, of an earlier version, does not check beforehand. */
-async function checkedBefore(client: CaissonClient, body: Submission) {
+async function checkedBefore(client: CaissonClient, body: z.input<typeof CheckRun>) {
   try {
     return (await client.checkSubmission(body)).workspace;
   } catch (error) {

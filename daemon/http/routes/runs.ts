@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { Backtest, BacktestReport } from "../../protocol/backtest.ts";
 import {
+  CheckRun,
   InterruptRun,
   ListRunsQuery,
   LowerLabels,
@@ -59,7 +60,7 @@ export function runRoutes({ harness, views }: Services): readonly Route[] {
       method: "POST",
       path: "/v1/runs/check",
       summary: "Whether a submission would be taken, before its workspace is uploaded. Keeps nothing.",
-      body: SubmitRun,
+      body: CheckRun,
       answer: { status: 200, description: "It would be taken.", schema: SubmissionCheck },
       errors: REFUSALS,
       handle: async ({ body }) => json(200, await harness.checkSubmission(body)),

@@ -21,6 +21,17 @@ describe("what somebody has to agree to before it comes back (THREATS 9)", () =>
     ]);
   });
 
+  test("THREATS 32: the project's own policy, and what lies beside it, whatever the policy says", async () => {
+    const own = [".caisson/policy.yaml", "packages/a/.CAISSON/x", "src/.caissonignore"];
+    expect(await askedAmong(own, [])).toEqual([
+      { path: ".caisson/policy.yaml", rule: "builtin.caisson" },
+      { path: "packages/a/.CAISSON/x", rule: "builtin.caisson" },
+    ]);
+    expect(await askedAmong([".caisson"], [[".caisson"]])).toEqual([
+      { path: ".caisson", rule: "builtin.caisson" },
+    ]);
+  });
+
   test("P1: rules that can't be read bring nothing back", async () => {
     await expect(rulesIn("files: { export: { ask: all } }")).rejects.toThrow(/nothing was brought back/);
     await expect(rulesIn("files: [")).rejects.toThrow(/nothing was brought back/);

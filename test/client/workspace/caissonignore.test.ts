@@ -38,6 +38,16 @@ const FILES = {
 };
 
 describe(".caissonignore", () => {
+  it("never leaves out the project's policy, which narrows the run (P2)", async () => {
+    using folder = folderOf({
+      ".caissonignore": ".caisson\n*.yaml\n**\n",
+      ".caisson/policy.yaml": "",
+      ".caisson/other.yaml": "",
+      "sub/.caisson/policy.yaml": "",
+    });
+    expect((await packed(folder.path)).files).toEqual([".caisson/policy.yaml"]);
+  });
+
   it("leaves out what it names, in gitignore's syntax; a folder counts once", async () => {
     using folder = folderOf({
       ...FILES,
