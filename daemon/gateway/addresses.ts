@@ -32,7 +32,11 @@ function ownAddresses(): string[] {
  * Why an address is not dialled: anything but a public one, and this machine's own, unless `named` (ranges that the
  * rule names) holds it. Undefined: it may be dialled.
  */
-export function addressProblem(address: string, named: readonly string[]): string | undefined {
+export function addressProblem(
+  address: string,
+  named: readonly string[],
+  own: readonly string[] = ownAddresses(),
+): string | undefined {
   const parsed = parse(address);
   if (parsed === undefined) return `${address} is no address`;
   if (named.some((range) => within(parsed, range))) return undefined;
@@ -40,8 +44,8 @@ export function addressProblem(address: string, named: readonly string[]): strin
   if (elsewhere || parsed.range() !== "unicast") {
     return `${address} is not a public address${parsed.range() === "unicast" ? "" : ` (${parsed.range()})`}`;
   }
-  const own = ownAddresses().some((one) => parse(one)?.toString() === parsed.toString());
-  return own ? `${address} is this machine's own address` : undefined;
+  const ours = own.some((one) => parse(one)?.toString() === parsed.toString());
+  return ours ? `${address} is this machine's own address` : undefined;
 }
 
 /** The one address that ranges settle without a resolver: a single one, or of a loopback range its usual one. */

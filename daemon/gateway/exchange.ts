@@ -233,7 +233,7 @@ function headersFor(
   const sent: Record<string, string | string[]> = {};
   for (const [name, value] of headers) {
     const lower = name.toLowerCase();
-    if (!over.has(lower)) sent[lower] = [...(sent[lower] ?? []), value].flat();
+    sent[lower] = [...(sent[lower] ?? []), value].flat();
   }
   for (const [name, value] of over) sent[name] = value;
   return sent;

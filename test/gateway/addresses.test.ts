@@ -27,6 +27,8 @@ describe("an address that is not public is refused unless a rule names it", () =
     for (const list of Object.values(networkInterfaces())) {
       for (const { address } of list ?? []) expect(addressProblem(address, [])).toBeDefined();
     }
+    expect(addressProblem("8.8.8.8", [], ["8.8.8.8"])).toContain("this machine's own");
+    expect(addressProblem("2606:4700::1", [], ["2606:4700:0::1"])).toContain("this machine's own");
   });
 
   it("public ones are dialled", () => {

@@ -129,6 +129,17 @@ describe("THREATS 23: one path, and every request judged anew", () => {
     },
   );
 
+  it.each(["https://evil.test/", "http://api.test/", "*"])(
+    "in a tunnel the target %s is refused",
+    async (target) => {
+      const head = `Host: api.test:${secure.port}\r\nConnection: close\r\n`;
+      const answer = await said(await inTunnel(), `OPTIONS ${target} HTTP/1.1\r\n${head}\r\n`);
+      expect(answer).toContain("inside a tunnel");
+      expect(rules()).toEqual(["gateway.target"]);
+      nothingLeft();
+    },
+  );
+
   it("a redirect is handed back, not followed", async () => {
     const answer = await through.raw(
       `GET http://${other}/moved HTTP/1.1\r\nHost: ${other}\r\nConnection: close\r\n\r\n`,
