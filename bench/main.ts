@@ -5,6 +5,7 @@ import { benchGateway } from "./gateway.ts";
 import { benchJournal } from "./journal.ts";
 import { benchPolicy } from "./policy.ts";
 import { benchRecovery } from "./recovery.ts";
+import { benchRedaction } from "./redaction.ts";
 import type { BenchRow } from "./row.ts";
 import { benchRun } from "./run.ts";
 import { benchSandbox } from "./sandbox.ts";
@@ -14,6 +15,7 @@ const PARTS: Readonly<Record<string, () => Promise<{ rows: readonly BenchRow[] }
   sandbox: benchSandbox,
   journal: benchJournal,
   policy: benchPolicy,
+  redaction: benchRedaction,
   recovery: benchRecovery,
   checkpoints: benchCheckpoints,
   gateway: benchGateway,

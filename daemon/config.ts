@@ -28,6 +28,8 @@ export interface Config {
   readonly checkpoints: CheckpointsTaken;
   readonly checkpointsKept: number;
   readonly checkpointDiskBytes: number;
+  /** Whether runs with a network get canaries. */
+  readonly canaries: boolean;
   readonly logLevel: LogLevel;
   /** A person's additions to the price list: a JSON file, which may not exist. */
   readonly pricesFile: string | undefined;
@@ -51,6 +53,7 @@ export async function readConfig(env: Environment): Promise<Config> {
     checkpoints: settings["daemon.checkpoints"].value,
     checkpointsKept: settings["daemon.checkpointsKept"].value,
     checkpointDiskBytes: ByteSize.parse(settings["daemon.checkpointDisk"].value),
+    canaries: settings["daemon.canaries"].value === "on",
     logLevel: settings["daemon.log"].value,
     pricesFile: folder === undefined ? undefined : `${folder}/prices.json`,
   };

@@ -112,7 +112,7 @@ async function start(parts: Parts): Promise<RunningDaemon> {
   const prices = await loadPrices(await personsPrices(config.pricesFile));
   const live = new LiveFeed();
   const values = createSecretValues(env, home.path);
-  const secrets = new SecretStore({ values, redactor, key: home.token, canaries: true });
+  const secrets = new SecretStore({ values, redactor, key: home.token, canaries: config.canaries });
   const policyCache = new PolicyCache();
   const policies = createPolicyLibrary(join(packageRoot, "policies"));
   const organisationPolicy = createOrganisationPolicy(home.path);

@@ -19,6 +19,7 @@ const BUILT_IN = {
   checkpoints: "turn",
   checkpointsKept: 20,
   checkpointDisk: "20GiB",
+  canaries: "on",
   log: "info",
 } as const;
 
@@ -48,6 +49,7 @@ const Pool = whole(0, 50);
 const ModelIdleMs = whole(1_000, 86_400_000);
 const LogLevel = oneOf(LOG_LEVELS);
 const Checkpoints = oneOf(["turn", "off"]);
+const Canaries = oneOf(["on", "off"]);
 const CheckpointsKept = whole(1, 10_000);
 export type CheckpointsTaken = z.infer<typeof Checkpoints>;
 export type LogLevel = z.infer<typeof LogLevel>;
@@ -86,6 +88,9 @@ export const ConfigFile = z.strictObject(
           ),
           checkpointDisk: ByteSize.optional().describe(
             "What checkpoints may take on the engine's disk, such as 20GiB; with none left, none is taken.",
+          ),
+          canaries: Canaries.optional().describe(
+            "on: runs that can reach something get credentials of nobody's, and end when those are sent away.",
           ),
           log: LogLevel.optional().describe("The least that is logged."),
         },
@@ -140,6 +145,7 @@ export interface Settings {
   readonly "daemon.checkpointsKept": Setting<number>;
   /** As it is written: with its unit. */
   readonly "daemon.checkpointDisk": Setting<number | string>;
+  readonly "daemon.canaries": Setting<z.infer<typeof Canaries>>;
   readonly "daemon.log": Setting<LogLevel>;
 }
 
@@ -212,6 +218,13 @@ export function settingsIn(env: Environment, file: ReadConfig | undefined, userH
       ["daemon", "checkpointDisk"],
       daemon.checkpointDisk,
       BUILT_IN.checkpointDisk,
+    ),
+    "daemon.canaries": checked<z.infer<typeof Canaries>>(
+      Canaries,
+      "CAISSON_CANARIES",
+      ["daemon", "canaries"],
+      daemon.canaries,
+      BUILT_IN.canaries,
     ),
     "daemon.log": checked<LogLevel>(LogLevel, "CAISSON_LOG", ["daemon", "log"], daemon.log, BUILT_IN.log),
   };
