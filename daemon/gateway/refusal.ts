@@ -14,7 +14,7 @@ export interface Refusal {
 
 export const ASK_A_PERSON =
   "Don't try another way around. Do without it, or say in your answer what you need and why: a person can add a rule to the policy's `network` section.";
-export const TRY_AGAIN = "The gateway doesn't send it again by itself. Try again later, or do without it.";
+const TRY_AGAIN = "The gateway doesn't send it again by itself. Try again later, or do without it.";
 
 /** What the other side may still send, and for how many milliseconds, while it reads why. */
 const LINGER_BYTES = 1024 * 1024;

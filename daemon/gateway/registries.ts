@@ -59,7 +59,7 @@ const NpmAnswer = z.record(z.string(), z.unknown());
 const UV_INDEXES = ["UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL"];
 
 /** @param env of the clients, and read for those that are told by variables alone */
-export function runClientIn(env: NodeJS.ProcessEnv): RunClient {
+function runClientIn(env: NodeJS.ProcessEnv): RunClient {
   const run = promisify(execFile);
   return async (program, args) => {
     // In the home folder: a project's own configuration, which an agent may have written, is not this machine's.
