@@ -42,9 +42,9 @@ function networkRule(rule: NetworkRuleDocument, position: number): NetworkRule {
       (rule.registry !== undefined ? to.registry === rule.registry : reachesHost(host, to.host, narrows)),
     admits: ({ method, path }) =>
       rule.opaque === true ||
-      // What a tunnel holds is not seen: only an opaque rule allows one, while a denial of any request holds.
+      // What a tunnel holds is not seen: only an opaque rule lets one through, while a denial of any request holds.
       (method === "CONNECT"
-        ? narrows
+        ? rule.decision === "deny"
         : (rule.methods ?? []).includes(method) &&
           paths.some((glob) => (typeof glob === "string" ? narrows : glob(path)))),
     opaque: rule.opaque === true,

@@ -8,7 +8,9 @@ import { Id, Method, Reason, Tier, Verdict, Word, Words } from "./document-basic
 export const NetworkRuleDocument = z
   .strictObject({
     id: Id,
-    host: Word.optional().describe("A lower-case host name, or `*.example.org` for its subdomains."),
+    host: Word.optional().describe(
+      "A lower-case host name; `*.example.org` is its subdomains, `*` any name.",
+    ),
     registry: z
       .enum(["npm", "pypi"])
       .optional()
@@ -47,6 +49,11 @@ export const Secret = z.strictObject({
   hosts: Words.describe("The only hosts that it is sent to."),
 });
 
+const Trust = Integrity.optional().describe(
+  "trusted, or untrusted: it may say things to mislead whoever reads it.",
+);
+const Privacy = Confidentiality.optional().describe("public < internal < confidential < secret.");
+
 /** Where a label comes from, and what it says. */
 const LABEL_SOURCES = ["path", "tool", "host", "detector"] as const;
 export const LabelRuleDocument = z
@@ -55,8 +62,8 @@ export const LabelRuleDocument = z
     tool: Word.optional().describe("What this tool brings in; `fetch`: whatever comes in by the network."),
     host: Word.optional().describe("What this host answers."),
     detector: Word.optional().describe("What this kind of detector finds a secret in."),
-    integrity: Integrity.optional(),
-    confidentiality: Confidentiality.optional(),
+    integrity: Trust,
+    confidentiality: Privacy,
   })
   .refine((rule) => LABEL_SOURCES.filter((source) => rule[source] !== undefined).length === 1, {
     message: "write exactly one of `path`, `tool`, `host` and `detector`",
@@ -69,7 +76,7 @@ export type LabelRuleDocument = z.infer<typeof LabelRuleDocument>;
 export const FlowRuleDocument = z.strictObject({
   id: Id,
   when: z
-    .strictObject({ integrity: Integrity.optional(), confidentiality: Confidentiality.optional() })
+    .strictObject({ integrity: Trust, confidentiality: Privacy })
     .describe("Data of this integrity, and of this confidentiality or more."),
   to: Words.describe("`model`, `host`, `export`, or the `sink` of a network rule."),
   methods: z.array(Method).min(1).max(50).optional().describe("Of requests; without it: all."),

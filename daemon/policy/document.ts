@@ -43,7 +43,10 @@ const Exec = z.strictObject({
     .max(1000)
     .optional()
     .describe("Every simple command needs one that allows it."),
-  env: z.strictObject({ deny: Globs }).optional().describe("Names of variables that no command may set."),
+  env: z
+    .strictObject({ deny: Globs.describe("Globs: LD_*, NODE_OPTIONS.") })
+    .optional()
+    .describe("Names of variables that no command may set."),
   limits: z
     .strictObject({
       commands: Count.optional().describe("Simple commands in one text."),
@@ -167,10 +170,10 @@ export const PolicyDocument = z.strictObject({
       image: Word.optional().describe("The image a run gets unless it names another."),
       images: Words.optional().describe("Images a run may name."),
       runtime: Word.optional().describe("The container runtime."),
-      memory: ByteSize.optional(),
-      cpus: z.number().positive().max(1024).optional(),
+      memory: ByteSize.optional().describe("2GiB unless given."),
+      cpus: z.number().positive().max(1024).optional().describe("2 unless given; 0.5 is half of one."),
       pids: Count.optional().describe("Processes and threads at once."),
-      disk: ByteSize.optional(),
+      disk: ByteSize.optional().describe("What the sandbox may add to its image; 4GiB unless given."),
     })
     .optional()
     .describe("The container."),

@@ -130,8 +130,10 @@ describe("no two readings", () => {
 });
 
 test("a host is matched exactly, a star stands for subdomains only", () => {
-  const [exact, below] = [hostPattern("example.org"), hostPattern("*.example.org")];
-  if (typeof exact === "string" || typeof below === "string") return expect.unreachable();
+  const [exact, below, any] = [hostPattern("example.org"), hostPattern("*.example.org"), hostPattern("*")];
+  if (typeof exact === "string" || typeof below === "string" || typeof any === "string")
+    return expect.unreachable();
+  expect(["a.example", "localhost", "127.0.0.1", "[::1]"].filter(any)).toEqual(["a.example", "localhost"]);
   const hosts = ["example.org", "a.example.org", "b.a.example.org", "aexample.org", "example.org.evil.test"];
   expect(hosts.filter(exact)).toEqual(["example.org"]);
   expect(hosts.filter(below)).toEqual(["a.example.org", "b.a.example.org"]);

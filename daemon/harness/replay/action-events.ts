@@ -2,7 +2,7 @@ import type { EventData } from "../../protocol/events.ts";
 import { approvalIdOf } from "../../protocol/ids.ts";
 import type { ActionState, RunState } from "../../run/state.ts";
 import { digestOf } from "../digest.ts";
-import { answeredBy } from "../steps/approval.ts";
+import { answeredBy, askedFor } from "../steps/approval.ts";
 import { type Plan, ToolRefusal } from "../tools/tool.ts";
 import { compared, type Difference } from "./compare.ts";
 import { type Expectation, otherStep } from "./expectation.ts";
@@ -66,13 +66,13 @@ export const approvalRequested: Expectation<"approval.requested"> = async ({ eve
   if (data.again !== undefined) return undefined;
   const action = state.branch.actions.find((one) => one.action === data.action);
   if (!action?.verdict || !isAsked(data.action, step)) return otherStep(event, step);
-  const by = answeredBy(state, action.verdict.rule, data.binding, Date.parse(event.at));
+  const by = answeredBy(state, askedFor(state, action.verdict).rule, data.binding, Date.parse(event.at));
   if (by) {
     const detail = `A person is asked in the journal; today the answer stands without them (${by}).`;
     return { what: "event", expected: { type: event.type }, got: { type: "approval.decided", by }, detail };
   }
   const { tool, input } = action;
-  const { rule, reason } = action.verdict;
+  const { rule, reason } = askedFor(state, action.verdict);
   const approval = approvalIdOf(state.submitted?.data.run ?? "", data.action);
   const binding = await bindingOf(action, state, today);
   const got = { approval, action: data.action, tool, input, rule, reason, ...(binding ? { binding } : {}) };

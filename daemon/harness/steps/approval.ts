@@ -16,7 +16,7 @@ export async function requestApproval(run: LiveRun, action: ActionState): Promis
   const plan = await planOf(run, action);
   const binding = await bindingOf(run, plan.policy);
   const approval = approvalIdOf(run.run, action.action);
-  const by = answeredBy(run.state, verdict.rule, binding, run.deps.now());
+  const by = answeredBy(run.state, askedFor(run.state, verdict).rule, binding, run.deps.now());
   if (by) {
     const data = { approval, action: action.action, decision: "allow", for: "once", by, binding } as const;
     await run.commit("synced", () => [{ type: "approval.decided", data }]);
@@ -35,7 +35,7 @@ export async function requestApproval(run: LiveRun, action: ActionState): Promis
   ]);
 }
 
-interface Bound<V = Pick<Verdict, "rule" | "reason">> {
+interface Bound<V = Pick<Verdict, "rule" | "reason" | "matched">> {
   readonly action: ActionState;
   readonly verdict: V;
   readonly binding: string;
@@ -54,7 +54,9 @@ async function othersAlike(
     }),
   );
   const { state, deps } = run;
-  return bound.filter(({ verdict, binding }) => !answeredBy(state, verdict.rule, binding, deps.now()));
+  return bound.filter(
+    ({ verdict, binding }) => !answeredBy(state, askedFor(state, verdict).rule, binding, deps.now()),
+  );
 }
 
 function requested(
@@ -63,9 +65,21 @@ function requested(
   expiresAt: string,
 ): EventData<"approval.requested"> {
   const { action: id, tool, input } = action;
-  const { rule, reason } = verdict;
+  const { rule, reason } = askedFor(run.state, verdict);
   const approval = approvalIdOf(run.run, id);
   return { approval, action: id, tool, input, rule, reason, binding, expiresAt };
+}
+
+/** The rule that a person is asked for, and why: of those that ask, the first that the submission did not answer. */
+export function askedFor(
+  { submitted }: RunState,
+  { rule: first, reason, matched }: Pick<Verdict, "rule" | "reason" | "matched">,
+): { readonly rule: string; readonly reason: string } {
+  const asks = matched.filter(({ decision }) => decision === "ask").map(({ rule }) => rule);
+  const rule = asks.find((one) => !submitted?.data.yesTo.includes(one));
+  if (rule === undefined || !submitted?.data.yesTo.includes(first)) return { rule: first, reason };
+  const besides = `Rule \`${rule}\` asks a person too, besides \`${first}\`, which was answered in advance.`;
+  return { rule, reason: besides };
 }
 
 export function answeredBy(
