@@ -25,11 +25,11 @@ import {
   decodeOutcome,
   encodeStart,
   type HandleAck,
-  signalNumber,
   u64,
 } from "./runner-messages.ts";
 import type { RunnerChannel, RunnerChannelOptions } from "./runner-port.ts";
-import { type ProcessLink, RunnerProcess } from "./runner-process.ts";
+import { RunnerProcess } from "./runner-process.ts";
+import { Acknowledgements, processLink } from "./runner-process-link.ts";
 import { listen } from "./runner-reader.ts";
 import { Received } from "./runner-received.ts";
 import { RunnerRequests } from "./runner-requests.ts";
@@ -66,12 +66,12 @@ class Channel implements RunnerChannel {
   readonly #requests: RunnerRequests;
   readonly #connections: RunnerConnections;
   readonly #received: Received;
+  readonly #acknowledgements: Acknowledgements;
   readonly #nonce = randomBytes(16);
   readonly #lists = new Map<number, ProcessStatus[]>();
   /** Processes whose outcome is still to come, by channel and by id. */
   readonly #processes = new Map<number, RunnerProcess>();
   readonly #byId = new Map<string, Promise<RunnerProcess | undefined>>();
-  readonly #acknowledgements = new Map<string, Buffer>();
   #lastNumber = 0;
   #connectionsFirst = false;
   #closedReason: string | undefined;
@@ -89,6 +89,7 @@ class Channel implements RunnerChannel {
     });
     this.#received = new Received((frame) => this.#writer.send(frame));
     this.#connections = new RunnerConnections(this.#writer);
+    this.#acknowledgements = new Acknowledgements(this.#writer);
     this.#requests = new RunnerRequests(options.deadlineMs, (what) =>
       this.close(`the runner did not answer ${what} within ${options.deadlineMs} ms`),
     );
@@ -170,7 +171,7 @@ class Channel implements RunnerChannel {
 
   close(reason = "the daemon closed the channel"): void {
     if (this.#closedReason !== undefined) return;
-    this.#flushAcknowledgements();
+    this.#acknowledgements.flush();
     this.#closedReason = reason;
     this.#stopReading();
     this.#connections.close(new SandboxLost(reason));
@@ -207,40 +208,10 @@ class Channel implements RunnerChannel {
   }
 
   #adopt(channel: number, id: string, ack: HandleAck, resumed: boolean): RunnerProcess {
-    const process = new RunnerProcess(id, this.#link(channel), ack, resumed);
+    const link = processLink(this.#writer, this.#acknowledgements, channel);
+    const process = new RunnerProcess(id, link, ack, resumed);
     this.#processes.set(channel, process);
     return process;
-  }
-
-  #link(channel: number): ProcessLink {
-    const writer = this.#writer;
-    return {
-      sendStdin: (bytes) => writer.send(encodeFrame(FrameType.stdin, channel, 0, [bytes])),
-      closeStdin: () => writer.send(encodeFrame(FrameType.stdinClose, channel)),
-      signal: (signal, scope) => {
-        const payload = Buffer.of(signalNumber(signal), scope === "tree" ? 1 : 0);
-        writer.send(encodeFrame(FrameType.signal, channel, 0, [payload]));
-      },
-      keepTail: () => writer.send(encodeFrame(FrameType.tail, channel)),
-      acknowledge: (stream, offset) => this.#acknowledgeSoon(channel, stream === "stdout" ? 1 : 2, offset),
-      get blocked() {
-        return writer.blocked;
-      },
-    };
-  }
-
-  /** One frame a stream and turn of the event loop, however many chunks a consumer has stored. */
-  #acknowledgeSoon(channel: number, stream: number, offset: number): void {
-    if (this.#acknowledgements.size === 0) setImmediate(() => this.#flushAcknowledgements());
-    this.#acknowledgements.set(
-      `${channel}/${stream}`,
-      encodeFrame(FrameType.ack, channel, stream, [u64(offset)]),
-    );
-  }
-
-  #flushAcknowledgements(): void {
-    for (const frame of this.#acknowledgements.values()) this.#writer.send(frame);
-    this.#acknowledgements.clear();
   }
 
   /** Connections and processes by turns: what comes first may fill the writable again. */

@@ -6,6 +6,7 @@ import { pipeline } from "node:stream/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { RunnerChannel } from "../../daemon/sandbox/runner-channel.ts";
 import { CONNECTIONS_MAX, encodeFrame, FrameType } from "../../daemon/sandbox/runner-frames.ts";
+import { all, ending, pattern } from "./connection-ends.ts";
 import { buildRunner, HeldRunner, run, shell, spec } from "./runner-fixture.ts";
 
 const MIB = 1024 * 1024;
@@ -65,29 +66,6 @@ function echo(): void {
   channel.onConnection((connection) => {
     pipeline(connection, connection).catch(() => undefined);
   });
-}
-
-/** Reads to the end, and leaves the other direction as it is, which `for await` would not. */
-async function all(stream: Socket | Duplex): Promise<Buffer> {
-  const pieces: Buffer[] = [];
-  stream.on("data", (piece: Buffer) => pieces.push(piece));
-  await once(stream, "end");
-  return Buffer.concat(pieces);
-}
-
-/** How a socket ended: an error's code, or "end". */
-function ending(socket: Socket | Duplex): Promise<string> {
-  return new Promise((resolve) => {
-    socket.once("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? error.name));
-    socket.once("end", () => resolve("end"));
-    socket.resume();
-  });
-}
-
-function pattern(length: number): Buffer {
-  const bytes = Buffer.allocUnsafe(length);
-  for (let at = 0; at < length; at++) bytes[at] = (at * 31 + (at >>> 8)) & 0xff;
-  return bytes;
 }
 
 describe("a connection", () => {
@@ -209,6 +187,24 @@ describe("flow control", () => {
     await channel.ping();
     expect(runner.memory.peakKiB).toBeLessThan(4 * 256 + 8 * 1024);
     for (const client of idle) expect((await all(client)).equals(bytes)).toBe(true);
+  });
+
+  it("takes turns with output: neither waits until the other has nothing more to send", async () => {
+    channel.onConnection((connection) => connection.resume());
+    const flood = await dial();
+    const more = (): void => void (flood.destroyed || flood.write(Buffer.alloc(MIB), more));
+    more();
+    expect((await run(channel, shell("a", "head -c 3000000 /dev/zero"))).stdout.length).toBe(3_000_000);
+    flood.destroy();
+
+    echo();
+    const client = await dial();
+    const endless = await channel.start(spec("b", ["yes"]));
+    const first = endless.output[Symbol.asyncIterator]();
+    await first.next();
+    client.write("answered while output waits to be stored");
+    await once(client, "data");
+    endless.signal("SIGKILL", "tree");
   });
 
   it("keeps single bytes that nobody reads in no more than a window", async () => {
