@@ -43,7 +43,7 @@ export async function learnFromRuns(
     await lesson.take(run, known(recorded(deps.journal, run, leaving), run)).catch((error: unknown) => {
       throw refusalOf(error, run, "learnt from");
     });
-  const { notes, ...learnt } = lesson.learnt(name);
+  const { notes, ...learnt } = await lesson.learnt(name);
   return { ...learnt, notes: [...notes], runs: different.length };
 }
 

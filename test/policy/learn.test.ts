@@ -29,8 +29,13 @@ const no = (example: Example, by: Observation["by"] = "rule"): Observation => ({
   by,
 });
 
-function learnt(observations: readonly Observation[], more: Partial<RecordedRuns> = {}) {
-  const found = learnPolicy("learnt", { ...NOTHING, observations, ...more }, ["A comment."]);
+async function learnt(observations: readonly Observation[], more: Partial<RecordedRuns> = {}) {
+  const found = await learnPolicy(
+    "learnt",
+    { ...NOTHING, observations, ...more },
+    ["A comment."],
+    async () => undefined,
+  );
   const check = checkPolicy(found.text);
   expect(check, found.text).toMatchObject({ ok: true, errors: [], untouched: [], tests: { failed: [] } });
   const parsed = parsePolicy(found.text, "run");
@@ -41,8 +46,8 @@ function learnt(observations: readonly Observation[], more: Partial<RecordedRuns
 }
 
 describe("a policy that is learnt", () => {
-  test("allows commands as they were: alternatives where one word differs, nothing beside", () => {
-    const { text, verdict, notes } = learnt([
+  test("allows commands as they were: alternatives where one word differs, nothing beside", async () => {
+    const { text, verdict, notes } = await learnt([
       yes({ exec: "git status --short" }),
       yes({ exec: "git diff src/a.js" }),
       yes({ exec: "git diff src/b.js" }),
@@ -62,9 +67,9 @@ describe("a policy that is learnt", () => {
       expect(verdict({ exec }), exec).toBe("deny");
   });
 
-  test("of many different commands of one program and sub-command it makes one rule, with the flags they had", () => {
+  test("of many different commands of one program and sub-command it makes one rule, with the flags they had", async () => {
     const many = Array.from({ length: 20 }, (_, i) => yes({ exec: `git log -n ${i} --oneline path/${i}` }));
-    const { text, verdict, notes } = learnt(many);
+    const { text, verdict, notes } = await learnt(many);
     expect(text).toContain('argv: [git, log, "..."], flags: ["-n", "--oneline"]');
     expect(notes).toEqual([expect.stringContaining("stands for 20 different commands")]);
     expect(verdict({ exec: "git log -n 99 elsewhere" })).toBe("allow");
@@ -72,14 +77,14 @@ describe("a policy that is learnt", () => {
     expect(verdict({ exec: "git show" })).toBe("deny");
   });
 
-  test("programs that run texts stay as they were, however many", () => {
+  test("programs that run texts stay as they were, however many", async () => {
     const many = Array.from({ length: 30 }, (_, i) => yes({ exec: `bash tool-${i}.sh` }));
-    const { verdict } = learnt([...many, yes({ exec: "timeout 5 npm test" })]);
+    const { verdict } = await learnt([...many, yes({ exec: "timeout 5 npm test" })]);
     expect(verdict({ exec: "bash tool-7.sh" })).toBe("allow");
     expect(verdict({ exec: "timeout 5 npm test" })).toBe("allow");
   });
 
-  test("where only any command will do it says so, and keeps what the runs' own policies forbid", () => {
+  test("where only any command will do it says so, and keeps what the runs' own policies forbid", async () => {
     const layers = [
       {
         layer: "run" as const,
@@ -97,7 +102,7 @@ files: { write: { allow: ["/workspace/**"], deny: ["**/.git/hooks/**", "**/*.{pe
 `,
       },
     ];
-    const { text, verdict, notes } = learnt(
+    const { text, verdict, notes } = await learnt(
       [yes({ exec: "for f in *; do $f --help; done" }), no({ exec: "rm -rf src" }, "person")],
       { layers, folders: { read: [], write: ["/workspace"] } },
     );
@@ -113,7 +118,7 @@ files: { write: { allow: ["/workspace/**"], deny: ["**/.git/hooks/**", "**/*.{pe
     expect(verdict({ write: "/workspace/a" })).toBe("allow");
   });
 
-  test("what people approved is allowed, though their policy asked", () => {
+  test("what people approved is allowed, though their policy asked", async () => {
     const layers = [
       {
         layer: "run" as const,
@@ -124,14 +129,14 @@ exec: { shell: contained, rules: [{ id: push, argv: [git, push, "..."], decision
 `,
       },
     ];
-    const { verdict, notes } = learnt([yes({ exec: "git push origin main" }, "person")], { layers });
+    const { verdict, notes } = await learnt([yes({ exec: "git push origin main" }, "person")], { layers });
     expect(verdict({ exec: "git push origin main" })).toBe("allow");
     expect(verdict({ exec: "git push origin other" })).toBe("deny");
     expect(notes).toEqual([]);
   });
 
-  test("what people answered both ways asks", () => {
-    const { verdict } = learnt([
+  test("what people answered both ways asks", async () => {
+    const { verdict } = await learnt([
       yes({ exec: "npm publish" }, "person"),
       no({ exec: "npm publish" }, "person"),
       yes({ exec: "npm test" }),
@@ -143,9 +148,9 @@ exec: { shell: contained, rules: [{ id: push, argv: [git, push, "..."], decision
     expect(verdict({ write: "/workspace/package.json" })).toBe("ask");
   });
 
-  test("files by their folder, those of the workspace itself one by one; searches by where they looked", () => {
+  test("files by their folder, those of the workspace itself one by one; searches by where they looked", async () => {
     const search: PolicyAction = { kind: "read", tool: "grep", path: "/workspace/docs" };
-    const { text, verdict } = learnt([
+    const { text, verdict } = await learnt([
       yes({ read: "/workspace/src/a/b.js" }),
       yes({ read: "/workspace/README.md" }),
       { action: search, outcome: "allowed", by: "rule" },
@@ -162,9 +167,9 @@ exec: { shell: contained, rules: [{ id: push, argv: [git, push, "..."], decision
     expect(verdict({ write: "/workspace/src/a/other" })).toBe("allow");
   });
 
-  test("requests by host, method and folder; what changes something by its very path; private ranges with it", () => {
+  test("requests by host, method and folder; what changes something by its very path; private ranges with it", async () => {
     const dev = { ...yes({ http: "GET http://dev.test:8080/a/b" }), addresses: ["127.0.0.0/8"] };
-    const { text, verdict } = learnt([
+    const { text, verdict } = await learnt([
       yes({ http: "GET https://docs.test/guide/one" }),
       yes({ http: "GET https://docs.test/guide/two?x=1" }),
       yes({ http: "POST https://docs.test/guide/comments" }, "person"),
@@ -182,7 +187,7 @@ exec: { shell: contained, rules: [{ id: push, argv: [git, push, "..."], decision
     expect(verdict({ http: "GET http://dev.test/a/b" })).toBe("deny");
   });
 
-  test("limits, image and what boundaries keep are the runs' own", () => {
+  test("limits, image and what boundaries keep are the runs' own", async () => {
     const layers = [
       {
         layer: "run" as const,
@@ -190,17 +195,17 @@ exec: { shell: contained, rules: [{ id: push, argv: [git, push, "..."], decision
       },
     ];
     const more = { layers, limits: { wall: 60_000, cost: 0.5 }, images: ["node"] };
-    const { text } = learnt([yes({ tool: "plan" })], more);
+    const { text } = await learnt([yes({ tool: "plan" })], more);
     expect(text).toContain('ingest: { deny: ["**/.env*"] }');
     expect(text).toContain('export: { ask: ["**/package.json"] }');
     expect(text).toContain("limits: { wall: 60000, cost: 0.5 }");
     expect(text).toContain("sandbox: { image: node, images: [node] }");
   });
 
-  test("nothing allowed teaches nothing; too much for one file is refused in words", () => {
-    expect(() => learnt([no({ exec: "ls" })])).toThrow(/Nothing was allowed/);
+  test("nothing allowed teaches nothing; too much for one file is refused in words", async () => {
+    await expect(learnt([no({ exec: "ls" })])).rejects.toThrow(/Nothing was allowed/);
     const many = Array.from({ length: 5_001 }, (_, i) => yes({ exec: `p${i} x` }));
-    expect(() => learnt(many)).toThrow(/too many different things/);
+    await expect(learnt(many)).rejects.toThrow(/too many different things/);
   });
 });
 
@@ -255,12 +260,12 @@ const observation = fc
   .tuple(example, fc.boolean(), fc.constantFrom("rule" as const, "person" as const))
   .map(([one, allowed, by]) => (allowed ? yes(one, by) : no(one, by)));
 
-test("whatever was allowed is allowed by what is learnt, its tests pass and touch every rule", () => {
-  fc.assert(
-    fc.property(fc.array(observation, { minLength: 1, maxLength: 25 }), (observations) => {
+test("whatever was allowed is allowed by what is learnt, its tests pass and touch every rule", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(observation, { minLength: 1, maxLength: 25 }), async (observations) => {
       const allowed = observations.filter(({ outcome }) => outcome === "allowed");
       fc.pre(allowed.length > 0);
-      const { verdict } = learnt(observations);
+      const { verdict } = await learnt(observations);
       const refused = observations.filter(({ outcome, by }) => outcome === "denied" && by === "person");
       const keys = new Set(refused.map(({ action }) => JSON.stringify(action)));
       for (const { action } of allowed)

@@ -7,6 +7,7 @@ import { requestTerms } from "../../policy/request-terms.ts";
 import type { JournalEvent } from "../../protocol/events.ts";
 import type { RunId } from "../../protocol/ids.ts";
 import { LimitName, type Limits } from "../../protocol/limits.ts";
+import { unhurried } from "../replay/recorded.ts";
 import { type ReplayDependencies, Today } from "../replay/today.ts";
 import { type Judgement, judgements } from "./judgements.ts";
 
@@ -44,7 +45,7 @@ export class Lesson {
   }
 
   /** @throws CaissonError `invalid_request`: nothing was allowed, or too much */
-  learnt(name: string): Learnt {
+  learnt(name: string): Promise<Learnt> {
     const { read, write } = this.#folders;
     const recorded: RecordedRuns = {
       observations: this.#observations,
@@ -53,10 +54,15 @@ export class Lesson {
       limits: this.#limits,
       images: [...this.#images],
     };
-    return learnPolicy(name, recorded, [
-      `Learnt from ${this.#verdicts} verdicts of ${this.#runs.length === 1 ? `run ${this.#runs[0]}` : `${this.#runs.length} runs`}: what was allowed then is allowed.`,
-      "A proposal: read it, then `caisson policy test` it. Labels, flow, sequences, tiers and secrets are not learnt.",
-    ]);
+    return learnPolicy(
+      name,
+      recorded,
+      [
+        `Learnt from ${this.#verdicts} verdicts of ${this.#runs.length === 1 ? `run ${this.#runs[0]}` : `${this.#runs.length} runs`}: what was allowed then is allowed.`,
+        "A proposal: read it, then `caisson policy test` it. Labels, flow, sequences, tiers and secrets are not learnt.",
+      ],
+      unhurried(),
+    );
   }
 
   #told(event: JournalEvent, answers: Map<string, Answer>): void {

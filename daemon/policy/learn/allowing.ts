@@ -2,7 +2,7 @@ import type { PolicyDocument } from "../document.ts";
 import { normalisePath } from "../path.ts";
 import type { PolicyAction, SimpleCommand } from "../port.ts";
 import { readDocumentSafely } from "../read-document.ts";
-import { type Draft, policyOf, type RecordedRuns, verdictOn } from "./draft.ts";
+import { type Draft, type Others, policyOf, type RecordedRuns, verdictOn } from "./draft.ts";
 import { execRulesFor } from "./exec-forms.ts";
 import { networkRulesFor } from "./network-rules.ts";
 import type { Gathered, Observation } from "./observation.ts";
@@ -22,7 +22,13 @@ const COMMANDS = 50;
 const BYTES = 65_536;
 
 /** What allows all that was allowed, and of the runs' own policies what no verdict shows. */
-export function allowing(name: string, all: Gathered, recorded: RecordedRuns, breadth: Breadth): Draft {
+export async function allowing(
+  name: string,
+  all: Gathered,
+  recorded: RecordedRuns,
+  breadth: Breadth,
+  others: Others,
+): Promise<Draft> {
   const observed = [...all.allowed, ...all.disputed];
   const notes: string[] = [];
   const make = (shell: "strict" | "contained"): PolicyDocument => {
@@ -30,13 +36,21 @@ export function allowing(name: string, all: Gathered, recorded: RecordedRuns, br
     return documentOf(name, observed, recorded, breadth, shell, notes);
   };
   const strict = make("strict");
-  const holds = execsOf(observed).length > 0 && holdsFor(strict, all.allowed);
+  const holds = execsOf(observed).length > 0 && (await holdsFor(strict, all.allowed, others));
   return { document: holds ? strict : make("contained"), all, samples: [], notes: [...notes] };
 }
 
-function holdsFor(document: PolicyDocument, allowed: readonly Observation[]): boolean {
+async function holdsFor(
+  document: PolicyDocument,
+  allowed: readonly Observation[],
+  others: Others,
+): Promise<boolean> {
   const policy = policyOf(document);
-  return allowed.every(({ action }) => verdictOn(policy, action).verdict === "allow");
+  for (const { action } of allowed) {
+    await others();
+    if (verdictOn(policy, action).verdict !== "allow") return false;
+  }
+  return true;
 }
 
 export function execsOf(observations: readonly Pick<Observation, "action">[]): ExecAction[] {

@@ -4,7 +4,7 @@ import type { PolicyDocument } from "../document.ts";
 import { parseTarget } from "../http-target.ts";
 import type { Policy, PolicyAction } from "../port.ts";
 import { execsOf, partsOf } from "./allowing.ts";
-import { type Draft, policyOf, verdictOn } from "./draft.ts";
+import { type Draft, type Others, policyOf, verdictOn } from "./draft.ts";
 import { globOf } from "./exec-forms.ts";
 import { freshId } from "./ids.ts";
 import { exampleOf, type Observation } from "./observation.ts";
@@ -19,7 +19,7 @@ interface Narrowing {
   readonly made: number;
 }
 
-export function narrowed(draft: Draft): Draft {
+export async function narrowed(draft: Draft, others: Others): Promise<Draft> {
   const { all } = draft;
   const wanted = [
     ...all.disputed.map((one) => ({ one, decision: "ask" as const })),
@@ -28,8 +28,9 @@ export function narrowed(draft: Draft): Draft {
   const notes = [...draft.notes];
   let so: Narrowing = { document: draft.document, policy: policyOf(draft.document), made: 0 };
   for (const { one, decision } of wanted) {
+    await others();
     if (isNarrow(so.policy, one.action, decision)) continue;
-    const next = narrower(so, one.action, decision, draft);
+    const next = await narrower(so, one.action, decision, draft, others);
     if (next) so = next;
     else notes.push(noteOf(one, decision));
   }
@@ -42,21 +43,23 @@ function isNarrow(policy: Policy, action: PolicyAction, decision: Decision): boo
 }
 
 /** Undefined: it can't be said without forbidding what was allowed. */
-function narrower(
+async function narrower(
   before: Narrowing,
   action: PolicyAction,
   decision: "ask" | "deny",
   draft: Draft,
-): Narrowing | undefined {
+  others: Others,
+): Promise<Narrowing | undefined> {
   const document = before.made < MOST ? withRule(before.document, action, decision, draft) : undefined;
   if (!document) return undefined;
   const policy = policyOf(document);
-  const { allowed, disputed } = draft.all;
-  const holds =
-    allowed.every((one) => verdictOn(policy, one.action).verdict === "allow") &&
-    disputed.every((one) => verdictOn(policy, one.action).verdict !== "deny");
-  if (!holds || !isNarrow(policy, action, decision)) return undefined;
-  return { document, policy, made: before.made + 1 };
+  if (!isNarrow(policy, action, decision)) return undefined;
+  for (const one of draft.all.allowed) {
+    await others();
+    if (verdictOn(policy, one.action).verdict !== "allow") return undefined;
+  }
+  const denied = draft.all.disputed.some((one) => verdictOn(policy, one.action).verdict === "deny");
+  return denied ? undefined : { document, policy, made: before.made + 1 };
 }
 
 /** Undefined: no rule says this alone. */

@@ -30,6 +30,9 @@ export interface Draft {
   readonly notes: readonly string[];
 }
 
+/** Called between two pieces of work, so that others have their turn. */
+export type Others = () => Promise<void>;
+
 export interface Sample {
   readonly example: Example;
   readonly expect: Decision;

@@ -87,7 +87,9 @@ function grouped(forms: readonly Form[]): Map<string, Form[]> {
   for (const form of forms) {
     const [program = "", sub = ""] = form.words.map(([word = ""]) => word);
     const key = JSON.stringify([program, isSubCommand(sub) ? sub : ""]);
-    groups.set(key, [...(groups.get(key) ?? []), form]);
+    const group = groups.get(key);
+    if (group) group.push(form);
+    else groups.set(key, [form]);
   }
   return groups;
 }
@@ -127,7 +129,9 @@ function merged(forms: readonly Form[]): Form[] {
         form.words.length > position && form.flags === undefined
           ? JSON.stringify(same)
           : JSON.stringify(form);
-      bySame.set(key, [...(bySame.get(key) ?? []), form]);
+      const group = bySame.get(key);
+      if (group) group.push(form);
+      else bySame.set(key, [form]);
     }
     all = [...bySame.values()].flatMap((group) => together(group, position));
     if (all.every(({ words }) => words.length <= position)) break;

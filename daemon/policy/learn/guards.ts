@@ -4,6 +4,7 @@ import type { Policy } from "../port.ts";
 import { documentsOf, execsOf, partsOf } from "./allowing.ts";
 import {
   type Draft,
+  type Others,
   policyOf,
   type RecordedRuns,
   type Sample,
@@ -19,14 +20,14 @@ type Guard =
   | { readonly of: "env"; readonly name: string; readonly sample: Sample }
   | { readonly of: Access; readonly list: "ask" | "deny"; readonly glob: string; readonly sample: Sample };
 
-export function guarded(draft: Draft, recorded: RecordedRuns): Draft {
+export async function guarded(draft: Draft, recorded: RecordedRuns, others: Others): Promise<Draft> {
   const bare = policyOf(draft.document);
   const wanted = guardsOf(draft, documentsOf(recorded.layers)).filter(
     ({ sample }) => verdictOnExample(bare, sample.example).verdict === "allow",
   );
   const { document, names } = withGuards(draft.document, wanted);
   const policy = policyOf(document);
-  const against = forbidding(policy, draft);
+  const against = await forbidding(policy, draft, others);
   const kept = wanted.filter((_, i) => !against.has(names[i] ?? ""));
   const dropped = wanted.filter((_, i) => against.has(names[i] ?? ""));
   return {
@@ -39,9 +40,14 @@ export function guarded(draft: Draft, recorded: RecordedRuns): Draft {
 }
 
 /** Rules other than `allow` that what was allowed matches. */
-function forbidding(policy: Policy, { all }: Draft): Set<string> {
-  const matched = all.allowed.flatMap(({ action }) => verdictOn(policy, action).matched);
-  return new Set(matched.flatMap(({ rule, decision }) => (decision === "allow" ? [] : [rule])));
+async function forbidding(policy: Policy, { all }: Draft, others: Others): Promise<Set<string>> {
+  const found = new Set<string>();
+  for (const { action } of all.allowed) {
+    await others();
+    for (const { rule, decision } of verdictOn(policy, action).matched)
+      if (decision !== "allow") found.add(rule);
+  }
+  return found;
 }
 
 function guardsOf({ document, all }: Draft, documents: readonly PolicyDocument[]): Guard[] {

@@ -2,7 +2,7 @@ import { CaissonError } from "../../protocol/errors.ts";
 import { parsePolicy } from "../parse-policy.ts";
 import { allowing, type Breadth } from "./allowing.ts";
 import { narrowed } from "./denials.ts";
-import type { RecordedRuns } from "./draft.ts";
+import type { Others, RecordedRuns } from "./draft.ts";
 import { guarded } from "./guards.ts";
 import { gathered } from "./observation.ts";
 import { render } from "./render.ts";
@@ -34,9 +34,15 @@ const THINGS = 5_000;
  * and denied. What people denied stays out; what they answered both ways asks. It allows all that was allowed, so it
  * is wider than that where only a wider rule can be written: the notes say where.
  * @param comments lines that the file begins with
+ * @param others lets others have their turn: to learn much takes seconds
  * @throws CaissonError `invalid_request`: nothing was allowed, or too much for one file
  */
-export function learnPolicy(name: string, recorded: RecordedRuns, comments: readonly string[]): Learnt {
+export async function learnPolicy(
+  name: string,
+  recorded: RecordedRuns,
+  comments: readonly string[],
+  others: Others,
+): Promise<Learnt> {
   const all = gathered(recorded.observations);
   if (all.allowed.length + all.disputed.length === 0)
     throw new CaissonError(
@@ -44,9 +50,10 @@ export function learnPolicy(name: string, recorded: RecordedRuns, comments: read
       "Nothing was allowed in these runs, so there is nothing to learn.",
     );
   for (const breadth of all.allowed.length + all.denied.length > THINGS ? [] : BREADTHS) {
-    const draft = narrowed(guarded(allowing(name, all, recorded, breadth), recorded));
+    const allowed = await allowing(name, all, recorded, breadth, others);
+    const draft = await narrowed(await guarded(allowed, recorded, others), others);
     const notes = [...new Set(draft.notes)];
-    const document = { ...draft.document, tests: testsFor(draft) };
+    const document = { ...draft.document, tests: await testsFor(draft, others) };
     const text = render(document, [...comments, ...notesAsComments(notes)]);
     if (text.length > MOST || document.tests.length > 2_000) continue;
     const { check } = parsePolicy(text, "run");

@@ -56,7 +56,9 @@ export function gathered(observations: readonly Observation[]): Gathered {
   const byKey = new Map<string, Observation[]>();
   for (const one of observations) {
     const key = JSON.stringify(exampleOf(one.action));
-    byKey.set(key, [...(byKey.get(key) ?? []), one]);
+    const same = byKey.get(key);
+    if (same) same.push(one);
+    else byKey.set(key, [one]);
   }
   const allowed: Observation[] = [];
   const denied: Observation[] = [];

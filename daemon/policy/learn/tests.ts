@@ -1,7 +1,7 @@
 /** Tests from what happened: of each rule what it is for, then the rest as far as there is room. */
 import type { TestDocument } from "../document.ts";
 import type { Policy } from "../port.ts";
-import { type Draft, policyOf, type Sample, verdictOnExample } from "./draft.ts";
+import { type Draft, type Others, policyOf, type Sample, verdictOnExample } from "./draft.ts";
 import { exampleOf } from "./observation.ts";
 import { samplePath } from "./samples.ts";
 
@@ -9,7 +9,7 @@ import { samplePath } from "./samples.ts";
 const TESTS = 300;
 const CHARACTERS = 40_000;
 
-export function testsFor(draft: Draft): TestDocument[] {
+export async function testsFor(draft: Draft, others: Others): Promise<TestDocument[]> {
   const { document, all, samples } = draft;
   const policy = policyOf(document);
   const happened: Sample[] = [
@@ -26,7 +26,11 @@ export function testsFor(draft: Draft): TestDocument[] {
       return { example: access === "read" ? { read: path } : { write: path }, expect: "allow" };
     }),
   );
-  const right = [...happened, ...samples, ...folders].flatMap((sample) => judged(sample, policy));
+  const right: Right[] = [];
+  for (const sample of [...happened, ...samples, ...folders]) {
+    await others();
+    right.push(...judged(sample, policy));
+  }
   const touched = new Set<string>();
   const needed = right.filter(({ rules }) => {
     const isNew = rules.some((rule) => !touched.has(rule));
@@ -34,12 +38,13 @@ export function testsFor(draft: Draft): TestDocument[] {
     return isNew;
   });
   let characters = 0;
-  const others = right.slice(0, happened.length).filter((one) => {
-    if (needed.includes(one)) return false;
+  const chosen = new Set(needed);
+  const more = right.slice(0, happened.length).filter((one) => {
+    if (chosen.has(one)) return false;
     characters += JSON.stringify(one.test).length;
     return characters < CHARACTERS;
   });
-  return [...needed, ...others.slice(0, TESTS)].map(({ test }) => test);
+  return [...needed, ...more.slice(0, TESTS)].map(({ test }) => test);
 }
 
 interface Right {

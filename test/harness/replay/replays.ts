@@ -75,7 +75,7 @@ async function expectBacktests(
     throw new Error(`run ${run} is judged differently by its own policy: ${JSON.stringify(own, null, 2)}`);
   const lesson = new Lesson(deps);
   await lesson.take(run, inOne(events));
-  const learnt = learntFrom(lesson);
+  const learnt = await learntFrom(lesson);
   if (!learnt) return;
   const again = await backtest(run, inOne(events), deps, deps.policyCache.parsed(learnt.text, "run"));
   const lost = again.changes.filter(
@@ -86,9 +86,9 @@ async function expectBacktests(
 }
 
 /** Undefined: nothing was allowed. */
-function learntFrom(lesson: Lesson): { readonly text: string } | undefined {
+async function learntFrom(lesson: Lesson): Promise<{ readonly text: string } | undefined> {
   try {
-    return lesson.learnt("learnt");
+    return await lesson.learnt("learnt");
   } catch (error) {
     if (error instanceof CaissonError && error.message.startsWith("Nothing was allowed")) return undefined;
     throw error;
