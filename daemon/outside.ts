@@ -1,8 +1,8 @@
 import { Authorities } from "./authorities.ts";
 import { createGateway } from "./gateway/gateway.ts";
-import { readRegistries, registryAt } from "./gateway/registries.ts";
+import { readRegistries, registryAddresses, registryAt, registryUrls } from "./gateway/registries.ts";
 import type { Log } from "./harness/dependencies.ts";
-import type { Outside, RegistryOf } from "./harness/egress/outside.ts";
+import type { KnownRegistries, Outside } from "./harness/egress/outside.ts";
 
 export interface OutsideOptions {
   readonly home: string;
@@ -14,12 +14,16 @@ export interface OutsideOptions {
 export function createOutside({ home, env, log }: OutsideOptions): Outside & { close(): void } {
   const gateway = createGateway();
   const authorities = new Authorities(home);
-  let registries: Promise<RegistryOf> | undefined;
-  const read = async (): Promise<RegistryOf> => {
+  let registries: Promise<KnownRegistries> | undefined;
+  const read = async (): Promise<KnownRegistries> => {
     const found = await readRegistries(env);
     for (const problem of found.problems)
       log.warn({ problem }, "rules of a package registry match nothing on this machine");
-    return (at) => registryAt(found, at);
+    return {
+      at: (at) => registryAt(found, at),
+      addresses: (at) => registryAddresses(found, at),
+      urls: registryUrls(found),
+    };
   };
   return {
     serve: (connection, keeper) => gateway.serve(connection, keeper),

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect } from "vitest";
 import { verifyJournal } from "../../daemon/journal/verify.ts";
+import { packageRoot } from "../../daemon/package-root.ts";
 import type { SubmitRun } from "../../daemon/protocol/commands.ts";
 import type { JournalEvent } from "../../daemon/protocol/events.ts";
 import type { DaemonUnderTest } from "./daemon-under-test.ts";
@@ -19,6 +20,22 @@ const LINES = [1, 2, 3, 4, 5, 6, 7];
 const ACTIONS = 10;
 const RESPONSES = 7;
 
+/** What an action does beside leaving its line. */
+type Beside = (line: number) => string;
+
+function survivor(beside: Beside): SubmitRun["model"] {
+  const act = (line: number) => `${log(line)}${beside(line)}`;
+  return scripted([
+    { use: [bash(`${act(1)}; mkdir sub; cd sub; export KEPT=yes`), bash(act(2))] },
+    { use: [{ tool: "write", input: { path: "/workspace/made", content: "4\n" } }, bash(act(3))] },
+    { use: [{ tool: "edit", input: { path: "/workspace/made", old: "4", new: "four" } }, bash(act(4))] },
+    { use: [bash(`git push; ${act(5)}`)] },
+    { use: [bash(`${act(6)}; sleep 3571 & disown`), bash(act(7))] },
+    { use: [bash("cat /workspace/log /workspace/made; pwd; echo $KEPT")] },
+    { expect: { output: "/1.2.3.4.5.6.7.four.*sub.yes/s" }, say: "Done." },
+  ]);
+}
+
 /**
  * A task that comes by everything a crash can hit: several actions a turn, a write and an edit, the shell's own state,
  * an approval that the submission answers, a background process, an acceptance check. Each action adds its line once.
@@ -27,16 +44,20 @@ export const SURVIVOR: SubmitRun = {
   task: "Survive.",
   yesTo: ["push"],
   accept: [`test "$(cat log)" = "$(seq 1 ${LINES.length})"`, "test $(cat made) = four"],
-  model: scripted([
-    { use: [bash(`${log(1)}; mkdir sub; cd sub; export KEPT=yes`), bash(log(2))] },
-    { use: [{ tool: "write", input: { path: "/workspace/made", content: "4\n" } }, bash(log(3))] },
-    { use: [{ tool: "edit", input: { path: "/workspace/made", old: "4", new: "four" } }, bash(log(4))] },
-    { use: [bash(`git push; ${log(5)}`)] },
-    { use: [bash(`${log(6)}; sleep 3571 & disown`), bash(log(7))] },
-    { use: [bash("cat /workspace/log /workspace/made; pwd; echo $KEPT")] },
-    { expect: { output: "/1.2.3.4.5.6.7.four.*sub.yes/s" }, say: "Done." },
-  ]),
+  model: survivor(() => ""),
 };
+
+/**
+ * The same, where each action also sends its line to a server of this machine at `port`, below a path that tells run
+ * from run. What is cut off by a crash is not tried again by the command.
+ */
+export async function sendingSurvivor(port: number, name: string): Promise<SubmitRun> {
+  const coding = await readFile(join(packageRoot, "policies", "coding.yaml"), "utf8");
+  const rule = `{ id: count, host: count.test, addresses: [127.0.0.0/8], methods: [POST], paths: ["/**"], decision: allow }`;
+  const url = (line: number) => `http://count.test:${port}/${name}/${line}`;
+  const beside: Beside = (line) => `; curl -sS -m 60 -d ${line} ${url(line)} >/dev/null || echo cut off`;
+  return { ...SURVIVOR, policy: `${coding}\nnetwork:\n  - ${rule}\n`, model: survivor(beside) };
+}
 
 /** What must hold of a run of {@link SURVIVOR} however it was hit: A3, J2, S5, usage counted once. */
 export async function expectSurvived(daemon: DaemonUnderTest, run: string): Promise<JournalEvent[]> {

@@ -2,7 +2,7 @@ import { request as requestOver } from "node:http";
 import type { Duplex } from "node:stream";
 import { createAuthority, type RunAuthority } from "../../daemon/gateway/authority.ts";
 import { createGateway, type Gateway, type GatewayOptions } from "../../daemon/gateway/gateway.ts";
-import type { Outside } from "../../daemon/harness/egress/outside.ts";
+import { NO_REGISTRIES, type Outside } from "../../daemon/harness/egress/outside.ts";
 import { pair } from "../../daemon/harness/egress/pair.ts";
 import type { ProcessOutcome, Sandbox, SandboxHost } from "../../daemon/sandbox/host.ts";
 import { cannedHost } from "./replay/canned-host.ts";
@@ -13,7 +13,7 @@ export function outsideUnderTest(options: GatewayOptions = {}): Outside & Pick<G
   const authorities = new Map<string, Promise<RunAuthority>>();
   return {
     serve: (connection, keeper) => gateway.serve(connection, keeper),
-    registries: async () => () => undefined,
+    registries: async () => NO_REGISTRIES,
     authorityOf: (run) => {
       const known = authorities.get(run) ?? createAuthority(run);
       authorities.set(run, known);

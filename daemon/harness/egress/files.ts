@@ -3,6 +3,7 @@ import type { RunSecrets } from "../../boundary/run-secrets.ts";
 import type { Authority } from "../../gateway/port.ts";
 import { archiveEnd, archiveHeader, archivePadding } from "../../protocol/archive.ts";
 import { type GatedSandbox, PROXY_PORT } from "../../sandbox/gate.ts";
+import type { KnownRegistries } from "./outside.ts";
 
 const HOME = "/home/agent";
 const FOLDER = `${HOME}/.caisson`;
@@ -41,6 +42,14 @@ export const ENVIRONMENT: Readonly<Record<string, string>> = {
   PIP_CERT: BUNDLE,
   npm_config_cafile: BUNDLE,
 };
+
+/** Clients in a sandbox look for packages where this machine's own do: rules of a registry are about those hosts. */
+export function registryVariables({ npm, pypi }: KnownRegistries["urls"]): Readonly<Record<string, string>> {
+  return {
+    ...(npm === undefined ? {} : { npm_config_registry: npm }),
+    ...(pypi === undefined ? {} : { PIP_INDEX_URL: pypi }),
+  };
+}
 
 /**
  * The certificate comes on standard input; `$1` and `$2` are what is there to be noticed, its path and content. Each

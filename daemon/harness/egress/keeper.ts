@@ -22,17 +22,17 @@ import { makerOf } from "../../run/requests.ts";
 import type { RunState } from "../../run/state.ts";
 import { digestOf } from "../digest.ts";
 import type { LiveRun } from "../live-run.ts";
-import { answeredBy } from "../steps/approval.ts";
+import { answeredBy, askedFor } from "../steps/approval.ts";
 import { answered } from "./answer.ts";
 import type { Meter } from "./meter.ts";
-import type { RegistryOf } from "./outside.ts";
+import type { KnownRegistries } from "./outside.ts";
 import type { Refusals } from "./refusals.ts";
 import { actionOf, askedInput, denied, type HttpAction, judgedNow } from "./verdict.ts";
 
 /** What a keeper is made of. */
 export interface Keeping {
   readonly run: LiveRun;
-  readonly registryOf: RegistryOf;
+  readonly registries: KnownRegistries;
   readonly policies: readonly Policy[];
   readonly secrets: RunSecrets;
   readonly authority: Authority;
@@ -79,7 +79,7 @@ export class Keeper implements Gatekeeper {
   }
 
   tunnel(host: string, port: number): Tunnel {
-    const registry = this.#of.registryOf({ host, port });
+    const registry = this.#of.registries.at({ host, port });
     return tunnelTo(this.#of.policies, { host, port, ...(registry ? { registry } : {}) });
   }
 
@@ -132,10 +132,13 @@ export class Keeper implements Gatekeeper {
   async finished(request: string, outcome: Outcome): Promise<void> {
     const { run, meter } = this.#of;
     this.#hosts.delete(request);
-    const data = { request, ...outcome };
+    const { taken } = this.#of.secrets;
+    const breach = taken.aborted && outcome.error !== undefined ? { breach: String(taken.reason) } : {};
+    const data = { request, ...outcome, ...breach };
     await run.commit("written", (state) =>
       state.ended || !state.requests.open.has(request) ? [] : [{ type: "egress.finished", data }],
     );
+    if (run.state.breach !== undefined) run.stopStep("breach");
     meter.settle(request);
   }
 
@@ -179,14 +182,15 @@ export class Keeper implements Gatekeeper {
     if (verdict.verdict === "deny") return [says(verdict, asked?.approval)];
     if (meter.left === 0) return [says(denied(SPENT))];
     if (verdict.verdict === "allow") return [says(verdict, asked?.approval)];
-    if (this.#own?.answered?.rule === verdict.rule) return [says(verdict, this.#own.answered.approval)];
+    const { rule, reason } = askedFor(state, verdict);
+    if (this.#own?.answered?.rule === rule) return [says(verdict, this.#own.answered.approval)];
     if (asked) return [this.#byAnswer(state, asked, verdict, says, refuse)];
     const asks = this.#own?.action ?? maker.asks;
     if (asks === undefined)
       return [refuse(`${verdict.reason} No action is under way that a person could be asked for.`)];
     const approval = requestApprovalIdOf(run.run, asks, id);
     const binding = bindingOf(action, state);
-    const by = answeredBy(state, verdict.rule, binding, run.deps.now());
+    const by = answeredBy(state, rule, binding, run.deps.now());
     if (by) {
       const data = {
         approval,
@@ -213,8 +217,8 @@ export class Keeper implements Gatekeeper {
           request: id,
           tool: "fetch",
           input: askedInput(request),
-          rule: verdict.rule,
-          reason: verdict.reason,
+          rule,
+          reason,
           binding,
           expiresAt: this.#expiry(),
         },
@@ -235,10 +239,9 @@ export class Keeper implements Gatekeeper {
     if (decision !== "allow")
       return refuse(`Not approved${reason === undefined ? "." : `: ${String(reason)}`}`);
     if (answer?.revoked) return refuse("The approval was revoked.");
-    if (verdict.rule !== asked.rule)
-      return refuse(
-        `The approval was for something else: now it is ${verdict.rule} that asks. ${verdict.reason}`,
-      );
+    const now = askedFor(state, verdict);
+    if (now.rule !== asked.rule)
+      return refuse(`The approval was for something else: now it is ${now.rule} that asks. ${now.reason}`);
     return says(verdict, asked.approval);
   }
 
@@ -248,7 +251,7 @@ export class Keeper implements Gatekeeper {
   }
 
   #action(request: Pick<OutgoingRequest, "method" | "url" | "bodyHash">): HttpAction {
-    return actionOf(request, this.#of.registryOf);
+    return actionOf(request, this.#of.registries.at);
   }
 
   #expiry(): string {
@@ -265,14 +268,17 @@ export class Keeper implements Gatekeeper {
       await this.#of.refusals.turn();
       return { allowed: false, request: id, status: 403, verdict: said };
     }
-    const { secrets, addresses, maxBytesOut } = requestTerms(this.#of.policies, this.#action(request));
+    const action = this.#action(request);
+    const { secrets, addresses, maxBytesOut } = requestTerms(this.#of.policies, action);
     const target = parseTarget(request.method, request.url);
     if (!("refused" in target)) this.#hosts.set(id, target.host);
+    // Who configured a registry on this machine has named it.
+    const known = "refused" in target || !action.registry ? [] : this.#of.registries.addresses(target);
     const headers = this.#of.secrets.headers(secrets, request);
     return {
       allowed: true,
       request: id,
-      terms: { addresses, ...(maxBytesOut === undefined ? {} : { maxBytesOut }) },
+      terms: { addresses: [...addresses, ...known], ...(maxBytesOut === undefined ? {} : { maxBytesOut }) },
       headers,
     };
   }

@@ -6,14 +6,16 @@ import { madeRequest } from "../../run/requests.ts";
 import { type GatedSandbox, SandboxLost } from "../../sandbox/gate.ts";
 import type { LiveRun } from "../live-run.ts";
 import { policiesOf } from "../policies.ts";
+import { askedFor } from "../steps/approval.ts";
 import type { Fetched, NormaliseContext, OwnRequest } from "../tools/tool.ts";
-import { ENVIRONMENT, install, trustBySystem } from "./files.ts";
+import { ENVIRONMENT, install, registryVariables, trustBySystem } from "./files.ts";
 import { Keeper, type Keeping, type Own } from "./keeper.ts";
 import { Meter } from "./meter.ts";
+import { NO_REGISTRIES } from "./outside.ts";
 import { sendOver } from "./own-request.ts";
 import { pair } from "./pair.ts";
 import { Refusals } from "./refusals.ts";
-import { actionOf, injectedInto } from "./verdict.ts";
+import { actionOf, injectedInto, nameRegistries } from "./verdict.ts";
 import type { WayOut } from "./way-out.ts";
 
 /** Milliseconds that requests have to be journalled as ended when their connections are closed. */
@@ -41,7 +43,8 @@ export class RunEgress implements WayOut {
 
   async environment(): Promise<Readonly<Record<string, string>>> {
     const keeping = await this.#kept();
-    return keeping ? { ...ENVIRONMENT, ...keeping.secrets.environment } : {};
+    if (!keeping) return {};
+    return { ...ENVIRONMENT, ...registryVariables(keeping.registries.urls), ...keeping.secrets.environment };
   }
 
   async install(sandbox: GatedSandbox): Promise<void> {
@@ -59,7 +62,8 @@ export class RunEgress implements WayOut {
   async destinations(): Promise<Pick<NormaliseContext, "registryOf" | "injected">> {
     const keeping = await this.#kept();
     if (!keeping) return { registryOf: () => undefined, injected: () => new Set() };
-    const { policies, registryOf } = keeping;
+    const { policies } = keeping;
+    const registryOf = keeping.registries.at;
     return { registryOf, injected: (request) => injectedInto(policies, actionOf(request, registryOf)) };
   }
 
@@ -144,15 +148,23 @@ export class RunEgress implements WayOut {
     if (!outside || policies.every(({ rules }) => rules.network === undefined)) return undefined;
     const authority = await outside.authorityOf(run.run);
     const secrets = await run.deps.secrets.bind(run.run, policies);
-    const registryOf = await outside.registries();
-    return { run, registryOf, policies, secrets, authority, meter: this.#meter, refusals: this.#refusals };
+    const registries = nameRegistries(policies) ? await outside.registries() : NO_REGISTRIES;
+    return {
+      run,
+      registries,
+      policies,
+      secrets,
+      authority,
+      meter: this.#meter,
+      refusals: this.#refusals,
+    };
   }
 }
 
 /** What was answered for the action is answered for its request. */
 function ownOf({ run, state }: LiveRun, action: ActionId): Own {
   const found = [...state.again, ...state.branch.actions].find((one) => one.action === action);
-  const asked = found?.verdict?.verdict === "ask" ? found.verdict.rule : undefined;
+  const asked = found?.verdict?.verdict === "ask" ? askedFor(state, found.verdict).rule : undefined;
   return {
     action,
     answered: asked === undefined ? undefined : { rule: asked, approval: approvalIdOf(run, action) },

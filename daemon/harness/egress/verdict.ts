@@ -71,3 +71,12 @@ export function injectedInto(policies: readonly Policy[], action: HttpAction): R
   );
   return new Set(headers);
 }
+
+/** Whether a rule is about package registries, whichever they are. */
+export function nameRegistries(policies: readonly Policy[]): boolean {
+  const nowhere = { host: "registry.invalid", port: 443 };
+  const kinds = [{ registry: "npm" }, { registry: "pypi" }] as const;
+  return policies.some(({ rules }) =>
+    rules.network?.some((rule) => kinds.some((kind) => rule.reaches({ ...nowhere, ...kind }))),
+  );
+}

@@ -70,7 +70,7 @@ export class Today {
   /** The action in normal form; paths lead where they led then. @throws ToolRefusal */
   async plan(action: ActionState, recorded: Judged | undefined): Promise<Plan> {
     const registries = action.tool === "fetch" ? await this.deps.outside?.registries() : undefined;
-    const registryOf = registries ?? (() => undefined);
+    const registryOf = registries?.at ?? (() => undefined);
     const policies = this.#instead.policies ?? this.#bound ?? [];
     return this.deps.toolbox.normalise(action.tool, await hydrateInput(this, action), {
       action: action.action,
