@@ -13,13 +13,23 @@ function meet(one: string, other: string): boolean {
   return isBeneath(one, other) || isBeneath(other, one);
 }
 
+/** What is open to commands beneath these folders, by all layers together. */
+function openBeneath(folders: readonly string[], open: readonly string[]): string[] {
+  const both = folders.flatMap((folder) =>
+    open.flatMap((prefix) =>
+      isBeneath(prefix, folder) ? [prefix] : isBeneath(folder, prefix) ? [folder] : [],
+    ),
+  );
+  return [...new Set(both)];
+}
+
 function allowHeld(folders: readonly GlobFolder[], access: Access, prefixes: Prefixes): Held {
-  const does = access === "read" ? "read" : "write";
-  if (folders.some(({ folder, extent }) => folder === "/" && extent !== "whole"))
-    return { by: "file-tools", why: `it names no folder to begin with, so commands may ${does} anything` };
   const wider = folders.filter(({ extent }) => extent !== "whole").map(({ folder }) => folder);
-  if (wider.length > 0)
-    return { by: "in-part", why: `commands may ${does} all that is beneath ${wider.join(", ")}` };
+  const open = openBeneath(wider, prefixes[access]);
+  if (open.includes("/"))
+    return { by: "file-tools", why: `it names no folder to begin with, so commands may ${access} anything` };
+  if (open.length > 0)
+    return { by: "in-part", why: `commands may ${access} all that is beneath ${open.join(", ")}` };
   const movable = folders.find(({ folder }) =>
     prefixes.write.some((write) => write !== folder && isBeneath(folder, write)),
   );
@@ -32,10 +42,9 @@ function allowHeld(folders: readonly GlobFolder[], access: Access, prefixes: Pre
 }
 
 function denyHeld(folders: readonly GlobFolder[], access: Access, prefixes: Prefixes): Held {
-  const does = access === "read" ? "read" : "write";
   const open = prefixes[access].filter((prefix) => folders.some(({ folder }) => meet(folder, prefix)));
   if (open.length > 0)
-    return { by: "file-tools", why: `commands may ${does} all that is beneath ${open.join(", ")}` };
+    return { by: "file-tools", why: `commands may ${access} all that is beneath ${open.join(", ")}` };
   const needed = NEEDED[access].filter((need) => folders.some(({ folder }) => meet(folder, need)));
   if (needed.length === 0) return { by: "kernel" };
   return { by: "in-part", why: `programs need ${needed.join(", ")} to run at all` };

@@ -124,6 +124,17 @@ describe("where each rule for files holds", () => {
     });
   });
 
+  it("tells what remains open when an upper layer narrows", () => {
+    const upper = reading(["/workspace/**"], "organisation");
+    const held = heldRules([upper, reading(["**/*.md", "/workspace/src/*.js", "/data/*"])], ["read"]);
+    expect(held.map(({ layer, by, why }) => [layer, by, why])).toEqual([
+      ["organisation", "kernel", undefined],
+      ["run", "in-part", "commands may read all that is beneath /workspace"],
+      ["run", "in-part", "commands may read all that is beneath /workspace/src"],
+      ["run", "kernel", undefined],
+    ]);
+  });
+
   it("a folder for reading inside of one for writing can be filled by moving", () => {
     expect(
       held("{ read: { allow: [/workspace/src/**] }, write: { allow: [/workspace/**] } }")[
