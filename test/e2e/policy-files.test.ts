@@ -87,6 +87,18 @@ failing.yaml:8:5: tests[2]: expected allow by files.read.allow[0], got deny by d
     expect(ended.out).toMatch(/^broken\.yaml:5:1: error: [\s\S]*✗ The policy has errors; no test was run\n$/);
   });
 
+  test("names the rules that no test touches: status 0", async () => {
+    await cli.file(
+      "half.yaml",
+      `${HEAD.replace("]", ", /tmp/**]")}tests: [{ read: /tmp/a, expect: allow }]\n`,
+    );
+    const ended = await cli.run(["policy", "test", "half.yaml"], env);
+    expect(ended).toMatchObject({
+      status: 0,
+      out: "✓ 1 test passed, 0 failed\n  No test touches 1 rule: files.read.allow[0]\n",
+    });
+  });
+
   test("a file without tests passes, and says how to write one", async () => {
     await cli.file("untested.yaml", HEAD);
     const ended = await cli.run(["policy", "test", "untested.yaml"], env);

@@ -10,6 +10,9 @@ import { counted } from "../render/quantities.ts";
 import { STARTER_FILE, STARTER_POLICY } from "../starter-policy.ts";
 import { readDocument } from "./run.ts";
 
+/** Rules without a test that one report names. */
+const UNTOUCHED_SHOWN = 30;
+
 /**
  * `caisson policy init [FILE]`: a commented policy to begin with. Needs no daemon.
  * @throws CliError when the file is there already or can't be written
@@ -82,8 +85,17 @@ function testLines(file: string, result: PolicyCheck): Line[] {
     ),
     ...(none
       ? [line(2, span("Write one under `tests:` for each thing you would be sorry about.", "dim"))]
-      : []),
+      : untouchedLines(result.untouched)),
   ];
+}
+
+/** Rules that could be wrong without a test noticing. */
+function untouchedLines(rules: readonly string[]): Line[] {
+  if (rules.length === 0) return [];
+  const shown = rules.slice(0, UNTOUCHED_SHOWN).join(", ");
+  const more = rules.length > UNTOUCHED_SHOWN ? ` and ${rules.length - UNTOUCHED_SHOWN} more` : "";
+  const rest = counted(rules.length, "rule");
+  return [line(2, span(`No test touches ${rest}: `, "warn"), `${shown}${more}`)];
 }
 
 export function checkLines(file: string, { ok, errors, warnings, tests }: PolicyCheck): Line[] {
