@@ -115,7 +115,7 @@ describe("caisson policy explain", () => {
       /^project +parcel/m,
       /^run +own/m,
       /^files\.write · project, run$/m,
-      /allow {2}\/workspace\/src\/\*\* · files\.write\.allow\[0\] \(project\)/,
+      /allow \/workspace\/src\/\*\* · files\.write\.allow\[0\] \(project\)/,
       /limits\.actions 20 \(organisation\)/,
       /sandbox\.memory 2 GiB \(run\)/,
     ])
@@ -149,11 +149,15 @@ describe("caisson policy backtest and learn", () => {
     const ended = await cli.run(["policy", "backtest", "none.yaml", "last", "last"]);
     expect(ended.status).toBe(1);
     expect(ended.out).toMatch(
-      /1 of 4 verdicts changes[\s\S]*git status --short[\s\S]*allow · .* → deny · exec\.shell/,
+      /3 of 4 verdicts change\n[\s\S]*git status --short[\s\S]*allow · .* → deny · exec\.shell/,
     );
     const json = JSON.parse((await cli.run(["policy", "backtest", "none.yaml", "last", "--json"])).out);
     expect(json.items).toMatchObject([
-      { changed: 1, judged: 4, changes: [{ after: { rule: "exec.shell" } }] },
+      {
+        changed: 3,
+        judged: 4,
+        changes: [{ action: "a2" }, { action: "a3" }, { after: { rule: "exec.shell" } }],
+      },
     ]);
     expect(await cli.run(["policy", "backtest", "none.yaml", "nosuch"])).toMatchObject({ status: 2 });
   });

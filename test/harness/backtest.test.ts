@@ -85,12 +85,7 @@ describe("backtest", () => {
     expect(
       report.changes.map(({ action, subject, before, after }) => [action, subject, before, after]),
     ).toEqual([
-      [
-        "a2",
-        "read /workspace/src/a.js",
-        judgedBy("allow", "files.read.allow[0]"),
-        judgedBy("deny", "default"),
-      ],
+      ["a2", "/workspace/src/a.js", judgedBy("allow", "files.read.allow[0]"), judgedBy("deny", "default")],
       ["a5", "git push origin main", judgedBy("ask", "push"), judgedBy("deny", "push")],
       ["a6", "git push origin other", judgedBy("ask", "push"), judgedBy("deny", "push")],
       ["a7", "npm publish", judgedBy("ask", "publish"), judgedBy("allow", "shell")],

@@ -92,7 +92,7 @@ function subjectOf(action: PolicyAction): string {
       return action.command.text;
     case "read":
     case "write":
-      return `${action.kind} ${action.path}`;
+      return action.path;
     case "http":
       return `${action.method} ${action.url}`;
     case "tool":
