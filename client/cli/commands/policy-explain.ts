@@ -89,11 +89,11 @@ function heldLines({ read, write, rules }: NonNullable<PolicyExplanation["held"]
     line(2, `read  ${folders(read)}`),
     line(2, `write ${folders(write)}`),
     ...(rules.length === 0 ? [] : [line(0, span("where rules for files hold:", "dim"))]),
-    ...rules.map(({ rule, decision, by, why }) =>
+    ...rules.map(({ rule, layer, decision, by, why }) =>
       line(
         2,
         `${HELD_BY[by].padEnd(10)} ${decision.padEnd(5)} ${rule}`,
-        span(why === undefined ? "" : `: ${why}`, "dim"),
+        span(` (${layer})${why === undefined ? "" : `: ${why}`}`, "dim"),
       ),
     ),
   ];

@@ -21,11 +21,11 @@ function told(question: object): string {
 test("an explanation says what commands may do by the kernel, and which rule for files holds where", () => {
   const text = told({ exec: "make" });
   expect(text).toContain("  read  /workspace\n  write /workspace/out\n");
-  expect(text).toContain("  kernel     allow files.read.allow[0]\n");
+  expect(text).toContain("  kernel     allow files.read.allow[0] (run)\n");
   expect(text).toContain(
-    "  in part    allow files.write.allow[0]: commands may write all that is beneath /workspace/out",
+    "  in part    allow files.write.allow[0] (run): commands may write all that is beneath /workspace/out",
   );
-  expect(text).toContain("  file tools deny  files.write.deny[0]: ");
+  expect(text).toContain("  file tools deny  files.write.deny[0] (run): ");
 });
 
 test("an explanation of a path tells of its own list, one of a request of none", () => {
