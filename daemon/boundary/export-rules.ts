@@ -2,12 +2,12 @@
 import { ARCHIVE_ENTRIES, type ArchiveEntry } from "../protocol/archive.ts";
 import { pathText } from "../protocol/path-text.ts";
 import type { Change, FileState } from "./change.ts";
-import { pathRules } from "./globs.ts";
+import { type PathDenial, pathRules } from "./globs.ts";
 import { WorkspaceUnreadable } from "./sandbox-listing.ts";
 import { readTar, type TarItem, type TarPart, writeTar } from "./tar.ts";
 
 export interface ExportRules {
-  readonly deny: readonly string[];
+  readonly deny: readonly PathDenial[];
   readonly ask: readonly string[];
 }
 

@@ -17,7 +17,7 @@ import { closedFolder, emptyBefore, emptyFolders, parentOf } from "./export-fold
 import { equalStates, type Present, sameAs, stateOf, untouched, whyLeftOut } from "./export-present.ts";
 import { judgeExport } from "./export-rules.ts";
 import { ignoredBy, ignoreFilesAmong } from "./gitignore.ts";
-import { pathRules, WORKSPACE } from "./globs.ts";
+import { type PathDenial, pathRules, WORKSPACE } from "./globs.ts";
 import { writePatch } from "./patch.ts";
 import {
   fetchCommand,
@@ -45,7 +45,7 @@ export interface WorkspacePatchInput {
   /** Whether a path is kept from what runs in the sandbox: what became of it there is not exported. */
   readonly guarded?: (path: string) => boolean;
   /** The policy's `files.export.deny`: what it holds back is omitted. */
-  readonly deny?: readonly string[];
+  readonly deny?: readonly PathDenial[];
   readonly limits?: ExportLimits;
 }
 

@@ -4,16 +4,27 @@ import picomatch from "picomatch";
 /** Where a workspace stands in its sandbox; globs may be written with it or relative to it. */
 export const WORKSPACE = "/workspace";
 
+/** A glob, or what gives the name of the rule that a path matches. */
+export type PathDenial = string | ((path: string) => string | undefined);
+
 /**
  * The name of the first rule that a workspace path matches: itself, or a folder above it (a glob that names a
  * folder means everything below it). `place` is where the list stands in the policy: `files.ingest.deny`.
  */
-export function pathRules(globs: readonly string[], place: string): (path: string) => string | undefined {
-  const matchers = globs.map((glob) => picomatch(glob, { dot: true, nonegate: true }));
+export function pathRules(
+  denials: readonly PathDenial[],
+  place: string,
+): (path: string) => string | undefined {
+  const matchers = denials.map((denial, index) =>
+    typeof denial === "string" ? globRule(denial, `${place}[${index}]`) : denial,
+  );
   const known = new Map<string, string | undefined>();
   const ruleOf = (path: string): string | undefined => {
-    const index = matchers.findIndex((matches) => matches(`${WORKSPACE}/${path}`) || matches(path));
-    return index === -1 ? undefined : `${place}[${index}]`;
+    for (const rule of matchers) {
+      const name = rule(path);
+      if (name !== undefined) return name;
+    }
+    return undefined;
   };
   const folderRule = (folder: string): string | undefined => {
     if (known.has(folder)) return known.get(folder);
@@ -28,4 +39,9 @@ export function pathRules(globs: readonly string[], place: string): (path: strin
     return slash === -1 ? undefined : folderRule(path.slice(0, slash));
   };
   return (path) => folderRuleAbove(path) ?? ruleOf(path);
+}
+
+function globRule(glob: string, name: string): (path: string) => string | undefined {
+  const matches = picomatch(glob, { dot: true, nonegate: true });
+  return (path) => (matches(`${WORKSPACE}/${path}`) || matches(path) ? name : undefined);
 }

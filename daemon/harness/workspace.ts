@@ -1,14 +1,17 @@
 import { type WorkspacePatch, type WorkspacePatchInput, workspacePatch } from "../boundary/export.ts";
+import type { PathDenial } from "../boundary/globs.ts";
 import { type RunInSandbox, WorkspaceUnreadable } from "../boundary/sandbox-listing.ts";
 import { withoutSecrets } from "../boundary/secrets-in-patch.ts";
 import { lookingUntouched } from "../boundary/touched.ts";
 import { hydrate } from "../journal/hydrate.ts";
+import { flowTo } from "../policy/labels.ts";
 import { CaissonError } from "../protocol/errors.ts";
 import type { AsIngested } from "../protocol/events.ts";
+import { joined, ORDINARY } from "../protocol/labels.ts";
 import type { RunState } from "../run/state.ts";
 import { type GatedSandbox, KIT } from "../sandbox/gate.ts";
 import type { Dependencies } from "./dependencies.ts";
-import { stillGuarded } from "./guarded-files.ts";
+import { pathLabels, stillGuarded } from "./guarded-files.ts";
 import type { LiveRun } from "./live-run.ts";
 import { type Governed, policiesOf, type Seen } from "./policies.ts";
 import type { WorkspaceDiff } from "./port.ts";
@@ -23,7 +26,7 @@ const DEADLINE_MS = 300_000;
  * secret.
  * @param deny other globs of what is left out; then secrets are not
  */
-export async function changesOf(run: LiveRun, deny?: readonly string[]): Promise<WorkspacePatch> {
+export async function changesOf(run: LiveRun, deny?: readonly PathDenial[]): Promise<WorkspacePatch> {
   const { sandbox } = run;
   if (!sandbox || !run.state.ingested) return UNCHANGED;
   const { asIngested } = run.state;
@@ -48,7 +51,7 @@ export async function changesIn(
   run: Seen,
   sandbox: GatedSandbox,
   known: AsIngested | undefined,
-  deny: readonly string[],
+  deny: readonly PathDenial[],
 ): Promise<WorkspacePatch> {
   return workspacePatch({ ...(await comparison(run, sandbox, known)), deny });
 }
@@ -84,8 +87,20 @@ async function comparison(
   };
 }
 
-export async function exportDenials(run: Governed): Promise<string[]> {
-  return (await policiesOf(run)).flatMap((policy) => policy.exportRules.deny);
+/** What no policy lets out: by `files.export`, and by what `data.flow` says of data of a path's labels, or of the run's. */
+export async function exportDenials(run: Governed): Promise<PathDenial[]> {
+  const policies = await policiesOf(run);
+  const { labels } = run.state.branch;
+  const labelled = pathLabels(policies);
+  const flow = (path: string) => {
+    const own = labelled(path)?.label ?? {};
+    const found = [labels, joined(ORDINARY, own)]
+      .map((one) => flowTo(policies, one, { to: "export" }))
+      .find((one) => one?.decision === "deny");
+    return found?.rule;
+  };
+  const flows = policies.some(({ rules }) => (rules.flow?.length ?? 0) > 0);
+  return [...policies.flatMap((policy) => policy.exportRules.deny), ...(flows ? [flow] : [])];
 }
 
 /** Runs programs of the kit in a sandbox, for the readers of its workspace. */

@@ -3,6 +3,7 @@ import pLimit from "p-limit";
 import { patchBetween } from "../../boundary/between.ts";
 import type { WorkspacePatch } from "../../boundary/export.ts";
 import { filterExport } from "../../boundary/export-rules.ts";
+import type { PathDenial } from "../../boundary/globs.ts";
 import { filterWorkspace } from "../../boundary/ingest.ts";
 import { withoutSecrets } from "../../boundary/secrets-in-patch.ts";
 import { CaissonError } from "../../protocol/errors.ts";
@@ -76,7 +77,11 @@ export class CheckpointFiles {
     return this.#changes(run, checkpoint, []);
   }
 
-  async #changes(run: Seen, checkpoint: CheckpointView, deny: readonly string[]): Promise<WorkspacePatch> {
+  async #changes(
+    run: Seen,
+    checkpoint: CheckpointView,
+    deny: readonly PathDenial[],
+  ): Promise<WorkspacePatch> {
     const known = run.state.asIngestedAt.get(checkpoint.id);
     for await (const changes of this.#reading(run, checkpoint, async function* (sandbox) {
       yield await changesIn(run, sandbox, known, deny);
