@@ -158,7 +158,7 @@ async function forward(prepared: Prepared, judged: Permitted, exchange: Exchange
   const { response, place } = exchange;
   const started = performance.now();
   const meter = new Meter(place.keeper, judged.request, judged.terms.maxBytesOut);
-  const told: { status?: number; error?: string; bytesIn: number } = { bytesIn: 0 };
+  const told: Told = { bytesIn: 0, bytesOut: () => 0 };
   try {
     await sendAndRelay(prepared, judged, exchange, meter, told);
   } catch (thrown) {
@@ -168,7 +168,15 @@ async function forward(prepared: Prepared, judged: Permitted, exchange: Exchange
     else await refuse(response, refusalOf(error, whatOf(prepared.target)));
   }
   const durationMs = Math.round(performance.now() - started);
-  await place.keeper.finished(judged.request, { ...told, bytesOut: meter.bytes, durationMs });
+  await place.keeper.finished(judged.request, { ...told, bytesOut: told.bytesOut(), durationMs });
+}
+
+interface Told {
+  status?: number;
+  error?: string;
+  bytesIn: number;
+  /** None before there is a connection: what no host was reached for has not left. */
+  bytesOut: () => number;
 }
 
 async function sendAndRelay(
@@ -176,7 +184,7 @@ async function sendAndRelay(
   { request: id, terms, headers: injected }: Permitted,
   { request, response, place, gone }: Exchange,
   meter: Meter,
-  told: { status?: number; bytesIn: number },
+  told: Told,
 ): Promise<void> {
   const { keeper, limits, upstream } = place;
   const { target } = prepared;
@@ -184,6 +192,9 @@ async function sendAndRelay(
   meter.take(headBytes(prepared) + (prepared.body.kind === "held" ? prepared.body.bytes.length : 0));
   const headers = headersFor(prepared, injected, keeper.inspection.incoming() !== undefined);
   const sending = send(target, headers, { upstream, addresses: terms.addresses, gone, limits });
+  sending.request.once("socket", () => {
+    told.bytesOut = () => meter.bytes;
+  });
   let stalled: TooLate | undefined;
   const idle = watch(limits.idleMs, () => {
     stalled = new TooLate(`nothing moved for ${limits.idleMs} ms`);

@@ -81,7 +81,9 @@ describe("of a host", () => {
     const answer = await get("rebound.test");
     expect(answer).toContain("403 Forbidden");
     expect(answer).toContain("gateway.address");
-    expect((await keeper.outcome(1)).error).toContain("127.0.0.1");
+    const outcome = await keeper.outcome(1);
+    expect(outcome.error).toContain("127.0.0.1");
+    expect(outcome.bytesOut).toBe(0);
     expect(host.received).toEqual([]);
   });
 

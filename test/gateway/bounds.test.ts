@@ -1,4 +1,5 @@
 /** Bounds on what passes, and who is gone or fails: THREATS 27, P1, L1. */
+import { once } from "node:events";
 import type { RequestListener } from "node:http";
 import { connect, createServer, type Socket } from "node:net";
 import { gzipSync } from "node:zlib";
@@ -154,6 +155,23 @@ describe("answers", () => {
     const answer = await through.raw(text());
     expect(answer).not.toMatch(/\r\n0\r\n\r\n$/);
     expect((await keeper.outcome(1)).error).toBeDefined();
+  });
+
+  it("one that is silent at first: its head comes at once", async () => {
+    let goOn = () => {};
+    const { through, text } = await set({
+      answer: (_request, response) => {
+        response.writeHead(200, { "content-type": "text/event-stream" }).flushHeaders();
+        goOn = () => response.end("data: late\n\n");
+      },
+    });
+    const socket = connect(through.port, "127.0.0.1", () => socket.write(text()));
+    const [head] = (await once(socket, "data")) as [Buffer];
+    expect(head.toString()).toMatch(/^HTTP\/1.1 200.*event-stream.*\r\n\r\n$/s);
+    const rest = once(socket, "data");
+    goOn();
+    expect(String(await rest)).toContain("data: late");
+    socket.destroy();
   });
 
   it("none in time is told as that", async () => {
