@@ -1,10 +1,19 @@
+import type { Blobs, Journal } from "../journal/port.ts";
 import type { RunId } from "../protocol/ids.ts";
 import { NOTHING_USED, ownUse, together, type Used } from "../run/family.ts";
-import type { Dependencies } from "./dependencies.ts";
+import type { RunState } from "../run/state.ts";
 import { folded } from "./fold.ts";
-import type { LiveRun } from "./live-run.ts";
 
-type Journals = Pick<Dependencies, "journal" | "blobs">;
+interface Journals {
+  readonly journal: Pick<Journal, "read">;
+  readonly blobs: Pick<Blobs, "read">;
+}
+
+/** A run that somebody carries. */
+interface Carried {
+  readonly run: RunId;
+  readonly state: RunState;
+}
 
 /** A run among those that share its limits. */
 interface Member {
@@ -30,7 +39,7 @@ export class Families {
   }
 
   /** Call before the run goes on: what its family has used counts from then on. */
-  async join(run: LiveRun): Promise<void> {
+  async join(run: Carried): Promise<void> {
     const { submitted, forks } = run.state;
     const alone = submitted?.data.history === undefined && forks.length === 0;
     const ids = alone ? [run.run] : this.#family(run.run);
@@ -44,7 +53,7 @@ export class Families {
   }
 
   /** The run is carried no more; what it has used stays used. */
-  leave(run: LiveRun): void {
+  leave(run: Carried): void {
     const family = this.#of.get(run.run);
     const used = ownUse(run.state);
     family?.set(run.run, { used: () => used, starting: 0, live: false });
