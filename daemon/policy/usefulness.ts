@@ -1,6 +1,8 @@
 /** Rules that never change a verdict: only what is certain is reported. */
+import type { z } from "zod";
 import type { PolicyProblem } from "../protocol/views.ts";
-import type { ExecRuleDocument } from "./document.ts";
+import type { ExecRuleDocument, ToolRuleDocument as ToolRule } from "./document.ts";
+import type { NetworkRuleDocument } from "./document-outgoing.ts";
 import { REST } from "./exec-rule.ts";
 import type { ReadDocument } from "./read-document.ts";
 
@@ -46,6 +48,68 @@ function* execWarnings(read: ReadDocument): Iterable<PolicyProblem> {
     }
 }
 
+type ToolRuleDocument = z.infer<typeof ToolRule>;
+type Named = { readonly id: string; readonly decision: keyof typeof RANK };
+
+/** Rules of a list of which one, by `covers`, matches whatever another one matches. */
+function* covered<R extends Named>(
+  read: ReadDocument,
+  place: readonly PropertyKey[],
+  rules: readonly R[],
+  covers: (wide: R, narrow: R) => boolean,
+): Iterable<PolicyProblem> {
+  for (const [i, rule] of rules.entries())
+    for (const [n, other] of rules.entries()) {
+      if (n === i || !covers(other, rule)) continue;
+      const stricter = RANK[other.decision] > RANK[rule.decision];
+      const twin = n < i && other.decision === rule.decision && covers(rule, other);
+      if (!stricter && !twin) continue;
+      const why = twin
+        ? `it says what \`${other.id}\` says`
+        : `\`${other.id}\` (${other.decision}) matches whatever it matches`;
+      yield read.problem([...place, i], `the rule \`${rule.id}\` never changes a verdict: ${why}`);
+      break;
+    }
+}
+
+function holdsAll(wide: readonly unknown[] | undefined, narrow: readonly unknown[] | undefined): boolean {
+  return wide === undefined || (narrow?.every((one) => wide.includes(one)) ?? false);
+}
+
+/** Whether a rule for requests matches whatever another one does, and leaves nothing to it that it adds. */
+function coversRequests(wide: NetworkRuleDocument, narrow: NetworkRuleDocument): boolean {
+  const adds = ({ addresses, secret, sink, maxBytesOut, effect }: NetworkRuleDocument) =>
+    [addresses, secret, sink, maxBytesOut, effect].some((value) => value !== undefined);
+  if (adds(narrow) && wide.decision !== "deny") return false;
+  if (wide.host !== narrow.host || wide.registry !== narrow.registry) return false;
+  if (!holdsAll(wide.ports, narrow.ports)) return false;
+  if (wide.opaque || narrow.opaque) return wide.opaque === true;
+  const anyPath = wide.paths?.includes("/**") === true;
+  return holdsAll(wide.methods, narrow.methods) && (anyPath || holdsAll(wide.paths, narrow.paths));
+}
+
+function coversTools(wide: ToolRuleDocument, narrow: ToolRuleDocument): boolean {
+  if (narrow.effect !== undefined) return false;
+  const names = [wide.tool].flat();
+  return names.includes("*") || holdsAll(names, [narrow.tool].flat());
+}
+
+/** Rules about data and sequences narrow only. */
+function* allowing(read: ReadDocument): Iterable<PolicyProblem> {
+  const { data, sequence } = read.document;
+  const nothing = (place: readonly PropertyKey[], id: string, why: string) =>
+    read.problem(place, `the rule \`${id}\` never changes a verdict: ${why}`);
+  for (const [i, rule] of (data?.flow ?? []).entries())
+    if (rule.decision === "allow")
+      yield nothing(["data", "flow", i], rule.id, "only a rule of `network` lets anything out");
+  for (const [i, rule] of (sequence ?? []).entries()) {
+    if (rule.else === "allow")
+      yield nothing(["sequence", i], rule.id, "what breaks it is allowed all the same");
+    else if (rule.of && (rule.atMost ?? 0) >= new Set(rule.of).size)
+      yield nothing(["sequence", i], rule.id, `no more than ${rule.atMost} of these can come together`);
+  }
+}
+
 function* pathWarnings(read: ReadDocument): Iterable<PolicyProblem> {
   for (const section of ["ingest", "read", "write", "export"] as const) {
     const seen = new Set<string>();
@@ -67,5 +131,12 @@ function* pathWarnings(read: ReadDocument): Iterable<PolicyProblem> {
 
 /** A warning for every rule that certainly never changes a verdict. */
 export function usefulness(read: ReadDocument): PolicyProblem[] {
-  return [...execWarnings(read), ...pathWarnings(read)];
+  const { tools, network } = read.document;
+  return [
+    ...execWarnings(read),
+    ...pathWarnings(read),
+    ...covered(read, ["tools"], tools ?? [], coversTools),
+    ...covered(read, ["network"], network ?? [], coversRequests),
+    ...allowing(read),
+  ];
 }

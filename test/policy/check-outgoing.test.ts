@@ -167,3 +167,44 @@ tests: [{ http: "GET https://b.example/", expect: allow }, { read: /workspace/x,
 `);
   expect({ ok, untouched }).toEqual({ ok: true, untouched: ["a", "tiers.external"] });
 });
+
+describe("a rule that never changes a verdict is a warning", () => {
+  const never = (sections: string) =>
+    checkPolicy(HEAD + sections).warnings.map(({ message }) => /`(\w+)` never changes/.exec(message)?.[1]);
+  test.each<[string, string, string[]]>([
+    [
+      "a request that a denial matches too",
+      `${network(NET, '{ id: b, host: a.example, methods: [GET, POST], paths: ["/**"], decision: deny }')}`,
+      ["a"],
+    ],
+    ["a twin", network(NET, NET.replace("id: a", "id: b")), ["b"]],
+    ["a narrower port is no twin", network(NET, NET.replace("id: a", "id: b, ports: [1]")), []],
+    [
+      "what a rule adds is a use",
+      network(NET, NET.replace("id: a", "id: b, maxBytesOut: 5").replace("/**", '"/a"')),
+      [],
+    ],
+    [
+      "a tool's rule",
+      'tools: [{ id: a, tool: [plan, ask], decision: allow }, { id: b, tool: "*", decision: ask }]',
+      ["a"],
+    ],
+    [
+      "a flow rule that allows",
+      "data: { flow: [{ id: f, when: { integrity: untrusted }, to: [host], decision: allow }] }",
+      ["f"],
+    ],
+    [
+      "a sequence that allows",
+      "sequence: [{ id: s, atMost: 1, of: [private-data, external-effect], else: allow }]",
+      ["s"],
+    ],
+    [
+      "a bound out of reach",
+      "sequence: [{ id: s, atMost: 2, of: [private-data, external-effect], else: ask }]",
+      ["s"],
+    ],
+  ])("%s", (_, sections, expected) => {
+    expect(never(sections)).toEqual(expected);
+  });
+});
