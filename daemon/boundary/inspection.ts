@@ -49,7 +49,7 @@ export class Inspecting implements Inspection {
   readonly #redactor: Redactor;
   readonly #secrets: readonly Watched[];
   readonly #canaries: readonly string[];
-  readonly #taken: () => void;
+  readonly #taken: (reason: string) => void;
   #marks: Search | undefined;
   #values: Search | undefined;
 
@@ -58,7 +58,7 @@ export class Inspecting implements Inspection {
     redactor: Redactor,
     secrets: readonly Watched[],
     canaries: readonly string[],
-    taken: () => void = () => {},
+    taken: (reason: string) => void = () => {},
   ) {
     this.#redactor = redactor;
     this.#secrets = secrets;
@@ -84,7 +84,7 @@ export class Inspecting implements Inspection {
 
   #judged(name: string, host: string): Finding | undefined {
     if (this.#canaries.includes(name)) {
-      this.#taken();
+      this.#taken(CANARY.reason);
       return CANARY;
     }
     const secret = this.#secrets.find(({ placeholder }) => placeholder === name);

@@ -29,7 +29,7 @@ export interface RunSecrets {
   /** A file that is there to be noticed when its content leaves; its path is relative to the home folder. */
   readonly canary: Canaries["file"] | undefined;
   readonly inspection: Inspection;
-  /** Aborted when a canary is on its way out: the run is to end. */
+  /** Aborted when a canary is on its way out, with a sentence that says so: the run is to end. */
   readonly taken: AbortSignal;
   /** The headers that carry these secrets to where they are for. */
   headers(
@@ -73,7 +73,7 @@ export class SecretStore {
       any: secrets.length > 0,
       environment: { ...planted?.environment, ...variablesOf(secrets) },
       canary: planted?.file,
-      inspection: new Inspecting(redactor, secrets, planted?.values ?? [], () => taken.abort()),
+      inspection: new Inspecting(redactor, secrets, planted?.values ?? [], (reason) => taken.abort(reason)),
       taken: taken.signal,
       headers: (names, request) => headersOf(secrets, names, request),
     };

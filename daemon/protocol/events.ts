@@ -339,6 +339,7 @@ export const EVENT_DATA = {
     bytesIn: count,
     durationMs: milliseconds,
     error: z.string().optional(),
+    breach: z.string().optional().describe("Why it ends the run: found in its body while that was leaving."),
   }),
   "data.redacted": z.object({
     kind: z.string(),

@@ -28,12 +28,13 @@ export const REQUEST_EVOLVERS: { readonly [T in OfRequests]: Evolver<T> } = {
       hadExternalEffect: state.hadExternalEffect || effect === "external",
     };
   },
-  "egress.finished": (state, { data: { request, bytesOut } }) => {
+  "egress.finished": (state, { data: { request, bytesOut, breach } }) => {
     const open = new Map(state.requests.open);
     open.delete(request);
     return {
       requests: { ...state.requests, open },
       ...used(state, { bytesOut: state.used.bytesOut + bytesOut }),
+      ...(breach === undefined ? {} : { breach }),
     };
   },
 };
