@@ -31,14 +31,35 @@ function policyWith(rules: number): Policy {
   return result.policy;
 }
 
+/** A hundred rules for requests, and the layers beside them: what the run has read, did before, and reaches. */
+function policyOfRequests(rules: number): Policy {
+  const list = Array.from(
+    { length: rules },
+    (_, i) =>
+      `  - { id: n${i}, host: "*.host${i}.example", methods: [GET, POST], paths: ["/api/*/items/**"], decision: allow }`,
+  );
+  const text = `version: 1\nname: bench\ndefault: deny\nnetwork:\n${list.join("\n")}\ndata:\n  labels: [{ tool: fetch, integrity: untrusted }]\n  flow: [{ id: tainted, when: { integrity: untrusted }, to: [host], methods: [POST], decision: ask }]\nsequence: [{ id: two, atMost: 2, of: [untrusted-input, private-data, external-effect], else: ask }]\ntiers: { external: ask }\n`;
+  const result = parsePolicy(text, "run");
+  if (!result.ok) throw new Error(`the bench's policy has errors: ${JSON.stringify(result.check.errors)}`);
+  return result.policy;
+}
+
+const REQUESTS = [
+  "https://a.host0.example/api/1/items/2",
+  "https://b.host99.example/api/x/items/y/z?page=1",
+  "https://docs.example.org/",
+];
+/** What must be denied quickly, however it is written. */
+const HOSTILE = ["a ".repeat(2 ** 19), `${"(".repeat(10_000)}:${")".repeat(10_000)}`, "$(".repeat(10_000)];
+
 /** Microseconds of each call, the first half thrown away as warming up. */
-function times(work: (text: string) => void): number[] {
+function times(work: (text: string) => void, texts: readonly string[] = TEXTS, rounds = ROUNDS): number[] {
   const measured: number[] = [];
-  for (let round = 0; round < ROUNDS; round++) {
-    const text = TEXTS[round % TEXTS.length] ?? "";
+  for (let round = 0; round < rounds; round++) {
+    const text = texts[round % texts.length] ?? "";
     const started = performance.now();
     work(text);
-    if (round >= ROUNDS / 2) measured.push((performance.now() - started) * 1000);
+    if (round >= rounds / 2) measured.push((performance.now() - started) * 1000);
   }
   return measured;
 }
@@ -55,7 +76,7 @@ function row(name: string, plain: readonly number[], ours: readonly number[]): B
   };
 }
 
-/** Rows in microseconds: a verdict under 100 rules, with and without parsing. */
+/** Rows in microseconds: a verdict under 100 rules, of a command with and without parsing, of a request; hostile texts. */
 export async function benchPolicy(): Promise<{ rows: readonly BenchRow[] }> {
   const policies = [policyWith(RULES)];
   const expressions = Array.from(
@@ -68,6 +89,17 @@ export async function benchPolicy(): Promise<{ rows: readonly BenchRow[] }> {
     judge(policies, { kind: "exec", tool: "bash", command, cwd: "/workspace", env: {} }, NOTHING_DONE);
   const judged = times((text) => verdict(parsed.get(text) ?? parseCommand(text)));
   const both = times((text) => verdict(parseCommand(text)));
+  const online = [policyOfRequests(RULES)];
+  const request = (url: string) =>
+    judge(online, { kind: "http", tool: "fetch", method: "POST", url }, NOTHING_DONE);
+  const hosts = Array.from(
+    { length: RULES },
+    (_, i) => new RegExp(`^https://[^/]+\\.host${i}\\.example/api/`),
+  );
+  const plainRequest = times((url) => void hosts.map((host) => host.test(url)), REQUESTS);
+  const requests = times((url) => void request(url), REQUESTS);
+  const read = times((text) => void expressions.map((expression) => expression.test(text)), HOSTILE, 60);
+  const hostile = times((text) => void verdict(parseCommand(text)), HOSTILE, 60);
   return {
     rows: [
       row(
@@ -76,6 +108,12 @@ export async function benchPolicy(): Promise<{ rows: readonly BenchRow[] }> {
         judged,
       ),
       row("the same from the command's text", plain, both),
+      row(
+        `policy verdict on a request, ${RULES} rules, with data flow, a sequence and tiers (plain: ${RULES} regular expressions)`,
+        plainRequest,
+        requests,
+      ),
+      row("a megabyte, or 10,000 levels of nesting, denied (plain: the same text)", read, hostile),
     ],
   };
 }
