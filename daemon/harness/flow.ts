@@ -1,6 +1,7 @@
 /** What of a run's data the model may be told. */
 import { flowTo } from "../policy/labels.ts";
 import type { Labels } from "../protocol/labels.ts";
+import type { ActionState } from "../run/state.ts";
 import { type Governed, policiesOf } from "./policies.ts";
 
 /** The rule that keeps data from the model. */
@@ -14,16 +15,17 @@ export interface Withheld {
 /**
  * Why data of these labels may not reach the model; undefined: it may. A rule that asks lets through what a person has
  * allowed once in this run, or with its submission; where nobody was asked, it keeps the data back.
- * @param answered a person was asked for the very action that brings the data, and allowed it
+ * @param action the one that brings the data: what a person was asked for it, they have allowed
  */
 export async function keptFromModel(
   run: Governed,
   labels: Labels,
-  answered = false,
+  action?: Pick<ActionState, "verdict">,
 ): Promise<Withheld | undefined> {
   const found = flowTo(await policiesOf(run), labels, { to: "model" });
   if (found === undefined) return undefined;
-  if (found.decision === "ask" && (answered || wasAllowed(run, found.rule))) return undefined;
+  if (found.decision === "ask" && (wasAsked(action, found.rule) || wasAllowed(run, found.rule)))
+    return undefined;
   const { rule, layer } = found;
   const reason =
     found.reason ?? `the policy keeps ${labels.integrity}, ${labels.confidentiality} data from the model`;
@@ -38,6 +40,12 @@ export async function keptFromModel(
   };
 }
 
+/** It is under way, so what its verdict asks was answered. */
+function wasAsked(action: Pick<ActionState, "verdict"> | undefined, rule: string): boolean {
+  const { verdict, matched = [] } = action?.verdict ?? {};
+  return verdict === "ask" && matched.some((one) => one.rule === rule && one.decision === "ask");
+}
+
 function wasAllowed({ state }: Governed, rule: string): boolean {
   if (state.submitted?.data.yesTo.includes(rule)) return true;
   return [...state.approvals.values()].some(
@@ -49,9 +57,4 @@ function wasAllowed({ state }: Governed, rule: string): boolean {
       !one.revoked &&
       one.decision?.decision === "allow",
   );
-}
-
-/** A text of data of these labels as the model may have it: itself, or a marker that says why not. */
-export async function withheld(run: Governed, labels: Labels, text: string): Promise<string> {
-  return (await keptFromModel(run, labels))?.marker ?? text;
 }

@@ -60,11 +60,8 @@ async function readGuarded(
   const label = [...files.values()]
     .filter((one) => isReleased(one, released))
     .reduce<Label>((all, one) => both(all, one.label), found.label);
-  // A person was asked for this very action.
-  const answered = run.state.branch.actions.some(
-    (one) => one.action === action && one.verdict?.verdict === "ask",
-  );
-  const kept = await keptFromModel(run, joined(run.state.branch.labels, label), answered);
+  const under = run.state.branch.actions.find((one) => one.action === action);
+  const kept = await keptFromModel(run, joined(run.state.branch.labels, label), under);
   if (kept) return { withheld: { rule: kept.rule, reason: kept.reason }, marker: kept.marker };
   const base = await baseOf(run);
   const file = (await indexBase(base)).files.get(path);

@@ -97,7 +97,7 @@ export async function forModel(run: LiveRun, action: string, result: ToolResult)
   const own = [...state.branch.actions, ...state.again].find((one) => one.action === action);
   const person = state.persons.has(action) || own?.by === "person";
   if (result.withheld || (!person && OWN_WORDS.has(own?.tool ?? ""))) return result;
-  const kept = await keptFromModel(run, state.branch.labels, own?.verdict?.verdict === "ask");
+  const kept = await keptFromModel(run, state.branch.labels, own);
   if (kept === undefined) return result;
   const withheld = { rule: kept.rule, reason: kept.reason };
   return person ? { ...result, withheld } : { ...result, output: kept.marker, withheld };

@@ -5,6 +5,7 @@ import { hydrate } from "../../daemon/journal/hydrate.ts";
 import { openModel } from "../../daemon/model/open-model.ts";
 import { judge } from "../../daemon/policy/judge.ts";
 import type { JournalEvent } from "../../daemon/protocol/events.ts";
+import { ORDINARY } from "../../daemon/protocol/labels.ts";
 import { evolve } from "../../daemon/run/evolve.ts";
 import { initialState } from "../../daemon/run/state.ts";
 import type { SandboxHost } from "../../daemon/sandbox/host.ts";
@@ -349,6 +350,31 @@ describe("people", () => {
       { label: { confidentiality: "internal" }, by: "person", reason: "Made up." },
     ]);
   }, 60_000);
+
+  test("a rewind takes back what was released, with the label; a fork has what its checkpoint has (C1)", async () => {
+    const turns = [
+      use("read", { path: "customers/list.csv" }),
+      bash("cat customers/list.csv > mine; rm /tmp/go"),
+      bash(UNTIL_TOLD),
+    ];
+    const run = await waiting({ flow: [DENY_HOST] }, turns);
+    await inShell(run, "touch /tmp/go");
+    await under.until(run, (event) => event.type === "action.started" && event.data.action === "a6");
+    const readable = "cat customers/list.csv; stat -c %u customers/list.csv";
+    expect(String((await inShell(run, readable)).output)).toContain(CONTENT);
+    const taken = dataOf(await under.events(run), "checkpoint.taken").map(({ checkpoint }) => checkpoint);
+    const { run: child } = await under.harness.fork(run, { at: taken.at(-1) ?? "" });
+    const first = await under.until(child, (event) => event.type === "action.started");
+    const forked = "action" in first.data ? await inShell(child, readable) : undefined;
+    expect(String(forked?.output)).toContain(CONTENT);
+    await under.harness.cancel(child);
+    await under.harness.rewind(run, "c1");
+    await under.until(run, (event) => event.type === "sandbox.started" && event.data.because === "rewound");
+    const again = String((await inShell(run, readable)).output);
+    expect(again).toMatch(/Permission denied\n10002/);
+    expect((await under.events(run)).reduce(evolve, initialState).branch.labels).toEqual(ORDINARY);
+    await under.harness.cancel(run);
+  }, 90_000);
 
   test("a lost sandbox is restored with what was kept still kept, and what was released released (A3)", async () => {
     const run = await waiting(

@@ -131,12 +131,17 @@ export async function noteGone(run: LiveRun, gone: CheckpointView): Promise<void
 }
 
 /** A sandbox, as soon as the engine answers; undefined when the step is to stop before. */
-async function acquired(run: LiveRun, spec: SandboxSpec): Promise<GatedSandbox | undefined> {
+function acquired(run: LiveRun, spec: SandboxSpec): Promise<GatedSandbox | undefined> {
+  return onceTheEngineIsThere(run, () => acquiredUnlessStopped(run, spec));
+}
+
+/** What is asked of the engine, again and again while it is away; undefined when the step is to stop before. */
+async function onceTheEngineIsThere<T>(run: LiveRun, ask: () => Promise<T>): Promise<T | undefined> {
   const wait = new EngineWait(run, (ms) => stopped(run, ms));
   try {
     while (!run.signal.aborted) {
       try {
-        return await acquiredUnlessStopped(run, spec);
+        return await ask();
       } catch (error) {
         if (!isEngineAway(error)) throw error;
         await wait.again(error);
@@ -196,7 +201,8 @@ export async function ingestWorkspace(run: LiveRun): Promise<void> {
       await writer.close();
     }
     if (git === "fresh") await makeFreshRepository(run, summary.bytes);
-    await putGuarded(sandbox, guards, read(), rules);
+    await onceTheEngineIsThere(run, () => putGuarded(sandbox, guards, read(), rules));
+    if (run.signal.aborted) return;
     labelled = guards.labelled;
   }
   await run.commit("written", () => [
