@@ -49,24 +49,13 @@ afterAll(async () => {
   await hosts?.cleanUp();
 });
 
-function policy(image: string, registry: string): string {
-  return `version: 1
-name: online
-default: deny
-exec: { shell: contained, rules: [{ id: shell, argv: ["..."], decision: allow }] }
-network:
-  - { id: packages, registry: ${registry}, methods: [GET, HEAD], paths: ["/**"], decision: allow, sink: registry, maxBytesOut: 8KiB }
-files: { read: { allow: ["/**"] }, write: { allow: ["/workspace/**", "/tmp/**"] } }
-sandbox: { image: ${image}, images: [${image}], memory: 1GiB, cpus: 2, pids: 256, disk: 1GiB }
-`;
-}
-
 /** What came of it, and what was judged: each request of the registry's kind, allowed, and with an end. */
 async function installed(image: string, registry: "npm" | "pypi", command: string) {
   const { run } = await under.harness.submit({
     task: "Install.",
     model: scripted([{ use: [{ tool: "bash", input: { command } }] }, { say: "Done." }]),
-    policy: policy(image, registry),
+    policy: "coding-online",
+    image,
   });
   const events = await under.ended(run);
   const judged = dataOf(events, "egress.judged");
@@ -80,7 +69,7 @@ async function installed(image: string, registry: "npm" | "pypi", command: strin
 }
 
 test.skipIf(!npm)(
-  "npm install of a real package: every request is in the journal, and only the registry was reached",
+  "npm install of a real package under coding-online: every request is in the journal, and only the registry was reached",
   async () => {
     const { judged, output } = await installed(
       "node",
@@ -93,7 +82,7 @@ test.skipIf(!npm)(
 );
 
 test.skipIf(!pypi)(
-  "pip install of a real package: every request is in the journal, and only the registry was reached",
+  "pip install of a real package under coding-online: every request is in the journal, and only the registry was reached",
   async () => {
     const { output } = await installed(
       "python",

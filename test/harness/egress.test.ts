@@ -292,6 +292,25 @@ test("after untrusted input an outgoing write needs a person (threat 28)", async
   await ended(run);
 });
 
+test("P3: an answer is to the rules that asked; one that has come to ask since is not answered by it", async () => {
+  const flow = `data:
+  labels: [{ tool: fetch, integrity: untrusted }]
+  flow: [{ id: tainted-writes, when: { integrity: untrusted }, to: [host], methods: [POST], decision: ask }]\n`;
+  const run = await acting({ yesTo: [] }, policy(flow));
+  const write = sandboxes.send(at("/key"), { method: "POST", body: "x" });
+  const { approval, rule } = await asked(run);
+  expect(rule).toBe("pr");
+  await sandboxes.send(at("/page"));
+  await under.harness.decideApproval(approval, { decision: "allow", for: "once" });
+  const refused = await write;
+  expect(refused).toMatchObject({
+    status: 403,
+    text: expect.stringContaining("now tainted-writes asks too"),
+  });
+  expect(server.received.map(({ url }) => url)).toEqual(["/page"]);
+  await ended(run);
+});
+
 const fetching = (input: Record<string, unknown>, ...more: Record<string, unknown>[]) =>
   scripted([{ use: [input, ...more].map((one) => ({ tool: "fetch", input: one })) }, { say: "Done." }]);
 

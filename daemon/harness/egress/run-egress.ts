@@ -6,10 +6,10 @@ import { madeRequest } from "../../run/requests.ts";
 import { type GatedSandbox, SandboxLost } from "../../sandbox/gate.ts";
 import type { LiveRun } from "../live-run.ts";
 import { policiesOf } from "../policies.ts";
-import { askedFor } from "../steps/approval.ts";
 import type { Fetched, NormaliseContext, OwnRequest } from "../tools/tool.ts";
+import { type Own, rulesAsking } from "./deciding.ts";
 import { ENVIRONMENT, install, registryVariables, trustBySystem } from "./files.ts";
-import { Keeper, type Keeping, type Own } from "./keeper.ts";
+import { Keeper, type Keeping } from "./keeper.ts";
 import { Meter } from "./meter.ts";
 import { NO_REGISTRIES } from "./outside.ts";
 import { sendOver } from "./own-request.ts";
@@ -164,11 +164,9 @@ export class RunEgress implements WayOut {
 /** What was answered for the action is answered for its request. */
 function ownOf({ run, state }: LiveRun, action: ActionId): Own {
   const found = [...state.again, ...state.branch.actions].find((one) => one.action === action);
-  const asked = found?.verdict?.verdict === "ask" ? askedFor(state, found.verdict).rule : undefined;
-  return {
-    action,
-    answered: asked === undefined ? undefined : { rule: asked, approval: approvalIdOf(run, action) },
-  };
+  const { verdict } = found ?? {};
+  if (verdict?.verdict !== "ask") return { action, answered: undefined };
+  return { action, answered: { approval: approvalIdOf(run, action), rules: rulesAsking(verdict) } };
 }
 
 function refusedBy({ rule, reason }: Verdict): Fetched {

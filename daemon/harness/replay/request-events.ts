@@ -1,7 +1,7 @@
 /** Requests to the outside, which are judged beside the harness's own steps: as they come. */
 import type { EventData, JournalEvent } from "../../protocol/events.ts";
 import type { RunState } from "../../run/state.ts";
-import { bindingOf } from "../egress/keeper.ts";
+import { bindingOf } from "../egress/deciding.ts";
 import { type HttpAction, judgedNow } from "../egress/verdict.ts";
 import { compared, type Difference } from "./compare.ts";
 import type { Today } from "./today.ts";
