@@ -92,12 +92,20 @@ export async function proxy(keeper: Gatekeeper, options: GatewayOptions) {
 }
 
 /** CONNECT, then TLS to the gateway, which a test may ask for by another name. */
-export async function tunnel(
+export function tunnel(
   port: number,
+  to: string,
+  names: { ca: string; servername: string },
+): Promise<TLSSocket> {
+  return tunnelOver(connect(port, "127.0.0.1"), to, names);
+}
+
+/** The same, over whatever leads to the gateway. */
+export async function tunnelOver(
+  socket: Duplex,
   to: string,
   { ca, servername }: { ca: string; servername: string },
 ): Promise<TLSSocket> {
-  const socket = connect(port, "127.0.0.1");
   socket.write(`CONNECT ${to} HTTP/1.1\r\nHost: ${to}\r\n\r\n`);
   const [opened] = (await once(socket, "data")) as [Buffer];
   if (!opened.toString("latin1").startsWith("HTTP/1.1 200")) throw new Error(opened.toString("latin1"));
@@ -113,7 +121,9 @@ export async function said(socket: Duplex, text: string): Promise<string> {
   socket.on("data", (piece) => pieces.push(piece));
   socket.on("error", () => {});
   socket.write(text, "latin1");
-  await new Promise((resolve) => socket.once("close", resolve));
+  // Streams that are no sockets stay half open.
+  await new Promise((resolve) => socket.once("end", resolve).once("close", resolve));
+  socket.destroy();
   return Buffer.concat(pieces).toString("latin1");
 }
 

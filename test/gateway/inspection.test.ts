@@ -4,8 +4,10 @@ import type { RequestListener } from "node:http";
 import { brotliCompressSync, deflateSync, gzipSync } from "node:zlib";
 import { fc, test } from "@fast-check/vitest";
 import { afterEach, describe, expect, it } from "vitest";
+import { createGateway } from "../../daemon/gateway/gateway.ts";
 import type { Inspection, Violation } from "../../daemon/gateway/port.ts";
-import { plainHost, proxy } from "./hosts.ts";
+import { pair } from "../../daemon/harness/egress/pair.ts";
+import { plainHost, proxy, said, tunnelOver, upstreamTrust } from "./hosts.ts";
 import { type Keeping, keeperUnderTest, LOOPBACK } from "./keeper.ts";
 
 const SECRET = "s3cr3t-value-0123456789";
@@ -236,6 +238,44 @@ test.prop([fc.array(fc.integer({ min: 1, max: BODY.length - 1 }), { maxLength: 1
   expect(unchunked(sent)).toBe(BODY);
   for (const end of ends.splice(0)) await end();
 });
+
+test.prop([fc.array(fc.integer({ min: 1, max: 400 }), { minLength: 1, maxLength: 60 }), fc.boolean()], {
+  numRuns: process.env.CAISSON_TEST_FULL ? 500 : 15,
+})(
+  "a request is the same request, in whatever pieces it comes over whatever carries it",
+  async (lengths, secured) => {
+    const trust = await upstreamTrust();
+    const host = await trust.hostOf("api.test", (_request, response) => response.end("answer"));
+    const keeper = await keeperUnderTest({ body: "whole" });
+    const gateway = createGateway({ ca: trust.ca, lookup: async () => ["127.0.0.1"] });
+    const [mine, theirs] = pair();
+    try {
+      gateway.serve(theirs, keeper);
+      const at = `api.test:${host.port}`;
+      const { certificate } = keeper.authority;
+      const over = secured ? await tunnelOver(mine, at, { ca: certificate, servername: "api.test" }) : mine;
+      const target = secured ? "/a?b=c" : `https://${at}/a?b=c`;
+      const head = `POST ${target} HTTP/1.1\r\nHost: ${at}\r\nX-A: b\r\nConnection: close\r\n`;
+      const text = `${head}Transfer-Encoding: chunked\r\n\r\n3e8\r\n${"y".repeat(1_000)}\r\n0\r\n\r\n`;
+      const answer = said(over, "");
+      let done = 0;
+      for (const length of lengths) {
+        over.write(text.slice(done, done + length));
+        done += length;
+        await new Promise(setImmediate);
+      }
+      over.write(text.slice(done));
+      expect(await answer).toMatch(/^HTTP\/1.1 200/);
+      expect(keeper.judged).toHaveLength(1);
+      expect(host.received).toMatchObject([
+        { url: "/a?b=c", body: "y".repeat(1_000), headers: { "x-a": "b" } },
+      ]);
+    } finally {
+      gateway.close();
+      await host.close();
+    }
+  },
+);
 
 function unchunked(text: string): string {
   const at = text.indexOf("\r\n");
