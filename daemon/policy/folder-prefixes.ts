@@ -95,14 +95,19 @@ function prefixes(layers: readonly Policy[], access: Access): string[] {
     const folders = opinionOf(policy, access);
     return folders === undefined ? [] : [{ folders, grants: policy.layer !== "project" }];
   });
-  // Default deny: where no layer allows a path, none is allowed. A project's own file came with the workspace.
-  if (!opinions.some(({ grants }) => grants)) return [];
-  return shortest(opinions.map(({ folders }) => folders).reduce(common));
+  // Where what is read is listed and what is written is not, nothing is. A project's own file came with the workspace.
+  if (!opinions.some(({ grants }) => grants) && layers.some(saysOfFiles)) return [];
+  return shortest(opinions.map(({ folders }) => folders).reduce(common, ["/"]));
+}
+
+function saysOfFiles({ layer, rules: { read, write } }: Policy): boolean {
+  return layer !== "project" && (read !== undefined || write !== undefined);
 }
 
 /**
  * The folders that the layers together let a command at. Writing does not imply reading, nor reading writing: each list
- * says what it says. No layer with the list: none.
+ * says what it says, and one that is missing beside the other allows nothing. A policy that says nothing of files leaves
+ * commands to its rules for them.
  */
 export function folderPrefixes(layers: readonly Policy[]): FolderPrefixes {
   return { read: prefixes(layers, "read"), write: prefixes(layers, "write") };

@@ -19,7 +19,6 @@ exec:
     - { id: moves, argv: [mv, "..."], decision: ask, reason: Moving needs a person. }
     - { id: links, argv: [ln, "..."], decision: ask }
     - { id: shell, argv: ["..."], decision: allow }
-files: { read: { allow: [/workspace/**, /tmp/**] }, write: { allow: [/workspace/**, /tmp/**] } }
 limits: { asks: 4, wall: 20s }
 sandbox: { image: base, memory: 2GiB, cpus: 2, pids: 256, disk: 4GiB }
 `;

@@ -25,7 +25,6 @@ exec:
     - { id: moves, argv: [mv, "..."], decision: ask, reason: Moving needs a person. }
     - { id: removes, argv: [rm, "..."], decision: deny, reason: Nothing is removed here. }
     - { id: shell, argv: ["..."], decision: allow }
-files: { read: { allow: [/workspace/**, /tmp/**] }, write: { allow: [/workspace/**, /tmp/**] } }
 sandbox: { image: base, memory: 2GiB, cpus: 2, pids: 256, disk: 4GiB }
 ${sections}`;
 }

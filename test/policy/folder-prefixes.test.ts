@@ -40,8 +40,12 @@ describe("what a kernel can hold of the rules for files", () => {
     expect(folderPrefixes([policy("limits: { wall: 1m }", "organisation"), run]).read).toEqual(["/"]);
   });
 
-  it("nothing is allowed where no layer allows it, and asking is not allowing (P1)", () => {
-    expect(folderPrefixes([policy("limits: { wall: 1m }")])).toEqual({ read: [], write: [] });
+  it("a policy that says nothing of files leaves commands to its rules for them", () => {
+    expect(folderPrefixes([policy("limits: { wall: 1m }")])).toEqual({ read: ["/"], write: ["/"] });
+  });
+
+  it("what is missing beside the other list is not allowed, and asking is not allowing (P1)", () => {
+    expect(folderPrefixes([reading(["/workspace/**"])])).toEqual({ read: ["/workspace"], write: [] });
     const asks = files("{ read: { ask: [/workspace/**] }, write: { deny: [/**] } }");
     expect(folderPrefixes([asks])).toEqual({ read: [], write: [] });
   });
@@ -66,7 +70,8 @@ describe("what a kernel can hold of the rules for files", () => {
 
   it("a project's own file narrows, and opens nothing by itself (P2)", () => {
     const project = policy("files: { read: { allow: [/workspace/src/**] } }", "project");
-    expect(folderPrefixes([project]).read).toEqual([]);
+    expect(folderPrefixes([project, policy("limits: { wall: 1m }")]).read).toEqual(["/workspace/src"]);
+    expect(folderPrefixes([project, files("{ write: { allow: [/workspace/**] } }")]).read).toEqual([]);
     expect(folderPrefixes([project, reading(["/workspace/**"])]).read).toEqual(["/workspace/src"]);
   });
 
