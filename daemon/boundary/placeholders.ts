@@ -27,6 +27,8 @@ export interface Canaries {
 
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 const VARIABLE = "BACKUP_ESCROW_TOKEN";
+/** By it a file of another run's, which a checkpoint held, is known and replaced. */
+const FIRST_LINE = "# managed by keyfleet, do not edit";
 
 /** @param key as for {@link placeholderOf} */
 export function canariesOf(key: string, run: string): Canaries {
@@ -34,7 +36,7 @@ export function canariesOf(key: string, run: string): Canaries {
   const access = `AKIA${id.slice(0, 16)}`;
   const secret = derived(key, "canary-key", run).toString("base64").replace(/=/g, "").slice(0, 40);
   const token = `bet_${derived(key, "canary-token", run).toString("hex").slice(0, 40)}`;
-  const content = `[default]\naws_access_key_id = ${access}\naws_secret_access_key = ${secret}\n`;
+  const content = `${FIRST_LINE}\n[default]\naws_access_key_id = ${access}\naws_secret_access_key = ${secret}\n`;
   return {
     environment: { [VARIABLE]: token },
     file: { path: ".aws/credentials", content },

@@ -242,7 +242,7 @@ describe("S3: a run's secrets", () => {
     expect(other.canary?.content).not.toBe(one.canary?.content);
     expect(placeholderOf("another home", "r1", "vcs")).not.toBe(one.environment.VCS_TOKEN);
     expect(canariesOf(KEY, "r1").file.content).toMatch(
-      /^\[default\]\naws_access_key_id = AKIA[A-Z2-7]{16}\naws_secret_access_key = \S{40}\n$/,
+      /^#.*\n\[default\]\naws_access_key_id = AKIA[A-Z2-7]{16}\naws_secret_access_key = \S{40}\n$/,
     );
   });
 

@@ -271,3 +271,21 @@ test("a run whose secret is gone when the daemon starts stands still, with its s
   expect(dataOf(after, "sandbox.lost")).toEqual([]);
   expect(received.at(-1)).toMatchObject({ url: "/again", authorization: `Bearer ${value}` });
 });
+
+test("a fork has canaries of its own in the place of its parent's", async () => {
+  const script = (first: string) =>
+    bashScript(first, "md5sum ~/.aws/credentials; wc -l < ~/.aws/credentials");
+  const parent = await daemon.ended({
+    task: "Look.",
+    policy: policy("env:VCS_TOKEN"),
+    model: script("touch a"),
+  });
+  const client = await daemon.client();
+  const at = dataOf(parent.events, "checkpoint.taken")[0]?.checkpoint ?? "";
+  const { run: child } = await client.fork(parent.run, { at, model: script("true") });
+  await daemon.untilEnded(child);
+  const [own, others] = [await daemon.outputOf(child, "a3"), await daemon.outputOf(parent.run, "a2")];
+  expect(others).toMatch(/credentials\n4\n$/);
+  expect(own).toMatch(/credentials\n4\n$/);
+  expect(own).not.toBe(others);
+});

@@ -61,7 +61,9 @@ b=/.caisson/busybox
 put() { $b mkdir -p "\${1%/*}" && $b cat > "$1.new" && $b mv "$1.new" "$1"; }
 put ${CERTIFICATE} || exit
 { [ ! -r ${SYSTEM} ] || $b sed '/^${MARK}$/,$d' ${SYSTEM}; $b echo '${MARK}'; $b cat ${CERTIFICATE}; } | put ${BUNDLE} || exit
-[ -z "$1" ] || [ -e "$1" ] || $b printf %s "$2" | put "$1" || exit
+first() { $b head -n 1 | $b tr -d '\\0'; }
+theirs() { [ -e "$1" ] && [ "$(first < "$1")" != "$($b printf %s "$2" | first)" ]; }
+[ -z "$1" ] || theirs "$1" "$2" || $b printf %s "$2" | put "$1" || exit
 [ ! -r ${SYSTEM} ] || $b cat ${BUNDLE}
 `;
 
