@@ -97,8 +97,11 @@ export function send(
     headers,
     setHost: false,
     maxHeaderSize: limits.responseHeadBytes,
-    signal: gone,
   });
+  // Node's own `signal` option watches the request's end too, at a tenth of what a request costs here.
+  const stop = () => request.destroy(gone.reason);
+  gone.addEventListener("abort", stop, { once: true });
+  request.once("close", () => gone.removeEventListener("abort", stop));
   return { request, answered: answerTo(request, limits.firstByteMs) };
 }
 
