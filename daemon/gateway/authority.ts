@@ -25,7 +25,7 @@ const SLACK = DAY;
 const AUTHORITY_LIFE = 3 * 365 * DAY;
 /** Under what clients accept; minted anew when less than a tenth is left. */
 const LEAF_LIFE = 90 * DAY;
-const MOST_LEAVES = 256;
+const MOST_LEAVES = 64;
 const P256 = { name: "ECDSA", namedCurve: "P-256" } as const;
 const SIGNING = { name: "ECDSA", hash: "SHA-256" } as const;
 
