@@ -79,6 +79,17 @@ function fileRead(state: RunState, policies: readonly Policy[], part: PolicyActi
     : { label: found.label, source: `${part.path}, ${found.rule}` };
 }
 
+/** Raises the labels by what detectors find in a result, before any of it is told. */
+export async function raiseDetected(run: LiveRun, action: string, { output }: ToolResult): Promise<void> {
+  const policies = await policiesOf(run);
+  if (!policies.some(({ rules }) => rules.labels?.some(({ source }) => source === "detector"))) return;
+  const raises = run.deps.redactor.value(output).found.flatMap(({ kind }): Raise[] => {
+    const found = labelOf(policies, { detector: kind });
+    return found ? [{ label: found.label, source: `detector ${kind}, ${found.rule}` }] : [];
+  });
+  if (raises.length > 0) await run.commit("written", (state) => raised(state, raises, action));
+}
+
 /** Tools whose results are the daemon's own words, or what the model has been told before. */
 const OWN_WORDS: ReadonlySet<string> = new Set([
   "write",

@@ -129,7 +129,19 @@ function* pathWarnings(read: ReadDocument): Iterable<PolicyProblem> {
   }
 }
 
-/** A warning for every rule that certainly never changes a verdict. */
+/** With its history at hand, a repository gives any file's content to any command. */
+function* unguarded(read: ReadDocument): Iterable<PolicyProblem> {
+  const { data, files } = read.document;
+  if (files?.ingest?.git !== "full") return;
+  for (const [i, { path, confidentiality }] of (data?.labels ?? []).entries())
+    if (path !== undefined && (confidentiality === "confidential" || confidentiality === "secret"))
+      yield read.problem(
+        ["data", "labels", i],
+        "with `files.ingest.git: full` no file is kept from commands: a repository holds their contents, so the first command makes the run this confidential. With `fresh` or `none` the kernel keeps them",
+      );
+}
+
+/** A warning for every rule that certainly never changes a verdict, or does not hold as it looks. */
 export function usefulness(read: ReadDocument): PolicyProblem[] {
   const { tools, network } = read.document;
   return [
@@ -138,5 +150,6 @@ export function usefulness(read: ReadDocument): PolicyProblem[] {
     ...covered(read, ["tools"], tools ?? [], coversTools),
     ...covered(read, ["network"], network ?? [], coversRequests),
     ...allowing(read),
+    ...unguarded(read),
   ];
 }

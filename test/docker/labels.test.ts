@@ -256,6 +256,22 @@ describe("what the kernel can't keep", () => {
     expect(order[0]).toBe("label.raised");
   }, 60_000);
 
+  test("what a detector finds in an output labels all of it, before it is told", async () => {
+    const { events, outputs } = await ran(
+      {
+        labels: ['{ detector: "*", confidentiality: secret }'],
+        flow: ["{ id: no-secrets, when: { confidentiality: secret }, to: [model], decision: deny }"],
+      },
+      [bash("echo plain"), bash("echo key sk-test-0123456789''abcdef and more")],
+    );
+    expect(outputs[0]).toMatchObject({ output: "plain\n" });
+    expect(outputs[1]).toMatchObject({ withheld: { rule: "no-secrets" } });
+    expect(JSON.stringify([sent, outputs])).not.toContain("and more\\n");
+    expect(dataOf(events, "label.raised")).toMatchObject([
+      { label: { confidentiality: "secret" }, action: "a2" },
+    ]);
+  }, 60_000);
+
   test("a command that could read an untrusted file raises the run's integrity before it starts", async () => {
     const { events } = await ran({ labels: ['{ path: "/workspace/notes.txt", integrity: untrusted }'] }, [
       use("write", { path: "other", content: "x" }),
@@ -387,8 +403,7 @@ describe("people", () => {
       },
       [
         use("read", { path: "customers/list.csv" }),
-        bash("rm /tmp/go; touch changed"),
-        bash(UNTIL_TOLD),
+        bash("until [ -e /tmp/on ]; do sleep 0.02; done"),
         bash("stat -c '%n %u' customers/list.csv keys/key"),
       ],
       [
@@ -398,16 +413,16 @@ describe("people", () => {
       ],
     );
     await inShell(run, "touch /tmp/go");
-    await under.until(run, (event) => event.type === "action.started" && event.data.action === "a6");
+    await under.until(run, (event) => event.type === "action.started" && event.data.action === "a5");
     const [lease] = (await host.leases()).filter((one) => one.run === run);
     await host.remove(lease?.id ?? "");
     const again = (event: JournalEvent) => event.type === "sandbox.started" && event.data.because === "lost";
     await under.until(run, again);
     await under.until(
       run,
-      (event) => event.type === "action.started" && event.data.action === "a6" && event.data.again === true,
+      (event) => event.type === "action.started" && event.data.action === "a5" && event.data.again === true,
     );
-    await inShell(run, "touch /tmp/go");
+    await inShell(run, "touch /tmp/on");
     const outputs = dataOf(await under.ended(run), "action.finished");
     expect(outputs.map(({ output }) => String(output))).toContain(
       "customers/list.csv 10001\nkeys/key 10002\n",

@@ -208,3 +208,14 @@ describe("a rule that never changes a verdict is a warning", () => {
     expect(never(sections)).toEqual(expected);
   });
 });
+
+test("labelled paths beside a whole repository are warned of: nothing keeps those files from commands", () => {
+  const labels = `data: { labels: [{ path: "/workspace/a/**", confidentiality: secret }, { path: "/workspace/b/**", integrity: untrusted }] }
+`;
+  const warned = (git: string) =>
+    checkPolicy(`${HEAD}files: { ingest: { git: ${git} } }\n${labels}`).warnings.filter(({ message }) =>
+      message.includes("no file is kept from commands"),
+    );
+  expect(warned("full")).toMatchObject([{ line: expect.any(Number) }]);
+  expect(warned("fresh")).toEqual([]);
+});

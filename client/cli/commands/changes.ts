@@ -84,7 +84,7 @@ export async function apply(command: Command, name: string, options: ApplyOption
   const chosen = options.patch ? await chooseHunks(command, patch) : patch;
   await askForExport(
     command,
-    await askedAmong(patchPaths(chosen), await exportRulesOf(client, run)),
+    await askedAmong(patchPaths(chosen), await exportRulesOf(client, run), (await client.run(run)).labels),
     options.yesTo,
   );
   const paths = await putInto(folder, chosen, options.branch);

@@ -51,7 +51,7 @@ export async function copy(
     if (!existsSync(join(held, UNPACKED))) throw await notThere(client, run, source.path, files, unpacked);
     await askForExport(
       command,
-      await askedAmong(unpacked.files, await exportRulesOf(client, run)),
+      await askedAmong(unpacked.files, await exportRulesOf(client, run), (await client.run(run)).labels),
       options.yesTo,
     );
     const place = target.put(join(held, UNPACKED));

@@ -54,8 +54,23 @@ function submitted({ run, task, model, policy, continues, parent }: EventData<"r
   ];
 }
 
-function ingested({ files, bytes: size, withheld, withheldCount }: EventData<"workspace.ingested">): Line[] {
+function labelledNote({ rule, label, files, guarded }: LabelledFiles): Line {
+  const what = `${Object.values(label).join(", ")} by ${rule}`;
+  if (guarded) return note(`kept from commands: ${counted(files, "file")}, ${what}`);
+  return note(`open to any command, which makes the run so: ${counted(files, "file")}, ${what}`, "warn");
+}
+
+type LabelledFiles = NonNullable<EventData<"workspace.ingested">["labelled"]>[number];
+
+function ingested({
+  files,
+  bytes: size,
+  withheld,
+  withheldCount,
+  labelled = [],
+}: EventData<"workspace.ingested">): Line[] {
   const lines = files === 0 ? [] : [note(`workspace: ${counted(files, "file")}, ${bytes(size)}`)];
+  lines.push(...labelled.map(labelledNote));
   if (withheldCount === 0) return lines;
   const named = withheld.slice(0, 5).map(({ path }) => path);
   const more = withheldCount > named.length ? " …" : "";

@@ -17,7 +17,7 @@ import type { Dependencies } from "../dependencies.ts";
 import { historyOf } from "../history.ts";
 import { absolutePath, resolvePath } from "../housekeeping.ts";
 import { hydrateInput } from "../inputs.ts";
-import { forModel, raised, readBy } from "../labelling.ts";
+import { forModel, raiseDetected, raised, readBy } from "../labelling.ts";
 import type { LiveRun } from "../live-run.ts";
 import { withMemoryKills } from "../memory.ts";
 import { performing } from "../performing.ts";
@@ -247,6 +247,7 @@ export async function finish(
     throw error;
   });
   if (run.stopping) return;
+  await raiseDetected(run, action, made);
   const result = await forModel(run, action, made);
   const durationMs = Math.max(0, run.deps.now() - began);
   const data = await as({ action, ...(await withMemoryKills(run, result)), durationMs });

@@ -2,6 +2,8 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { askedAmong, rulesIn } from "../../../client/cli/export-rules.ts";
 
+const asking = (...globs: string[]) => ({ globs, flow: [], labels: [] });
+
 const paths = ["package.json", "src/a.js"];
 
 describe("what somebody has to agree to before it comes back (THREATS 9)", () => {
@@ -15,7 +17,7 @@ describe("what somebody has to agree to before it comes back (THREATS 9)", () =>
   });
 
   test("every layer may ask; a folder means what is below it; absolute globs hold", async () => {
-    expect(await askedAmong(paths, [["src"], ["/workspace/package.json"]])).toEqual([
+    expect(await askedAmong(paths, [asking("src"), asking("/workspace/package.json")])).toEqual([
       { path: "package.json", rule: "files.export.ask[0]" },
       { path: "src/a.js", rule: "files.export.ask[0]" },
     ]);
@@ -27,7 +29,7 @@ describe("what somebody has to agree to before it comes back (THREATS 9)", () =>
       { path: ".caisson/policy.yaml", rule: "builtin.caisson" },
       { path: "packages/a/.CAISSON/x", rule: "builtin.caisson" },
     ]);
-    expect(await askedAmong([".caisson"], [[".caisson"]])).toEqual([
+    expect(await askedAmong([".caisson"], [asking(".caisson")])).toEqual([
       { path: ".caisson", rule: "builtin.caisson" },
     ]);
   });
@@ -39,6 +41,24 @@ describe("what somebody has to agree to before it comes back (THREATS 9)", () =>
 
   test("no rules, no changes: nothing is asked", async () => {
     expect(await askedAmong(paths, [])).toEqual([]);
-    expect(await askedAmong([], [["**"]])).toEqual([]);
+    expect(await askedAmong([], [asking("**")])).toEqual([]);
+  });
+
+  test("data.flow asks by what labels a path, and for everything once the run holds such data", async () => {
+    const layer = await rulesIn(`data:
+  labels:
+    - { path: "/workspace/src/**", confidentiality: confidential }
+    - { tool: fetch, integrity: untrusted }
+  flow:
+    - { id: private, when: { confidentiality: confidential }, to: [export], decision: ask }
+    - { id: tainted, when: { integrity: untrusted }, to: [host, export], decision: ask }
+    - { id: to-hosts, when: { integrity: trusted }, to: [host], decision: ask }
+`);
+    expect(await askedAmong(paths, [layer])).toEqual([{ path: "src/a.js", rule: "private" }]);
+    const held = { integrity: "untrusted", confidentiality: "internal" } as const;
+    expect(await askedAmong(paths, [layer], held)).toEqual([
+      { path: "package.json", rule: "tainted" },
+      { path: "src/a.js", rule: "private" },
+    ]);
   });
 });
