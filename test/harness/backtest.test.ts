@@ -1,11 +1,14 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { backtest } from "../../daemon/harness/backtest/backtest.ts";
 import { packageRoot } from "../../daemon/package-root.ts";
 import { checkPolicy } from "../../daemon/policy/check-policy.ts";
 import { createPolicyLibrary } from "../../daemon/policy-library.ts";
+import type { JournalEvent } from "../../daemon/protocol/events.ts";
 import { dataOf, scripted } from "../e2e/runs.ts";
 import { type HarnessUnderTest, harnessUnderTest } from "./harness-under-test.ts";
 import { cannedHost } from "./replay/canned-host.ts";
+import { replaying } from "./replay/replays.ts";
 
 const bash = (command: string) => ({ tool: "bash", input: { command } });
 
@@ -64,6 +67,10 @@ beforeAll(async () => {
 });
 afterAll(() => under.close());
 
+async function* inOne<T>(value: T): AsyncGenerator<T> {
+  yield value;
+}
+
 const judgedBy = (verdict: string, rule?: string) =>
   expect.objectContaining(rule === undefined ? { verdict } : { verdict, rule });
 
@@ -94,6 +101,51 @@ describe("backtest", () => {
     // a8 stays denied, by `push` and not by `force`.
     expect(report.otherRule).toBe(2);
     expect(await under.events(run)).toEqual(before);
+  });
+
+  test("requests are judged anew too, as they were asked; what the daemon itself refused is not", async () => {
+    const events = [...(await under.events(run))];
+    const like = events.find(({ type }) => type === "turn.started");
+    if (!like) throw new Error("the run has no turn");
+    const request = (id: string, more: object) =>
+      ({
+        ...like,
+        type: "egress.judged",
+        data: {
+          request: id,
+          method: "GET",
+          url: "https://docs.test/x",
+          verdict: "deny",
+          rule: "default",
+          reason: "r",
+          layer: "run",
+          matched: [],
+          ...more,
+        },
+      }) as JournalEvent;
+    events.splice(
+      -2,
+      0,
+      request("q1", {}),
+      request("q2", {
+        method: "POST",
+        rule: "out",
+        matched: [{ rule: "out", decision: "ask", layer: "run" }],
+      }),
+      request("q3", { rule: "builtin.secret", layer: "builtin" }),
+    );
+    const network =
+      "network: [{ id: docs, host: docs.test, methods: [GET], paths: [/**], decision: allow }]\n";
+    const deps = await replaying(under.home);
+    const policy = deps.policyCache.parsed(OTHER + network, "run");
+    const { changes } = await backtest(run, inOne(events), deps, policy);
+    const requests = changes.flatMap(({ request: id, subject, before, after }) =>
+      id === undefined ? [] : [[id, subject, before.verdict, after.verdict, after.rule]],
+    );
+    expect(requests).toEqual([
+      ["q1", "GET https://docs.test/x", "deny", "allow", "docs"],
+      ["q2", "POST https://docs.test/x", "ask", "deny", "default"],
+    ]);
   });
 
   test("a file with errors, and a run that there isn't, are refused", async () => {

@@ -92,18 +92,25 @@ describe("P2: the organisation's and the project's policy narrow the run's", () 
     ]);
   });
 
-  test("what an upper layer leaves out is no opinion: the run's own settings hold", async () => {
-    await organisation(HEAD("silent"));
-    const events = await ended({});
-    const [alone] = [dataOf(events, "sandbox.started")[0], await rm(join(home, "policy.yaml"))];
-    const [other] = dataOf(await ended({}), "sandbox.started");
-    const { memoryBytes, cpus, pids, diskBytes } = other ?? {};
-    expect(alone).toMatchObject({ memoryBytes, cpus, pids, diskBytes });
-    expect(verdicts(events)).toEqual([
-      ["ask", "run", "push"],
-      ["allow", "run", "files.write.allow[0]"],
-      ["allow", "run", "files.write.allow[0]"],
-    ]);
+  test("what an upper layer leaves out is no opinion: the run's own settings hold, beyond the defaults too", async () => {
+    await organisation(
+      `${HEAD("silent")}exec: { shell: contained, rules: [{ id: any, argv: ["..."], decision: allow }] }\n`,
+    );
+    const policy = `${HEAD("large")}exec:
+  shell: contained
+  rules: [{ id: any, argv: ["..."], decision: allow }]
+  limits: { commands: 60, bytes: 100KiB }
+files: { ingest: { git: full } }
+approvals: { timeout: 1h }
+sandbox: { image: node, memory: 3GiB, cpus: 4, pids: 500, disk: 8GiB }
+`;
+    const commands = Array.from({ length: 55 }, () => `echo ${"x".repeat(1_300)}`).join("; ");
+    const turns = [{ use: [{ tool: "bash", input: { command: commands } }] }, { say: "Done." }];
+    const events = await ended({ policy, model: scripted(turns) });
+    const sandbox = { image: "node", memoryBytes: 3 * 2 ** 30, cpus: 4, pids: 500, diskBytes: 8 * 2 ** 30 };
+    expect(dataOf(events, "sandbox.started")[0]).toMatchObject(sandbox);
+    expect(dataOf(events, "workspace.ingested")[0]).toMatchObject({ git: "full" });
+    expect(verdicts(events)).toEqual([["allow", "organisation", "any"]]);
   });
 
   test("an image that an upper layer does not name is refused, and limits above any layer's", async () => {
@@ -129,7 +136,10 @@ describe("P2: the organisation's and the project's policy narrow the run's", () 
     const [before] = dataOf(await under.ended(run), "policy.bound");
     await organisation(HEAD("lax"));
     const fork = await under.harness.fork(run, { at: "c0" });
-    const [after] = dataOf(await under.ended(fork.run), "policy.bound");
+    const events = await under.ended(fork.run);
+    const [after] = dataOf(events, "policy.bound");
+    // Also by a daemon that takes it up before it is bound.
+    expect(dataOf(events, "run.submitted")[0]?.layers).toMatchObject([{ name: "acme" }, { name: "parcel" }]);
     expect(after?.layers).toEqual(before?.layers);
     expect(after?.hash).toBe(before?.hash);
     await organisation("version: 2\n");
