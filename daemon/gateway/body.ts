@@ -91,7 +91,9 @@ export class Meter {
         reason: `the request is larger than the ${this.#most} bytes that its rule allows`,
       });
     }
-    if (this.#keeper.spend(this.#request, bytes) === "beyond") {
+    const spent = this.#keeper.spend(this.#request, bytes);
+    if (typeof spent === "object") throw new RequestRefused(spent);
+    if (spent === "beyond") {
       throw new RequestRefused({
         rule: "limits.bytesOut",
         reason: "the run has sent as many bytes as its limits allow",

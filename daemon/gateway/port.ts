@@ -27,8 +27,11 @@ export interface Gatekeeper {
    * @throws when the run stops
    */
   judge(request: OutgoingRequest, gone: AbortSignal): Promise<Judged>;
-  /** Takes bytes that are about to leave from what the run may still send. `beyond`: they don't leave. */
-  spend(request: string, bytes: number): "within" | "beyond";
+  /**
+   * Takes bytes that are about to leave from what the run may still send. Anything but `within`: they don't leave, for
+   * there is nothing left to spend, or what the run holds by now may not go there.
+   */
+  spend(request: string, bytes: number): "within" | "beyond" | Violation;
   /** The answer has begun to come: whatever must be journalled before any of it reaches the sandbox. */
   arriving(request: string, status: number): Promise<void>;
   /** Journals how an allowed request ended. Resolves when that is on its way to disk. */

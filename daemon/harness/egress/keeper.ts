@@ -7,6 +7,7 @@ import type {
   Outcome,
   OutgoingRequest,
   Tunnel,
+  Violation,
 } from "../../gateway/port.ts";
 import { parseTarget } from "../../policy/http-target.ts";
 import { labelOf } from "../../policy/labels.ts";
@@ -19,6 +20,7 @@ import type { LiveRun } from "../live-run.ts";
 import { answered } from "./answer.ts";
 import { type Deciding, decided, type Own, rulesAsking } from "./deciding.ts";
 import type { Meter } from "./meter.ts";
+import { OpenTunnels } from "./open-tunnels.ts";
 import type { KnownRegistries } from "./outside.ts";
 import type { Refusals } from "./refusals.ts";
 import { actionOf, type HttpAction, judgedNow } from "./verdict.ts";
@@ -46,8 +48,11 @@ export class Keeper implements Gatekeeper {
   /** The rules that asked for each request that waits. */
   readonly #asking = new Map<string, readonly string[]>();
 
+  readonly #tunnels: OpenTunnels;
+
   constructor(of: Keeping, own?: Own) {
     this.#of = of;
+    this.#tunnels = new OpenTunnels(of);
     this.#own = own;
   }
 
@@ -84,8 +89,8 @@ export class Keeper implements Gatekeeper {
     return this.#judged(second.data, request);
   }
 
-  spend(request: string, bytes: number): "within" | "beyond" {
-    return this.#of.meter.spend(request, bytes);
+  spend(request: string, bytes: number): "within" | "beyond" | Violation {
+    return this.#tunnels.refusal(request) ?? this.#of.meter.spend(request, bytes);
   }
 
   /** Whatever comes in is labelled as what the `fetch` tool brings, a command's requests too. */
@@ -115,6 +120,7 @@ export class Keeper implements Gatekeeper {
   async finished(request: string, outcome: Outcome): Promise<void> {
     const { run, meter } = this.#of;
     this.#hosts.delete(request);
+    this.#tunnels.ended(request);
     const { taken } = this.#of.secrets;
     const breach = taken.aborted && outcome.error !== undefined ? { breach: String(taken.reason) } : {};
     const data = { request, ...outcome, ...breach };
@@ -165,7 +171,8 @@ export class Keeper implements Gatekeeper {
       return { allowed: false, request: id, status: 403, verdict: said };
     }
     const action = this.#action(request);
-    const { secrets, addresses, maxBytesOut } = requestTerms(this.#of.policies, action);
+    const { secrets, addresses, maxBytesOut, opaque } = requestTerms(this.#of.policies, action);
+    if (opaque) this.#tunnels.opened(action, data);
     const target = parseTarget(request.method, request.url);
     if (!("refused" in target)) this.#hosts.set(id, target.host);
     // Who configured a registry on this machine has named it.
