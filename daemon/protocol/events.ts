@@ -339,6 +339,10 @@ export const EVENT_DATA = {
     bytesIn: count,
     durationMs: milliseconds,
     error: z.string().optional(),
+    beyond: z
+      .literal(true)
+      .optional()
+      .describe("The run's limit on bytes out cut it off: nothing is left of it."),
     breach: z.string().optional().describe("Why it ends the run: found in its body while that was leaving."),
   }),
   "data.redacted": z.object({

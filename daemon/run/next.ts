@@ -190,8 +190,11 @@ function overLimit(limit: EventData<"limit.reached">): Ending {
 /** The first limit that is reached, if any (L1). A count is reached when it is spent and more is wanted. */
 function limitReached(state: RunState, now: number, beside: Used): EventData<"limit.reached"> | undefined {
   const limits = state.policy?.limits ?? {};
+  const counted = countedUse(state, beside);
+  const { bytesOut = 0 } = state.requests.beyond ? limits : {};
   const used: Readonly<Record<LimitName, number>> = {
-    ...countedUse(state, beside),
+    ...counted,
+    bytesOut: Math.max(counted.bytesOut, bytesOut),
     wall: wallTime(state, now),
   };
   for (const limit of Object.keys(limits) as LimitName[]) {

@@ -28,11 +28,11 @@ export const REQUEST_EVOLVERS: { readonly [T in OfRequests]: Evolver<T> } = {
       hadExternalEffect: state.hadExternalEffect || effect === "external",
     };
   },
-  "egress.finished": (state, { data: { request, bytesOut, breach } }) => {
+  "egress.finished": (state, { data: { request, bytesOut, breach, beyond } }) => {
     const open = new Map(state.requests.open);
     open.delete(request);
     return {
-      requests: { ...state.requests, open },
+      requests: { ...state.requests, open, beyond: beyond ?? state.requests.beyond },
       ...used(state, { bytesOut: state.used.bytesOut + bytesOut }),
       ...(breach === undefined ? {} : { breach }),
     };

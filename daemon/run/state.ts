@@ -111,6 +111,8 @@ export interface Requests {
   readonly open: ReadonlyMap<RequestId, OpenRequest>;
   /** Approvals without an answer that requests wait for. */
   readonly asked: ReadonlySet<ApprovalId>;
+  /** One wanted to send more than the run's limit leaves: then nothing is left of it. */
+  readonly beyond: boolean;
 }
 
 /** What a fork goes on with. Its conversation's first events, `said` many, have seqs of other journals. */
@@ -243,7 +245,7 @@ export const initialState: RunState = {
   approvals: new Map(),
   checkpoints: [],
   sent: undefined,
-  requests: { last: 0, open: new Map(), asked: new Set() },
+  requests: { last: 0, open: new Map(), asked: new Set(), beyond: false },
   breach: undefined,
   newest: undefined,
   leftRunning: false,

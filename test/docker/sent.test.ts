@@ -1,8 +1,15 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openFileBlobs } from "../../daemon/journal/blobs.ts";
 import { openFileJournal } from "../../daemon/journal/file-journal.ts";
 import { openModel } from "../../daemon/model/open-model.ts";
 import type { ModelRequest } from "../../daemon/model/port.ts";
+import { packageRoot } from "../../daemon/package-root.ts";
+import { NOTHING_DONE } from "../../daemon/policy/history.ts";
+import { judge } from "../../daemon/policy/judge.ts";
+import { parsePolicy } from "../../daemon/policy/parse-policy.ts";
+import type { Policy } from "../../daemon/policy/port.ts";
 import type { EventOf, NewEvent } from "../../daemon/protocol/events.ts";
 import { evolve } from "../../daemon/run/evolve.ts";
 import { approvalsAsked, initialState, type RunState, statusOf } from "../../daemon/run/state.ts";
@@ -41,6 +48,9 @@ function started(home?: string): Promise<HarnessUnderTest> {
   return harnessUnderTest(host, change, home);
 }
 
+const CODING = readFileSync(join(packageRoot, "policies", "coding.yaml"), "utf8");
+const POLICY = `${CODING}\nnetwork: [{ id: docs, host: sent.example.org, methods: [GET], paths: ["/**"], decision: allow }]\n`;
+
 const bash = (command: string) => ({ tool: "bash", input: { command } });
 /** The first turn has a checkpoint; of the second, one action is over and one under way when the sandbox is lost. */
 const MODEL = scripted([
@@ -65,7 +75,7 @@ const stateOf = async (run: string): Promise<RunState> =>
 
 /** A run in the midst of its third action, its second one over. */
 async function acting(): Promise<string> {
-  const { run } = await under.harness.submit({ task: "Send.", model: MODEL });
+  const { run } = await under.harness.submit({ task: "Send.", model: MODEL, policy: POLICY });
   await under.until(run, ({ type, data }) => type === "action.started" && data.action === "a3");
   return run;
 }
@@ -85,26 +95,24 @@ async function lostAfter(run: string, events: readonly NewEvent[]): Promise<void
   under = await started(home);
 }
 
-/** What the gateway journals of one request, as far as it matters here. */
+/** What is journalled of one request, as far as it matters here: one that a rule allows, or one that none does. */
 function sent(action?: string, verdict: "allow" | "deny" = "allow"): NewEvent[] {
-  const request = "r1";
+  const request = "q1";
   const by = action === undefined ? {} : { action };
-  const rule = { rule: "docs", reason: "r", layer: "run", matched: [] } as const;
+  const method = "GET";
+  const url = `https://${verdict === "allow" ? "sent" : "other"}.example.org/`;
+  const judged = judge([parsed(POLICY)], { kind: "http", tool: "fetch", method, url }, NOTHING_DONE);
+  expect(judged.verdict).toBe(verdict);
   return [
-    {
-      type: "egress.judged",
-      data: {
-        request,
-        verdict,
-        ...rule,
-        matched: [],
-        method: "GET",
-        url: "https://docs.example.org/",
-        ...by,
-      },
-    },
+    { type: "egress.judged", data: { request, ...judged, method, url, ...by } },
     { type: "egress.finished", data: { request, status: 200, bytesOut: 10, bytesIn: 10, durationMs: 1 } },
   ];
+}
+
+function parsed(text: string): Policy {
+  const result = parsePolicy(text, "run");
+  if (!result.ok) throw new Error("the policy has errors");
+  return result.policy;
 }
 
 type Asked = EventOf<"approval.requested">;
@@ -220,6 +228,7 @@ describe("A3: a sandbox is lost after something had left it", () => {
   test("what a person allowed for the run is no leave to send it twice", async () => {
     const { run } = await under.harness.submit({
       task: "Push.",
+      policy: POLICY,
       model: bashScript(`git push; echo pushed >> /workspace/log; ${UNTIL_TOLD}`, "cat /workspace/log"),
     });
     const first = await under.until(run, ({ type }) => type === "approval.requested");

@@ -17,12 +17,12 @@ const SLOW = { at: "engine.commit-container.after", do: "wait", ms: 200 } as con
 /** A point, and how often it is passed unharmed first. */
 type Kill = readonly [point: string, skip: number];
 
-/** How often a run of SURVIVOR comes by each point, and which of those are tried: every so many. */
+/** How often a run of {@link sendingSurvivor} comes by each point, and which of those are tried: every so many. */
 const PASSED: readonly (readonly [point: string, times: number, every: number])[] = [
-  ["journal.append.before-write", 60, 5],
-  ["journal.append.after-write", 60, 5],
-  ["journal.append.before-sync", 34, 5],
-  ["journal.append.after-sync", 34, 5],
+  ["journal.append.before-write", 70, 5],
+  ["journal.append.after-write", 70, 5],
+  ["journal.append.before-sync", 40, 5],
+  ["journal.append.after-sync", 40, 5],
   ["blob.before-write", 1, 1],
   ["blob.after-write", 1, 1],
   ["blob.after-sync", 1, 1],

@@ -202,6 +202,8 @@ test("L1: what the run may send is enforced while it is being sent, by one reque
   const large = await sandboxes.send(at("/large"), { method: "POST", body: "x".repeat(3_500) });
   expect(large.status).toBe(403);
   const events = await ended(run);
+  expect(dataOf(events, "limit.reached")).toEqual([{ limit: "bytesOut", value: 4_000, used: 4_000 }]);
+  expect(events.at(-1)).toMatchObject({ type: "run.failed", data: { code: "limit" } });
   expect((await stateOf(run)).used.bytesOut).toBeLessThanOrEqual(4_000);
   expect(server.received.map(({ url }) => url)).toEqual(["/small"]);
   expect(dataOf(events, "egress.finished")).toHaveLength(2);

@@ -123,7 +123,8 @@ export class Keeper implements Gatekeeper {
     this.#tunnels.ended(request);
     const { taken } = this.#of.secrets;
     const breach = taken.aborted && outcome.error !== undefined ? { breach: String(taken.reason) } : {};
-    const data = { request, ...outcome, ...breach };
+    const beyond = meter.wasBeyond(request) ? { beyond: true as const } : {};
+    const data = { request, ...outcome, ...breach, ...beyond };
     await run.commit("written", (state) =>
       state.ended || !state.requests.open.has(request) ? [] : [{ type: "egress.finished", data }],
     );

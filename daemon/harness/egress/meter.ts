@@ -5,6 +5,8 @@ import type { LiveRun } from "../live-run.ts";
 export class Meter {
   readonly #run: LiveRun;
   readonly #underway = new Map<string, number>();
+  /** Requests that wanted more than was left. */
+  readonly #beyond = new Set<string>();
 
   constructor(run: LiveRun) {
     this.#run = run;
@@ -21,18 +23,22 @@ export class Meter {
   }
 
   spend(request: string, bytes: number): "within" | "beyond" {
-    if (bytes > this.left) return "beyond";
+    if (bytes > this.left) {
+      this.#beyond.add(request);
+      return "beyond";
+    }
     this.#underway.set(request, (this.#underway.get(request) ?? 0) + bytes);
     return "within";
   }
 
-  /** What the request has sent so far. */
-  spent(request: string): number {
-    return this.#underway.get(request) ?? 0;
+  /** Whether the run's limit cut the request off. */
+  wasBeyond(request: string): boolean {
+    return this.#beyond.has(request);
   }
 
   /** Its bytes stand in the journal, or it sends no more. */
   settle(request: string): void {
     this.#underway.delete(request);
+    this.#beyond.delete(request);
   }
 }
