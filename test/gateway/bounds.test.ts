@@ -1,70 +1,13 @@
 /** Bounds on what passes, and who is gone or fails: THREATS 27, P1, L1. */
 import { once } from "node:events";
-import type { RequestListener } from "node:http";
-import { connect, createServer, type Socket } from "node:net";
+import { connect, createServer } from "node:net";
 import { gzipSync } from "node:zlib";
 import { afterEach, describe, expect, it } from "vitest";
-import type { GatewayLimits } from "../../daemon/gateway/limits.ts";
 import { listening, plainHost, proxy, said } from "./hosts.ts";
-import { denial, type Keeping, keeperUnderTest, LOOPBACK, NOTHING_TO_HIDE } from "./keeper.ts";
+import { type Keeping, keeperUnderTest, NOTHING_TO_HIDE } from "./keeper.ts";
+import { allowing, before, endAll, ends, set, setRaw, sized } from "./setting.ts";
 
-const ends: (() => Promise<void>)[] = [];
-afterEach(async () => {
-  for (const end of ends.splice(0)) await end();
-});
-
-interface Setting extends Keeping {
-  readonly limits?: Partial<GatewayLimits>;
-  readonly answer?: RequestListener;
-}
-
-async function set({
-  limits = {},
-  answer = (_request, response) => response.end("answer"),
-  ...keeping
-}: Setting = {}) {
-  const host = await plainHost(answer);
-  ends.push(host.close);
-  return { host, ...(await before(host.port, keeping, limits)) };
-}
-
-/** A host that answers in its own bytes, whatever it is asked. */
-async function setRaw(answer: (socket: Socket) => void, setting: Setting = {}) {
-  const host = await listening(
-    createServer((socket) => {
-      socket.on("error", () => {});
-      socket.once("data", () => answer(socket));
-    }),
-  );
-  ends.push(host.close);
-  return before(host.port, setting, setting.limits ?? {});
-}
-
-async function before(port: number, keeping: Keeping, limits: Partial<GatewayLimits>) {
-  const keeper = await keeperUnderTest(keeping);
-  const through = await proxy(keeper, { lookup: async () => ["127.0.0.1"], limits });
-  ends.push(through.close);
-  const at = `api.test:${port}`;
-  const text = (head = "", body = "", method = "GET") =>
-    `${method} http://${at}/ HTTP/1.1\r\nHost: ${at}\r\nConnection: close\r\n${head}\r\n${body}`;
-  return {
-    keeper,
-    through,
-    at,
-    text,
-    send: (...parts: Parameters<typeof text>) => through.raw(text(...parts)),
-  };
-}
-
-const allowing =
-  (maxBytesOut: number): NonNullable<Keeping["judge"]> =>
-  (_request, request) => ({
-    allowed: true,
-    request,
-    terms: { ...LOOPBACK, maxBytesOut },
-    headers: {},
-  });
-const sized = (body: string) => `Content-Length: ${body.length}\r\n`;
+afterEach(endAll);
 
 describe("bytes out", () => {
   it.each(["whole", "streamed"] as const)(
@@ -298,69 +241,5 @@ describe("a keeper that fails resets the connection (P1)", () => {
     await expect.poll(() => host.received.length).toBe(1);
     through.gateway.close();
     expect(await answer).toBe("");
-  });
-});
-
-describe("opaque tunnels", () => {
-  const opaque: Keeping = { tunnel: () => ({ mode: "opaque" }) };
-  const echo = (socket: Socket) => void socket.end("echoed");
-
-  it("carry anything once judged, metered", async () => {
-    const { through, at, keeper } = await setRaw((socket) => socket.end("SSH-2.0-answer"), opaque);
-    const answer = await through.raw(`CONNECT ${at} HTTP/1.1\r\nHost: ${at}\r\n\r\nSSH-2.0-hello`);
-    expect(answer).toMatch(/^HTTP\/1.1 200.*SSH-2.0-answer$/s);
-    expect(keeper.judged).toEqual([{ method: "CONNECT", url: `https://${at}/` }]);
-    expect(await keeper.outcome(1)).toMatchObject({ status: 200, bytesOut: 13, bytesIn: 14 });
-  });
-
-  it("end at a rule's bound before its bytes leave", async () => {
-    let arrived = "";
-    const host = await listening(
-      createServer((socket) =>
-        socket
-          .on("error", () => {})
-          .on("data", (piece) => {
-            arrived += piece;
-          }),
-      ),
-    );
-    ends.push(host.close);
-    const { through, at, keeper } = await before(host.port, { ...opaque, judge: allowing(10) }, {});
-    await through.raw(`CONNECT ${at} HTTP/1.1\r\nHost: ${at}\r\n\r\n${"x".repeat(50)}`);
-    expect((await keeper.outcome(1)).error).toContain("10 bytes");
-    expect(arrived).toBe("");
-  });
-
-  it("are refused as any request is, and lead to no private address", async () => {
-    const denied = await setRaw(echo, {
-      ...opaque,
-      judge: (_r, request) => ({ allowed: false, request, status: 403, verdict: denial("closed") }),
-    });
-    expect(await denied.through.raw(`CONNECT ${denied.at} HTTP/1.1\r\nHost: ${denied.at}\r\n\r\n`)).toContain(
-      "rule:    closed",
-    );
-    const private_ = await setRaw(echo, {
-      ...opaque,
-      judge: (_r, request) => ({ allowed: true, request, terms: { addresses: [] }, headers: {} }),
-    });
-    expect(
-      await private_.through.raw(`CONNECT ${private_.at} HTTP/1.1\r\nHost: ${private_.at}\r\n\r\n`),
-    ).toContain("gateway.address");
-  });
-
-  it("that the policy refuses are judged, and say why", async () => {
-    const { through, keeper } = await set({
-      tunnel: () => ({ mode: "refused", verdict: denial("default") }),
-      judge: (_r, request) => ({
-        allowed: false,
-        request,
-        status: 403,
-        verdict: denial("default", "no rule lets it out"),
-      }),
-    });
-    expect(await through.raw("CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test:443\r\n\r\n")).toContain(
-      "no rule lets it out",
-    );
-    expect(keeper.judged).toEqual([{ method: "CONNECT", url: "https://evil.test:443/", bodyBytes: 0 }]);
   });
 });

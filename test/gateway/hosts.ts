@@ -130,3 +130,10 @@ export async function said(socket: Duplex, text: string): Promise<string> {
 function rawExchange(port: number, text: string): Promise<string> {
   return said(connect(port, "127.0.0.1"), text);
 }
+
+/** A body that was sent in chunks. */
+export function unchunked(text: string): string {
+  const at = text.indexOf("\r\n");
+  const length = Number.parseInt(text.slice(0, at), 16);
+  return length > 0 ? text.slice(at + 2, at + 2 + length) + unchunked(text.slice(at + 4 + length)) : "";
+}
