@@ -151,13 +151,18 @@ test("git, a program that reads no variables for its certificates, and fetch go 
     bash(`git clone -q ${at("/repo.git")} /tmp/clone && cat /tmp/clone/file`),
     bash(`env -u CURL_CA_BUNDLE -u SSL_CERT_FILE curl -sS ${at("/system")}`),
     bash(`curl -sS ${at("/put")} -X PUT -d x`),
+    bash(
+      "grep -c BEGIN /etc/ssl/certs/ca-certificates.crt ~/.caisson/bundle.pem; cat ~/.caisson/ca.pem | grep -c BEGIN",
+    ),
     bash(`exec 3<>/dev/tcp/203.0.113.7/80 && echo open`),
     { tool: "fetch", input: { url: at("/fetched") } },
   );
-  const [cloned, system, put, raw, fetched] = outputs(events);
+  const [cloned, system, put, certificates, raw, fetched] = outputs(events);
   expect(cloned?.output).toBe("hello\n");
   expect(system?.output).toContain("hello /system");
   expect(put?.output).toMatch(/Caisson's gateway refused this request.*rule:\s+default/s);
+  // Behind the system's own, which stay; the run's stands alone in a file for programs that add it to theirs.
+  expect(certificates?.output).toMatch(/ca-certificates\.crt:1\d\d\n.*bundle\.pem:1\d\d\n1\n/);
   expect(raw).toMatchObject({ ok: false });
   expect(fetched).toMatchObject({
     ok: true,
@@ -165,7 +170,7 @@ test("git, a program that reads no variables for its certificates, and fetch go 
   });
   const judged = dataOf(events, "egress.judged");
   expect(judged.filter(({ url }) => String(url).includes("/repo.git/")).length).toBeGreaterThan(3);
-  expect(new Set(judged.map(({ action }) => action))).toEqual(new Set(["a1", "a2", "a3", "a5"]));
+  expect(new Set(judged.map(({ action }) => action))).toEqual(new Set(["a1", "a2", "a3", "a6"]));
   expect(JSON.stringify(events)).not.toContain(SECRET);
 });
 

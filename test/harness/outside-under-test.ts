@@ -95,7 +95,7 @@ export function connectingHost(): ConnectingHost {
   };
 }
 
-export function sent(connection: Duplex, url: string, sending: Sending = {}): Promise<Answered> {
+function sent(connection: Duplex, url: string, sending: Sending = {}): Promise<Answered> {
   const { method = "GET", headers = {}, body } = sending;
   return new Promise((resolve, reject) => {
     const request = requestOver({

@@ -11,8 +11,8 @@ const CERTIFICATE = `${FOLDER}/ca.pem`;
 /** The system's certificates, and the run's own authority. */
 const BUNDLE = `${FOLDER}/bundle.pem`;
 const SYSTEM = "/etc/ssl/certs/ca-certificates.crt";
-/** Stands before the run's authority in every bundle. */
-const MARK = "# The authority of this run's gateway";
+/** Stands before the run's authority in every bundle; no shell has anything to read into it. */
+const MARK = "# Caisson: authority of this run";
 const DEADLINE_MS = 20_000;
 /** Bytes of the system's certificates, with room. */
 const BUNDLE_BYTES = 2 * 1024 * 1024;
