@@ -1,6 +1,7 @@
 /** What of a run's data the model may be told. */
 import { flowTo } from "../policy/labels.ts";
 import type { Labels } from "../protocol/labels.ts";
+import type { Verdict } from "../protocol/verdicts.ts";
 import type { ActionState } from "../run/state.ts";
 import { type Governed, policiesOf } from "./policies.ts";
 
@@ -42,19 +43,28 @@ export async function keptFromModel(
 
 /** It is under way, so what its verdict asks was answered. */
 function wasAsked(action: Pick<ActionState, "verdict"> | undefined, rule: string): boolean {
-  const { verdict, matched = [] } = action?.verdict ?? {};
+  return action?.verdict !== undefined && asks(action.verdict, rule);
+}
+
+function asks({ verdict, matched }: Pick<Verdict, "verdict" | "matched">, rule: string): boolean {
   return verdict === "ask" && matched.some((one) => one.rule === rule && one.decision === "ask");
 }
 
+/**
+ * Whether a person has let something through by this rule before, on the run's present branch: an action that it asked
+ * for, among others maybe, and that was carried out. What was asked for on its way to a host says nothing of the model.
+ */
 function wasAllowed({ state }: Governed, rule: string): boolean {
   if (state.submitted?.data.yesTo.includes(rule)) return true;
-  return [...state.approvals.values()].some(
-    (one) =>
-      one.rule === rule &&
-      // An answer for what goes to a host says nothing of the model.
-      one.request === undefined &&
-      one.tool !== "fetch" &&
-      !one.revoked &&
-      one.decision?.decision === "allow",
-  );
+  const revoked = new Set([...state.approvals.values()].flatMap((one) => (one.revoked ? [one.action] : [])));
+  const finished = new Set<string>();
+  const asked = new Set<string>();
+  for (let cell = state.branch.conversation; cell; cell = cell.before) {
+    const { type, data } = cell.value;
+    if (type === "action.finished") finished.add(data.action);
+    if (type === "action.judged" && asks(data, rule) && finished.has(data.action)) asked.add(data.action);
+    if (type === "action.proposed" && asked.has(data.action) && data.tool !== "fetch")
+      if (!revoked.has(data.action)) return true;
+  }
+  return false;
 }
