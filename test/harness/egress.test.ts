@@ -226,6 +226,39 @@ test("an interrupted run's request is answered no, and says why", async () => {
   await ended(run);
 });
 
+test("C1: taken back while a request waits, the run goes on without it, and its number is not used again", async () => {
+  const run = await acting();
+  const answer = sandboxes.send(at("/pulls"), { method: "POST", body: "x" }).catch(() => undefined);
+  await asked(run);
+  await under.harness.rewind(run, "c0");
+  await answer;
+  const begun = ({ type, data }: JournalEvent) => type === "action.started" && data.action === "a2";
+  await under.until(run, begun);
+  expect((await sandboxes.send(at("/after"))).status).toBe(200);
+  const events = await ended(run);
+  expect(dataOf(events, "approval.decided")).toMatchObject([
+    { by: "daemon", decision: "deny", reason: expect.stringContaining("taken back") },
+  ]);
+  const judged = dataOf(events, "egress.judged").map(({ request, verdict }) => `${request} ${verdict}`);
+  expect(judged.at(-1)).toBe("q2 allow");
+  expect(server.received.map(({ url }) => url)).toEqual(["/after"]);
+});
+
+test("cancelled while a request waits and another is under way: both have an end, and the run's is the last event", async () => {
+  const run = await acting();
+  const waiting = sandboxes.send(at("/pulls"), { method: "POST", body: "x" }).catch(() => "reset");
+  await asked(run);
+  const held = sandboxes.send(at("/held")).catch(() => "reset");
+  await under.until(run, ({ type, data }) => type === "egress.judged" && data.verdict === "allow");
+  await under.harness.cancel(run);
+  expect(await Promise.all([waiting, held])).toBeDefined();
+  const events = await under.events(run);
+  expect(events.at(-1)?.type).toBe("run.cancelled");
+  const state = await stateOf(run);
+  expect(state.requests.open.size).toBe(0);
+  expect(state.requests.asked.size).toBe(0);
+});
+
 test("who waits no longer is not asked for: a connection that is closed takes its question back", async () => {
   const run = await acting();
   const connection = sandboxes.connect();
