@@ -61,12 +61,16 @@ async function readGuarded(
     .filter((one) => isReleased(one, released))
     .reduce<Label>((all, one) => both(all, one.label), found.label);
   const under = run.state.branch.actions.find((one) => one.action === action);
-  const kept = await keptFromModel(run, joined(run.state.branch.labels, label), under);
-  if (kept) return { withheld: { rule: kept.rule, reason: kept.reason }, marker: kept.marker };
+  const source = `${path}, ${found.rule}`;
+  const kept = await keptFromModel(run, joined(run.state.branch.held, label), under);
+  if (kept) {
+    const asked = { label: found.label, source, withheld: true } as const;
+    await run.commit("synced", (state) => raising(state, asked, action));
+    return { withheld: { rule: kept.rule, reason: kept.reason }, marker: kept.marker };
+  }
   const base = await baseOf(run);
   const file = (await indexBase(base)).files.get(path);
   if (file === undefined || file.size > maximum) return undefined;
-  const source = `${path}, ${found.rule}`;
   await run.commit("synced", (state) => raising(state, { label, source, released }, action));
   await release(run, sandboxOf(run), released);
   const content = (await baseContents(base, [file])).get(file.at);

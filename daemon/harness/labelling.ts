@@ -3,7 +3,7 @@ import { isGuarded } from "../boundary/guards.ts";
 import { labelOf } from "../policy/labels.ts";
 import type { Policy, PolicyAction } from "../policy/port.ts";
 import type { NewEvent } from "../protocol/events.ts";
-import { both, highest, joined, type Label } from "../protocol/labels.ts";
+import { both, highest, joined, type Label, type Labels } from "../protocol/labels.ts";
 import type { RunState } from "../run/state.ts";
 import { keptFromModel } from "./flow.ts";
 import type { LiveRun } from "./live-run.ts";
@@ -16,16 +16,22 @@ export interface Raise {
   readonly source: string;
   /** Guarded files up to this label become the sandbox's user's. */
   readonly released?: NonNullable<RunState["branch"]["released"]>;
+  /** It was asked for, and kept back. */
+  readonly withheld?: true;
 }
 
 /** The event that raises a run's labels so far; none where that changes nothing. */
 export function raising({ branch }: RunState, raise: Raise, action?: string): NewEvent[] {
-  const after = joined(branch.labels, raise.label);
   const same =
-    after.integrity === branch.labels.integrity &&
-    after.confidentiality === branch.labels.confidentiality &&
+    isWithin(raise.label, branch.labels) &&
+    (raise.withheld || isWithin(raise.label, branch.held)) &&
     highest(branch.released, raise.released) === branch.released;
   return same ? [] : [{ type: "label.raised", data: { ...raise, ...(action ? { action } : {}) } }];
+}
+
+function isWithin(label: Label, labels: Labels): boolean {
+  const after = joined(labels, label);
+  return after.integrity === labels.integrity && after.confidentiality === labels.confidentiality;
 }
 
 /** As {@link raising}, of several. */
@@ -33,7 +39,8 @@ export function raised(state: RunState, raises: readonly Raise[], action?: strin
   let { branch } = state;
   return raises.flatMap((raise) => {
     const events = raising({ ...state, branch }, raise, action);
-    branch = { ...branch, labels: joined(branch.labels, raise.label) };
+    const { label } = raise;
+    branch = { ...branch, labels: joined(branch.labels, label), held: joined(branch.held, label) };
     return events;
   });
 }
@@ -108,7 +115,7 @@ export async function forModel(run: LiveRun, action: string, result: ToolResult)
   const own = [...state.branch.actions, ...state.again].find((one) => one.action === action);
   const person = state.persons.has(action) || own?.by === "person";
   if (result.withheld || (!person && OWN_WORDS.has(own?.tool ?? ""))) return result;
-  const kept = await keptFromModel(run, state.branch.labels, own);
+  const kept = await keptFromModel(run, state.branch.held, own);
   if (kept === undefined) return result;
   const withheld = { rule: kept.rule, reason: kept.reason };
   return person ? { ...result, withheld } : { ...result, output: kept.marker, withheld };

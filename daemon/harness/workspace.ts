@@ -90,7 +90,7 @@ async function comparison(
 /** What no policy lets out: by `files.export`, and by what `data.flow` says of data of a path's labels, or of the run's. */
 export async function exportDenials(run: Governed): Promise<PathDenial[]> {
   const policies = await policiesOf(run);
-  const { labels } = run.state.branch;
+  const { held: labels } = run.state.branch;
   const labelled = pathLabels(policies);
   const flow = (path: string) => {
     const own = labelled(path)?.label ?? {};

@@ -357,6 +357,12 @@ export const EVENT_DATA = {
     released: Confidentiality.optional().describe(
       "Guarded files of this label, or a lower one, are the sandbox's user's to read from here on.",
     ),
+    withheld: z
+      .literal(true)
+      .optional()
+      .describe(
+        "It was kept back, so what the sandbox holds and prints is as before: only what leaves is judged by it.",
+      ),
     action: ActionId.optional(),
     by: z.string().optional(),
   }),

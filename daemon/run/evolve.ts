@@ -163,10 +163,14 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
   "label.raised": (state, { data }) =>
     branchOf(state, {
       labels: joined(state.branch.labels, data.label),
+      held: data.withheld ? state.branch.held : joined(state.branch.held, data.label),
       released: highest(state.branch.released, data.released),
     }),
   "label.lowered": (state, { data }) =>
-    branchOf(state, { labels: declared(state.branch.labels, data.label) }),
+    branchOf(state, {
+      labels: declared(state.branch.labels, data.label),
+      held: declared(state.branch.held, data.label),
+    }),
   "plan.changed": (state, event) => branchOf(state, { plan: event.data.nodes }),
   "memory.written": (state, event) => branchOf(state, { memory: push(state.branch.memory, event.data) }),
 

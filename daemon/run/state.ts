@@ -78,6 +78,8 @@ export interface Branch {
   readonly memory: Chain<EventData<"memory.written">>;
   /** Joined over what the sandbox has read: it goes back with its files and what was said of them. */
   readonly labels: Labels;
+  /** The same without what was asked for and withheld: of what the sandbox holds, prints and leaves behind. */
+  readonly held: Labels;
   /** Guarded files so confidential, or less, are the sandbox's user's; absent: none is. */
   readonly released: Confidentiality | undefined;
   /** Seq of the newest event before the present turn: the files are as they were after it until an action starts. */
@@ -206,6 +208,7 @@ const initialBranch: Branch = {
   plan: [],
   memory: undefined,
   labels: ORDINARY,
+  held: ORDINARY,
   released: undefined,
   turnBegan: 0,
   checkpoint: undefined,

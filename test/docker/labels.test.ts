@@ -51,14 +51,16 @@ interface Rules {
   readonly flow?: readonly string[];
   readonly labels?: readonly string[];
   readonly git?: "fresh" | "full" | "none";
-  readonly image?: string;
+  /** A glob of files that ask before they are read. */
+  readonly asked?: string;
+  readonly network?: true;
 }
 
 function policy({
   flow = [],
   labels = ['{ path: "/workspace/customers/**", confidentiality: confidential }'],
   git = "fresh",
-  image = "base",
+  asked,
 }: Rules): string {
   const list = (items: readonly string[]) => items.map((item) => `    - ${item}`).join("\n");
   return `version: 1
@@ -69,13 +71,12 @@ exec:
   rules: [{ id: any, argv: ["..."], decision: allow }]
 files:
   ingest: { git: ${git} }
-  read: { allow: ["/**"] }
+  read: { allow: ["/**"]${asked ? `, ask: ["${asked}"]` : ""} }
   write: { allow: ["/**"] }
 data:
   labels:
 ${list(labels)}
 ${flow.length > 0 ? `  flow:\n${list(flow)}` : ""}
-sandbox: { image: ${image} }
 `;
 }
 
@@ -104,7 +105,7 @@ async function ran(rules: Rules, turns: readonly unknown[], entries?: Parameters
   const { run } = await under.harness.submit({
     task: "Look at the customers.",
     model: scripted([...turns, { say: "Done." }]),
-    policy: policy(rules),
+    policy: `${policy(rules)}${rules.network ? NETWORK : ""}`,
     workspace: await workspace(entries),
   });
   const events = await under.ended(run);
@@ -158,7 +159,14 @@ describe("a file labelled confidential whose flow to model and hosts is denied",
     expect(String(outputs[6]?.output)).toMatch(/Permission denied/);
     expect(String(outputs.at(-3)?.output)).toMatch(/was moved here/);
     expect(String(outputs.at(-1)?.output)).toMatch(/Permission denied[\s\S]*10002 600/);
-    expect(dataOf(events, "label.raised")).toEqual([]);
+    expect(dataOf(events, "label.raised")).toEqual([
+      {
+        label: { confidentiality: "confidential" },
+        source: "customers/list.csv, data.labels[0]",
+        withheld: true,
+        action: "a1",
+      },
+    ]);
     const [ingested] = dataOf(events, "workspace.ingested");
     expect(ingested?.labelled).toEqual([
       { rule: "data.labels[0]", label: { confidentiality: "confidential" }, files: 2, guarded: true },
@@ -166,6 +174,18 @@ describe("a file labelled confidential whose flow to model and hosts is denied",
     const [stopped] = dataOf(events, "sandbox.stopped");
     expect(stopped?.omitted?.map(({ path }) => path).sort()).toEqual(["customers/list.csv", "plain.csv"]);
   }, 60_000);
+});
+
+describe("one that was asked for and withheld", () => {
+  test("counts as read by requests, and what commands print goes to the model as before", async () => {
+    const request = use("fetch", { url: "https://example.org/" });
+    const turns = [request, use("read", { path: "customers/list.csv" }), request, bash("cat notes.txt")];
+    const { events, outputs } = await ran({ flow: [DENY_MODEL], network: true }, turns);
+    const [before, , after] = dataOf(events, "action.judged");
+    expect(before).toMatchObject({ verdict: "allow", rule: "example" });
+    expect(after).toMatchObject({ verdict: "deny", rule: "not-to-model" });
+    expect(outputs.at(-1)).toMatchObject({ output: "ordinary\n" });
+  });
 });
 
 const DENY_HOST = "{ id: not-to-hosts, when: { confidentiality: confidential }, to: [host], decision: deny }";
@@ -208,26 +228,33 @@ describe("one that the model may read, and hosts may not have", () => {
     });
   }, 60_000);
 
-  test("a rule that asks is answered before it is read, and answers for what commands print of it", async () => {
-    const ask = "{ id: ask-first, when: { confidentiality: confidential }, to: [model], decision: ask }";
-    sent = [];
-    const { run } = await under.harness.submit({
-      task: "Look.",
-      model: scripted([
-        use("read", { path: "customers/list.csv" }),
-        bash("cat customers/list.csv"),
-        { say: "Done." },
-      ]),
-      policy: policy({ flow: [ask] }),
-      workspace: await workspace(),
-    });
-    const asked = await under.until(run, ({ type }) => type === "approval.requested");
-    expect(asked.data).toMatchObject({ action: "a1", rule: "ask-first" });
-    expect(await leaked(await under.events(run))).toEqual([]);
-    await under.harness.decideApproval(`${run}.a1`, { decision: "allow", for: "once" });
-    const outputs = dataOf(await under.ended(run), "action.finished");
-    for (const { output } of outputs) expect(String(output)).toContain(CONTENT);
-  }, 60_000);
+  test.each([
+    { also: undefined, rule: "ask-first" },
+    { also: "/workspace/customers/**", rule: "files.read.ask[0]" },
+  ])(
+    "a rule that asks is answered before it is read, beside $also too, and for what commands print of it",
+    async ({ also, rule }) => {
+      const ask = "{ id: ask-first, when: { confidentiality: confidential }, to: [model], decision: ask }";
+      sent = [];
+      const { run } = await under.harness.submit({
+        task: "Look.",
+        model: scripted([
+          use("read", { path: "customers/list.csv" }),
+          bash("cat customers/list.csv"),
+          { say: "Done." },
+        ]),
+        policy: policy({ flow: [ask], ...(also ? { asked: also } : {}) }),
+        workspace: await workspace(),
+      });
+      const asked = await under.until(run, ({ type }) => type === "approval.requested");
+      expect(asked.data).toMatchObject({ action: "a1", rule });
+      expect(await leaked(await under.events(run))).toEqual([]);
+      await under.harness.decideApproval(`${run}.a1`, { decision: "allow", for: "once" });
+      const outputs = dataOf(await under.ended(run), "action.finished");
+      for (const { output } of outputs) expect(String(output)).toContain(CONTENT);
+    },
+    60_000,
+  );
 });
 
 describe("what the kernel can't keep", () => {
