@@ -95,7 +95,9 @@ async function outputOf(run: LiveRun, action: string): Promise<string | undefine
   for (let cell = run.state.branch.conversation; cell; cell = cell.before) {
     const event = cell.value;
     if (event.type !== "action.finished" || event.data.action !== action) continue;
-    const { output } = (await hydrate(event.data, run.deps.blobs)) as EventData<"action.finished">;
+    const { output, withheld } = (await hydrate(event.data, run.deps.blobs)) as EventData<"action.finished">;
+    // A person's own command keeps what it printed, for people.
+    if (withheld) return `[${withheld.rule} keeps it from you.]`;
     return typeof output === "string" ? output : output.preview;
   }
   return undefined;

@@ -66,6 +66,7 @@ function policy({
   return `version: 1
 name: labels
 default: deny
+tools: [{ id: outputs, tool: output, decision: allow }]
 exec:
   shell: contained
   rules: [{ id: any, argv: ["..."], decision: allow }]
@@ -366,6 +367,22 @@ describe("people", () => {
     const events = await under.ended(run);
     expect(await leaked(events)).toEqual([]);
     expect(dataOf(events, "sandbox.stopped")[0]).toMatchObject({ diff: "", ignored: 0 });
+  }, 60_000);
+
+  test("see what they print themselves, and the model does not, whatever it asks for", async () => {
+    const repository = [
+      ...FILES,
+      { path: ".git", type: "directory" as const, mode: 0o755 },
+      { path: ".git/HEAD", content: `ref: ${CONTENT}\n` },
+    ];
+    const turns = [use("output", { action: "a3" })];
+    const run = await waiting({ flow: [DENY_MODEL], git: "full" }, turns, repository);
+    const mine = await inShell(run, "cat .git/HEAD; touch /tmp/go");
+    expect(mine).toMatchObject({ output: `ref: ${CONTENT}\n`, withheld: { rule: "not-to-model" } });
+    const outputs = dataOf(await under.ended(run), "action.finished");
+    expect(String(outputs.at(-1)?.output)).toMatch(/not-to-model keeps it from you/);
+    expect(sent.join("\n")).not.toContain(CONTENT);
+    expect(sent.join("\n")).toContain("Its output is for people");
   }, 60_000);
 
   test("lower labels, with a reason; what may not leave is not exported", async () => {

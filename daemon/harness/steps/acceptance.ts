@@ -27,7 +27,8 @@ export async function checkAcceptance(run: LiveRun): Promise<void> {
   await run.checkpoints.beforeChange(async () => {
     for (const [index, command] of commands.entries()) {
       if (run.signal.aborted) return;
-      checks.push(await runCheck(run, command, `accept.${run.state.branch.turn}.${index}`));
+      const { check } = await runCheck(run, command, `accept.${run.state.branch.turn}.${index}`);
+      checks.push(check);
     }
   });
   if (run.signal.aborted) return;
@@ -36,17 +37,26 @@ export async function checkAcceptance(run: LiveRun): Promise<void> {
   await run.commit("written", () => [{ type: "acceptance.checked", data: { turn, passed, checks } }]);
 }
 
+/** What came of a command, as it may be told, and what it printed. */
+interface Checked {
+  readonly check: Check;
+  readonly printed: string;
+}
+
 /** Runs a command of the person who submitted the task, under the run's policy. @param id of its process */
-export async function runCheck(run: LiveRun, command: string, id: string): Promise<Check> {
+export async function runCheck(run: LiveRun, command: string, id: string): Promise<Checked> {
   const parsed = parseCommand(command);
   const { verdict, reason } = await verdictOf(run, [
     { kind: "exec", tool: "bash", command: parsed, cwd: WORKSPACE, env: {} },
   ]);
-  if (verdict === "deny")
-    return { command, verdict, ok: false, output: `The policy denies this check: ${reason}`, durationMs: 0 };
+  if (verdict === "deny") {
+    const output = `The policy denies this check: ${reason}`;
+    return { check: { command, verdict, ok: false, output, durationMs: 0 }, printed: "" };
+  }
   const context = performing(run, id, Permit.grant(id, verdict, "allow"));
-  await run.commit("synced", (state) => raised(state, [exposed(state) ?? []].flat()));
-  const timeouts = (await policiesOf(run)).map((policy) => policy.execLimits.timeoutMs);
+  const policies = await policiesOf(run);
+  await run.commit("synced", (state) => raised(state, exposed(state, policies)));
+  const timeouts = policies.map((policy) => policy.execLimits.timeoutMs);
   const { landlock, env } = await confinementFor(run, sandboxOf(run).facts);
   const began = run.deps.now();
   const collected = await context.run(
@@ -67,7 +77,7 @@ export async function runCheck(run: LiveRun, command: string, id: string): Promi
     run,
     await forModel(run, id, resultOf(collected)),
   );
-  return {
+  const check = {
     command,
     verdict,
     ok,
@@ -78,4 +88,5 @@ export async function runCheck(run: LiveRun, command: string, id: string): Promi
     ...(timedOut === undefined ? {} : { timedOut }),
     ...(outOfMemory === undefined ? {} : { outOfMemory }),
   };
+  return { check, printed: collected.text };
 }

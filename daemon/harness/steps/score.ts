@@ -8,10 +8,12 @@ const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 /** Scores a branch of a race at a turn's end: its command runs as acceptance commands do. */
 export async function measureScore(run: LiveRun, turn: number): Promise<void> {
   const command = String(await hydrate(run.state.submitted?.data.score ?? "", run.deps.blobs));
-  const measured = await run.checkpoints.beforeChange(() => runCheck(run, command, `score.${turn}`));
+  const { check, printed } = await run.checkpoints.beforeChange(() =>
+    runCheck(run, command, `score.${turn}`),
+  );
   if (run.signal.aborted) return;
-  const { ok, verdict, output, durationMs } = measured;
-  const score = ok ? scoreIn(String(output)) : undefined;
+  const { ok, verdict, output, durationMs } = check;
+  const score = ok ? scoreIn(printed) : undefined;
   await run.commit("written", () => [
     {
       type: "score.measured",
