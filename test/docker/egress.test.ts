@@ -39,7 +39,7 @@ beforeAll(async () => {
     // What is reflected must not bring the credential into the sandbox.
     response.end(`hello ${url} with ${headers.authorization ?? "nothing"}\n`);
   });
-  outside = outsideUnderTest({ ca: trust.ca });
+  outside = outsideUnderTest({ ca: trust.ca, lookup: async () => ["127.0.0.1"] });
   const redactor = createRedactor([]);
   const values = createSecretValues({ EGRESS_TEST_TOKEN: SECRET }, "");
   const secrets = new SecretStore({ values, redactor, key: "test", canaries: true });

@@ -30,7 +30,7 @@ async function reachable(kind: "npm" | "pypi", path: string): Promise<boolean> {
 
 let hosts: DockerHosts;
 let under: HarnessUnderTest;
-const gateway = outsideUnderTest();
+const gateway = outsideUnderTest({});
 
 beforeAll(async () => {
   hosts = await dockerHosts();

@@ -7,8 +7,11 @@ import { pair } from "../../daemon/harness/egress/pair.ts";
 import type { ProcessOutcome, Sandbox, SandboxHost } from "../../daemon/sandbox/host.ts";
 import { cannedHost } from "./replay/canned-host.ts";
 
+/** To whoever asks every name is this machine: no resolver is asked for names that are made up. */
+const HERE: GatewayOptions = { lookup: async () => ["127.0.0.1"] };
+
 /** A real gateway; authorities are kept as long as this is, as a home would. */
-export function outsideUnderTest(options: GatewayOptions = {}): Outside & Pick<Gateway, "close"> {
+export function outsideUnderTest(options: GatewayOptions = HERE): Outside & Pick<Gateway, "close"> {
   const gateway = createGateway(options);
   const authorities = new Map<string, Promise<RunAuthority>>();
   return {
