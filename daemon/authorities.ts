@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createAuthority, type RunAuthority, restoreAuthority } from "./gateway/authority.ts";
+import { JournalUnwritable } from "./journal/port.ts";
 import type { RunId } from "./protocol/ids.ts";
 
 /** Authorities that are kept at hand; the others are read again. */
@@ -19,7 +20,7 @@ export class Authorities {
     this.#home = home;
   }
 
-  /** @throws Error when what is kept is damaged, or nothing can be kept */
+  /** @throws Error when what is kept is damaged @throws JournalUnwritable when it can't be kept */
   of(run: RunId): Promise<RunAuthority> {
     const known = this.#authorities.get(run) ?? this.#readOrMade(run);
     this.#authorities.delete(run);
@@ -42,6 +43,11 @@ export class Authorities {
     try {
       await writeFile(fresh, JSON.stringify(made.saved), { mode: 0o600, flush: true });
       await rename(fresh, path);
+    } catch (error) {
+      const said = error instanceof Error ? error.message : String(error);
+      throw new JournalUnwritable(`the run's certificate authority could not be kept: ${said}`, {
+        cause: error,
+      });
     } finally {
       await rm(fresh, { force: true });
     }

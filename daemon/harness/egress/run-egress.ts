@@ -146,7 +146,7 @@ export class RunEgress implements WayOut {
     const { outside } = run.deps;
     const policies = await policiesOf(run);
     if (!outside || policies.every(({ rules }) => rules.network === undefined)) return undefined;
-    const authority = await outside.authorityOf(run.run);
+    const authority = await run.whenRoom(() => outside.authorityOf(run.run));
     const secrets = await run.deps.secrets.bind(run.run, policies);
     const registries = nameRegistries(policies) ? await outside.registries() : NO_REGISTRIES;
     return {
