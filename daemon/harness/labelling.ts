@@ -1,14 +1,16 @@
 /** What a run's actions raise its labels to, before anything of it goes anywhere. */
 import { isGuarded } from "../boundary/guards.ts";
+import { isBeneath } from "../policy/folder-prefixes.ts";
+import { globFolders } from "../policy/glob.ts";
 import { labelOf } from "../policy/labels.ts";
-import type { Policy, PolicyAction } from "../policy/port.ts";
+import type { LabelRule, Policy, PolicyAction } from "../policy/port.ts";
 import type { NewEvent } from "../protocol/events.ts";
 import { both, highest, joined, type Label, type Labels } from "../protocol/labels.ts";
 import type { RunState } from "../run/state.ts";
 import { keptFromModel } from "./flow.ts";
 import type { LiveRun } from "./live-run.ts";
 import { type Governed, policiesOf } from "./policies.ts";
-import type { ToolResult } from "./tools/tool.ts";
+import { type ToolResult, WORKSPACE } from "./tools/tool.ts";
 
 /** Data that is about to be read, and the rule that labels it. */
 export interface Raise {
@@ -45,13 +47,29 @@ export function raised(state: RunState, raises: readonly Raise[], action?: strin
   });
 }
 
-/** What any command can read, as the workspace was ingested; undefined: nothing that is labelled. */
-export function exposed({ ingested }: RunState): Raise | undefined {
+/**
+ * What any command can read: of the workspace as it was ingested, and beside it, where nothing is guarded and nobody
+ * looks what there is. None: nothing that is labelled.
+ */
+export function exposed({ ingested }: RunState, policies: readonly Policy[]): Raise[] {
   const open = (ingested?.data.labelled ?? []).filter(({ guarded }) => !guarded);
-  if (open.length === 0) return undefined;
-  const label = open.reduce<Label>((all, one) => both(all, one.label), {});
-  const rules = [...new Set(open.map(({ rule }) => rule))].join(", ");
-  return { label, source: `the workspace, where any command can read what ${rules} labels` };
+  const outside = policies.flatMap(({ rules }) => (rules.labels ?? []).filter(isOutside));
+  const where = [
+    [open, "the workspace"],
+    [outside, "the sandbox beside the workspace"],
+  ] as const;
+  return where.flatMap(([labelled, place]): Raise[] => {
+    if (labelled.length === 0) return [];
+    const label = labelled.reduce<Label>((all, one) => both(all, one.label), {});
+    const rules = [...new Set(labelled.map(({ rule }) => rule))].join(", ");
+    return [{ label, source: `${place}, where any command can read what ${rules} labels` }];
+  });
+}
+
+/** A glob that may stand for anything, `**` first, is about the workspace. */
+function isOutside({ source, pattern }: LabelRule): boolean {
+  const apart = (folder: string) => !isBeneath(folder, WORKSPACE) && !isBeneath(WORKSPACE, folder);
+  return source === "path" && globFolders(pattern).some(({ folder }) => apart(folder));
 }
 
 /** Tools that look through whatever is below a folder. */
@@ -67,11 +85,9 @@ export async function readBy(run: Governed, parts: readonly PolicyAction[]): Pro
     // What comes in through the gateway is labelled there.
     const found = part.tool === "fetch" ? undefined : labelOf(policies, { tool: part.tool });
     const own = found ? [{ label: found.label, source: `tool ${part.tool}, ${found.rule}` }] : [];
-    const all =
-      part.kind === "exec" || SEARCHES.has(part.tool)
-        ? exposed(run.state)
-        : fileRead(run.state, policies, part);
-    return all ? [...own, all] : own;
+    if (part.kind === "exec" || SEARCHES.has(part.tool)) return [...own, ...exposed(run.state, policies)];
+    const file = fileRead(run.state, policies, part);
+    return file ? [...own, file] : own;
   });
   return raises.flat();
 }
@@ -80,7 +96,8 @@ function fileRead(state: RunState, policies: readonly Policy[], part: PolicyActi
   if (part.kind !== "read") return undefined;
   const found = labelOf(policies, { path: part.path });
   if (found === undefined) return undefined;
-  const guarded = state.ingested?.data.labelled?.some((one) => one.guarded) ?? false;
+  const guarded =
+    isBeneath(part.path, WORKSPACE) && (state.ingested?.data.labelled?.some((one) => one.guarded) ?? false);
   return guarded && isGuarded(found)
     ? undefined
     : { label: found.label, source: `${part.path}, ${found.rule}` };

@@ -11,6 +11,7 @@ import { exposed, forModel, raised } from "./labelling.ts";
 import type { LiveRun } from "./live-run.ts";
 import { type Performing, performing } from "./performing.ts";
 import { unknown } from "./persons-ending.ts";
+import { policiesOf } from "./policies.ts";
 import { restored } from "./restored.ts";
 import { sandboxOf } from "./steps/end.ts";
 import { type Collected, shellResultOf, type ToolResult } from "./tools/tool.ts";
@@ -40,10 +41,11 @@ export async function startUndo(run: LiveRun, input: UndoInput): Promise<ShellSt
 
 async function started(run: LiveRun, command: RunCommand, statePath?: string): Promise<ShellStarted> {
   await restored(run);
+  const policies = await policiesOf(run);
   const events = await run.checkpoints.beforeChange(() =>
     run.command((state) => {
       const begun = decide(state, command, run.deps.now());
-      return [...raised(state, [exposed(state) ?? []].flat()), ...begun];
+      return [...raised(state, exposed(state, policies)), ...begun];
     }),
   );
   const begun = events.find((event) => event.type === "action.started");
