@@ -147,7 +147,9 @@ export class RunEgress implements WayOut {
     const policies = await policiesOf(run);
     if (!outside || policies.every(({ rules }) => rules.network === undefined)) return undefined;
     const authority = await run.whenRoom(() => outside.authorityOf(run.run));
-    const secrets = await run.deps.secrets.bind(run.run, policies);
+    // A fork goes on with its parent's files and variables: what stands for secrets in them stays what it was.
+    const origin = run.state.inherited?.first.data.run ?? run.run;
+    const secrets = await run.deps.secrets.bind(origin, policies);
     const registries = nameRegistries(policies) ? await outside.registries() : NO_REGISTRIES;
     return {
       run,
