@@ -38,7 +38,10 @@ export class RunnerConnections {
 
   /** @throws {ProtocolViolation} for what no runner sends; those of a connection that is gone do nothing */
   take(frame: Frame): void {
-    if (frame.type === FrameType.connectionOpen) return this.#takeOpen(frame.channel);
+    if (frame.type === FrameType.connectionOpen) {
+      this.#takeOpen(frame.channel);
+      return;
+    }
     if (frame.channel > this.#lastNumber || frame.channel === 0)
       throw new ProtocolViolation("The runner sent something of no connection.");
     const connection = this.#open.get(frame.channel);
