@@ -86,22 +86,11 @@ export class Containers {
     );
   }
 
-  /** Unpacks a tar stream at a folder, with the owners and modes it names. `abort` gives it up. */
-  async putArchive(id: string, path: string, tar: Readable, abort: AbortSignal): Promise<void> {
-    await this.#engine.call("put owned files", CALL_MS.owned, (docker, late) => {
-      const options = { path, noOverwriteDirNonDir: "true", abortSignal: AbortSignal.any([late, abort]) };
-      return docker.getContainer(id).putArchive(tar, options);
-    });
-  }
-
-  /** A tar of what stands at a path; where that is a symlink, of the symlink. Undefined when nothing is there. */
-  async getArchive(id: string, path: string): Promise<Readable | undefined> {
-    const stream = await this.#unlessGone(
-      this.#engine.call("get owned files", CALL_MS.inspect, (docker, abortSignal) =>
-        docker.getContainer(id).getArchive({ path, abortSignal }),
-      ),
+  /** Unpacks a tar stream at a folder, with the owners and modes it names. */
+  async putArchive(id: string, path: string, tar: Readable): Promise<void> {
+    await this.#engine.call("put owned files", CALL_MS.owned, (docker, abortSignal) =>
+      docker.getContainer(id).putArchive(tar, { path, noOverwriteDirNonDir: "true", abortSignal }),
     );
-    return stream as Readable | undefined;
   }
 
   /** Whether the last part of a path is a symlink; undefined when nothing is there. */

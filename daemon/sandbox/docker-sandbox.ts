@@ -17,7 +17,7 @@ import {
   SandboxLost,
   type SandboxProcess,
 } from "./host.ts";
-import { getOwned, putOwned } from "./owned-files.ts";
+import { putOwned } from "./owned-files.ts";
 import { putTar } from "./put-tar.ts";
 import { openRunnerChannel, type RunnerChannel } from "./runner-channel.ts";
 import { findPlaces, fingerprint, type Places, visibleBytes, volatileFiles } from "./tree.ts";
@@ -172,10 +172,6 @@ class DockerSandbox implements Sandbox {
     this.#starts += 1;
     const processes = () => this.#channel.processes();
     await putOwned({ containers: this.#containers, id: this.id, processes }, folder, tar);
-  }
-
-  getOwned(path: string): AsyncIterable<Uint8Array> {
-    return getOwned(this.#containers, this.id, path);
   }
 
   async usedDiskBytes(allowed: number): Promise<number> {

@@ -8,7 +8,6 @@ export const ENGINE_CALLS = [
   "upload archive",
   "look at path",
   "put owned files",
-  "get owned files",
   "attach",
   "start container",
   "inspect container",

@@ -79,7 +79,6 @@ export interface GatedSandbox {
   putTar(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void>;
   /** As in {@link Sandbox}. */
   putOwned(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void>;
-  getOwned(path: string): AsyncIterable<Uint8Array>;
   /** Bytes the sandbox has written to disk; undefined for a host that measures none. @throws {Unmeasurable} */
   usedDiskBytes(allowed: number): Promise<number | undefined>;
   /** As in {@link Sandbox}. */
@@ -160,9 +159,6 @@ class Gate implements GatedSandbox {
   }
   putOwned(folder: string, tar: AsyncIterable<Uint8Array>) {
     return this.#sandbox.putOwned(folder, tar);
-  }
-  getOwned(path: string) {
-    return this.#sandbox.getOwned(path);
   }
   commit(reference: string, options: { readonly pause: boolean }) {
     return this.#sandbox.commit(reference, options);

@@ -170,13 +170,6 @@ export interface Sandbox {
    */
   putOwned(folder: string, tar: AsyncIterable<Uint8Array>): Promise<void>;
   /**
-   * What stands at an absolute path, read by the engine, whoever owns it: a tar of one entry, or a folder's. A symlink on
-   * the way there is refused, but an agent that runs meanwhile may change what is there: only what the daemon can tell
-   * from anything else (by its digest, say) is to be believed.
-   * @throws {OwnedFilesRefused} when a symlink is on the way, or nothing is there
-   */
-  getOwned(path: string): AsyncIterable<Uint8Array>;
-  /**
    * Bytes that the sandbox takes on the engine's disk beyond the image it was first made from, what a checkpoint has
    * brought along included: at most so many while it is within what is `allowed`, exact beyond. Rejects with
    * {@link Unmeasurable}.

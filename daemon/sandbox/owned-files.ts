@@ -2,10 +2,8 @@
 import { posix } from "node:path";
 import { Readable } from "node:stream";
 import type { Containers } from "./containers.ts";
-import { EngineError, OwnedFilesRefused, type ProcessStatus } from "./host.ts";
+import { OwnedFilesRefused, type ProcessStatus } from "./host.ts";
 
-/** Milliseconds in which the engine is to give the next piece. */
-const STALLED_MS = 30_000;
 /** The daemon's own processes in a sandbox. */
 const OWN_PROCESS = /^(house|tar|disk|tree)\./;
 
@@ -37,47 +35,17 @@ export async function putOwned(
     );
   await refuseSymlinks(containers, id, folder);
   const source = Readable.from(tar, { objectMode: false });
-  const broken = new AbortController();
-  let cause: unknown;
-  // The client gives a body's error to nobody, and would wait for the rest of it.
+  let broken: unknown;
   source.once("error", (error) => {
-    cause = error;
-    broken.abort();
+    broken = error;
   });
   try {
-    await containers.putArchive(id, folder, source, broken.signal);
+    await containers.putArchive(id, folder, source);
   } catch (error) {
-    throw cause ?? error;
+    // What ends the request is only the engine's word for it.
+    throw broken ?? error;
   } finally {
     source.destroy();
-  }
-}
-
-/** As {@link Sandbox.getOwned}. */
-export async function* getOwned(
-  containers: Pick<Containers, "getArchive" | "isSymlink">,
-  id: string,
-  path: string,
-): AsyncIterable<Uint8Array> {
-  await refuseSymlinks(containers, id, path);
-  const stream = await containers.getArchive(id, path);
-  if (stream === undefined) throw new OwnedFilesRefused(`nothing is at ${path}`);
-  let stalled: NodeJS.Timeout | undefined;
-  const watch = () => {
-    clearTimeout(stalled);
-    const late = new EngineError("get owned files", `nothing came for ${STALLED_MS} ms`, { late: true });
-    stalled = setTimeout(() => stream.destroy(late), STALLED_MS).unref();
-  };
-  try {
-    watch();
-    for await (const piece of stream) {
-      clearTimeout(stalled);
-      yield piece;
-      watch();
-    }
-  } finally {
-    clearTimeout(stalled);
-    stream.destroy();
   }
 }
 

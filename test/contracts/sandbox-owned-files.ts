@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { text as textOf } from "node:stream/consumers";
-import { extract, pack } from "tar-stream";
+import { pack } from "tar-stream";
 import { afterEach, describe, expect, it } from "vitest";
 import { checkpointImage } from "../../daemon/sandbox/checkpoints.ts";
 import type { Sandbox } from "../../daemon/sandbox/host.ts";
@@ -26,19 +25,6 @@ async function* ownedTar(name: string, text: string, uid: number = GUARD): Async
   for await (const piece of archive) yield piece as Uint8Array;
 }
 
-/** The one entry of a tar. */
-async function onlyEntry(tar: AsyncIterable<Uint8Array>) {
-  const pieces: Uint8Array[] = [];
-  for await (const piece of tar) pieces.push(piece);
-  const archive = extract();
-  archive.end(Buffer.concat(pieces));
-  for await (const entry of archive) {
-    const { name, uid, type } = entry.header;
-    return { name, uid, type, text: await textOf(entry) };
-  }
-  throw new Error("an empty archive");
-}
-
 /** The part of the contract that is about files the sandbox's user has no part in (S4). */
 export function describeOwnedFiles({ subject, acquire, open }: Context): void {
   describe("owned files", () => {
@@ -48,25 +34,25 @@ export function describeOwnedFiles({ subject, acquire, open }: Context): void {
         await subject().host.removeCheckpoint(reference);
     }, 60_000);
 
-    it("S4: are the engine's to read, and nobody's in the sandbox", async () => {
+    it("S4: are nobody's to read in the sandbox", async () => {
       const sandbox = await acquire();
       await sandbox.putOwned("/workspace", ownedTar("list.csv", "Ada,1815"));
       const ran = await shellIn(sandbox, "stat -c '%u %g %a' /workspace/list.csv; cat /workspace/list.csv");
       expect(ran).toMatchObject({ stdout: "10002 10002 600\n", outcome: { exitCode: 1 } });
       expect(ran.stderr).toMatch(/Permission denied/);
-      const got = await onlyEntry(sandbox.getOwned("/workspace/list.csv"));
-      expect(got).toEqual({ name: "list.csv", uid: GUARD, type: "file", text: "Ada,1815" });
     });
 
     it("S4: no symlink leads the engine elsewhere, and it writes nothing while processes run", async () => {
       const sandbox = await acquire();
-      const script = "cd /workspace; mkdir real; ln -s real link; echo a > real/a; ln -s a real/to-a";
+      const script = "cd /workspace; mkdir -p real/deep; ln -s real link";
       await shellIn(sandbox, script);
       await expect(sandbox.putOwned("/workspace/link", ownedTar("b", "B"))).rejects.toThrow("is a symlink");
-      for (const path of ["/workspace/link/a", "/workspace/link", "/workspace/real/to-a"])
-        await expect(onlyEntry(sandbox.getOwned(path))).rejects.toThrow("is a symlink");
-      await expect(onlyEntry(sandbox.getOwned("/workspace/none"))).rejects.toThrow("nothing is at");
-      await expect(onlyEntry(sandbox.getOwned("/workspace/../etc/shadow"))).rejects.toThrow("plain form");
+      for (const [folder, why] of [
+        ["/workspace/link/deep", "is a symlink"],
+        ["/workspace/none", "nothing is at"],
+        ["/workspace/../etc", "plain form"],
+      ] as const)
+        await expect(sandbox.putOwned(folder, ownedTar("b", "B"))).rejects.toThrow(why);
       await shellIn(sandbox, "/.caisson/busybox sleep 1000 > /dev/null 2>&1 &");
       const refused = sandbox.putOwned("/workspace", ownedTar("b", "B"));
       await expect(refused).rejects.toThrow("while processes run");

@@ -29,8 +29,6 @@ describe("the registry of fault points", () => {
         "engine.create-container.before",
         "engine.create-kit-container.after",
         "engine.create-kit-container.before",
-        "engine.get-owned-files.after",
-        "engine.get-owned-files.before",
         "engine.import-image.after",
         "engine.import-image.before",
         "engine.inspect-container.after",

@@ -36,7 +36,6 @@ function breakable(id: string): { sandbox: Sandbox; break: (reason: string) => v
     forget: () => undefined,
     putTar: async () => undefined,
     putOwned: async () => undefined,
-    getOwned: async function* () {},
     commit: () => Promise.reject(new Error("not asked")),
     fingerprint: async () => "",
     volatileFiles: async () => [],

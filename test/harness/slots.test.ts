@@ -96,7 +96,6 @@ function idle(id: string, gone: (id: string) => void): Sandbox {
     forget: () => undefined,
     putTar: async () => undefined,
     putOwned: async () => undefined,
-    getOwned: async function* () {},
     commit: () => Promise.reject(new Error("not asked")),
     fingerprint: async () => "",
     volatileFiles: async () => [],

@@ -55,7 +55,6 @@ function sandboxOf(id: string, canned: Canned): Sandbox {
     forget: () => undefined,
     putTar: async () => undefined,
     putOwned: async () => undefined,
-    getOwned: async function* () {},
     commit: () => Promise.reject(new Error("not asked")),
     fingerprint: async () => "",
     volatileFiles: async () => [],
