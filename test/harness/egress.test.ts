@@ -13,9 +13,11 @@ let outside: ReturnType<typeof outsideUnderTest>;
 let under: HarnessUnderTest;
 
 beforeEach(async () => {
-  server = await plainHost((request, response) =>
-    response.end(`answer to ${request.method} ${request.url}\n`),
-  );
+  server = await plainHost(({ method, url = "" }, response) => {
+    const large = /^\/large\/(\d+)$/.exec(url)?.[1];
+    if (url !== "/held")
+      response.end(large === undefined ? `answer to ${method} ${url}\n` : "x".repeat(Number(large)));
+  });
   sandboxes = connectingHost();
   outside = outsideUnderTest();
   under = await harnessUnderTest(sandboxes.host, { outside });
@@ -359,6 +361,18 @@ test("fetch: judged as an action, sent through the gateway, its answer told", as
   expect(finished).toMatchObject({ ok: true, output: expect.stringContaining("answer to GET /page") });
   expect(String(finished?.output)).toMatch(/^HTTP 200 OK\n/);
   expect(server.received).toHaveLength(1);
+});
+
+test("fetch: a long answer is whole, one that is too long is cut, and says so", async () => {
+  const model = fetching({ url: at("/large/700000") }, { url: at("/large/3000000") });
+  const { run } = await under.harness.submit({ task: "Fetch.", model, policy: policy() });
+  const [whole, cut] = dataOf(await under.ended(run), "action.finished");
+  if (typeof whole?.output !== "object" || typeof cut?.output !== "object") throw new Error("not long");
+  expect(whole.output.bytes).toBeGreaterThan(700_000);
+  const { blob } = cut.output;
+  let text = "";
+  for await (const piece of under.blobs.read(blob)) text += Buffer.from(piece).toString();
+  expect(text).toMatch(/x\n\[the answer goes on; these are its first 1048576 bytes\]$/);
 });
 
 test("fetch: what a person allowed for the action is not asked again for its request", async () => {

@@ -21,8 +21,14 @@ class End extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    const other = this.#other;
+    // Who has gone reads nothing any more.
+    if (!other || other.destroyed) {
+      done();
+      return;
+    }
     this.#taken = done;
-    if (!this.#other?.destroyed) this.#other?.push(chunk);
+    other.push(chunk);
   }
 
   override _final(done: (error?: Error | null) => void): void {
@@ -30,8 +36,10 @@ class End extends Duplex {
     done();
   }
 
+  /** After its end the other may read what there still is; before it, that is cut off. */
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    this.#other?.destroy();
+    if (this.writableFinished) this.#other?.goOn();
+    else this.#other?.destroy();
     done(error);
   }
 }
