@@ -37,7 +37,7 @@ export async function workspaceLabels(
   let git = false;
   for await (const { path, type, target = "" } of entries) {
     git ||= inGit(path);
-    if (type === "directory" || type === "symlink" || inGit(path)) continue;
+    if (type === "directory" || type === "symlink") continue;
     const first = type === "link" ? (firstNames.get(target) ?? target) : path;
     if (type === "link") firstNames.set(path, first);
     const labelled = labelOf(path);
