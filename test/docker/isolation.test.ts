@@ -1,6 +1,6 @@
 /** Attacks from inside a real sandbox on what is around it (THREATS 14, 16, 17). */
 import { describe, expect, it } from "vitest";
-import { runIn } from "../contracts/run-in-sandbox.ts";
+import { finish, processSpec, runIn } from "../contracts/run-in-sandbox.ts";
 import { attackedSandbox } from "./attacks.ts";
 
 const MIB = 1024 * 1024;
@@ -8,6 +8,29 @@ const LIMITS = { memoryBytes: 256 * MIB, cpus: 0.5, pids: 64, diskBytes: 64 * MI
 
 describe("isolation of a real sandbox", () => {
   const { sandbox, shell, python, attempt } = attackedSandbox(LIMITS);
+
+  describe("S2, threat 16: another run's sandbox", () => {
+    const neighbour = attackedSandbox(LIMITS);
+
+    it("shares no loopback, socket, memory, process or file with it, and nothing leads there", async () => {
+      const serving = `import socket, time, os
+s = socket.socket(); s.bind(("0.0.0.0", 5000)); s.listen()
+u = socket.socket(socket.AF_UNIX); u.bind("\\0neighbour"); u.listen()
+for path in ("/dev/shm/neighbour", "/tmp/neighbour", "/workspace/neighbour"): open(path, "w").write("x"); os.chmod(path, 0o666)
+open("/tmp/ready", "w"); time.sleep(60)`;
+      const server = await neighbour.sandbox().start(processSpec(["/usr/bin/python3", "-c", serving]));
+      await expect.poll(() => neighbour.shell("ls /tmp/ready 2>/dev/null"), { timeout: 10_000 }).not.toBe("");
+      expect(await neighbour.attempt('socket.create_connection(("127.0.0.1", 5000), 2)')).toBe("done");
+      expect(await attempt('socket.create_connection(("127.0.0.1", 5000), 2)')).toBe("ECONNREFUSED");
+      expect(await attempt('socket.socket(socket.AF_UNIX).connect("\\0neighbour")')).toBe("ECONNREFUSED");
+      for (const address of ["172.17.0.2", "172.17.0.3"])
+        expect(await attempt(`socket.create_connection(("${address}", 5000), 2)`)).toBe("ENETUNREACH");
+      expect(await shell("ls /dev/shm/neighbour /tmp/neighbour /workspace/neighbour 2>/dev/null")).toBe("");
+      expect(await shell("cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c '5000)); s.liste[n]'")).toBe("0");
+      server.signal("SIGKILL", "tree");
+      await finish(server);
+    });
+  });
 
   describe("S1: network", () => {
     it("has loopback and no other interface that is up", async () => {
