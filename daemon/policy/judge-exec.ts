@@ -63,11 +63,29 @@ function environmentFindings(policy: Policy, layer: number, action: ExecAction):
   );
 }
 
-function commandFindings(policy: Policy, layer: number, command: SimpleCommand): Finding[] {
+/** Variables by which a name means another program, or a shell runs something first (THREATS 6 and 12). */
+const DECIDING = /^(?:PATH|LD_\w+|BASH_ENV|ENV|SHELLOPTS|BASHOPTS|PROMPT_COMMAND|PS[0-4]|BASH_FUNC_.*)$/;
+
+function decidingVariable({ command, env }: ExecAction): string | undefined {
+  return [...command.variables, ...Object.keys(env)].find((name) => DECIDING.test(name));
+}
+
+/** @param deciding a variable that the text sets, so that its words no longer tell which programs run */
+function commandFindings(
+  policy: Policy,
+  layer: number,
+  command: SimpleCommand,
+  deciding: string | undefined,
+): Finding[] {
   if (policy.rules.exec === undefined) return [];
-  const matches = policy.rules.exec.rules.filter((rule) => rule.matches(command));
-  const counting = command.guess ? matches.filter((rule) => rule.decision !== "allow") : matches;
-  if (counting.length === 0) return command.guess ? [] : [missing(policy, layer, describeCommand(command))];
+  const open: SimpleCommand = deciding === undefined ? command : { ...command, argv: undefined };
+  const counting = policy.rules.exec.rules.filter((rule) =>
+    rule.decision === "allow" ? !command.guess && rule.matches(open) : rule.matches(command),
+  );
+  if (counting.length === 0) {
+    const why = deciding && `with ${deciding} set, a name may mean another program; leave it out`;
+    return command.guess ? [] : [missing(policy, layer, describeCommand(command), why)];
+  }
   const subject = describeCommand(command);
   return counting.map((rule) => findingOf(rule, policy, layer, subject));
 }
@@ -152,10 +170,11 @@ export function execFindings(layers: readonly Policy[], action: ExecAction): Fin
   const settings = opinions.flatMap(({ policy, layer }) => settingFindings(policy, layer, action));
   if (settings.length > 0 || opinions.length === 0) return settings;
   const strict = opinions.some(({ policy }) => policy.shell === "strict");
+  const deciding = decidingVariable(action);
   return [
     ...opinions.flatMap(({ policy, layer }) => [
       ...environmentFindings(policy, layer, action),
-      ...action.command.commands.flatMap((command) => commandFindings(policy, layer, command)),
+      ...action.command.commands.flatMap((command) => commandFindings(policy, layer, command, deciding)),
     ]),
     ...redirectFindings(layers, action, strict),
   ];

@@ -171,7 +171,7 @@ function isOption(word: string, option: string): boolean {
 }
 
 function gitRunsItsArguments(words: readonly string[]): boolean {
-  if (words.some((word) => /^(?:ext|fd)::|^!/.test(word))) return true;
+  if (words.some((word) => /(?:^|=)(?:ext|fd)::|^!/.test(word))) return true;
   const at = words.findIndex((word) => !word.startsWith("-"));
   const leading = at < 0 ? words : words.slice(0, at);
   if (leading.some((word) => /^-c|^--(?:conf|exec)/.test(word))) return true;
@@ -191,12 +191,16 @@ export function runsItsArguments(program: string, words: readonly string[]): boo
   if (INTERPRETER.test(program))
     return words.length === 0 || words.some((word) => word === "-" || CODE.test(word));
   if (/^[gmn]?awk$/.test(program))
-    return words.some((word) => /system|\||getline|>|@load|^-[flei]/.test(word));
+    return words.some((word) => /system|\||getline|>|@load|^-[flei]|^--(?:fi|lo|ex|in|so|de)/.test(word));
   if (program === "sed")
-    return words.some((word) => /(^|[;{}\s\d$/!])[ewW](\s|$)|[^\s\w]\w*[ew]\w*\s*($|[;}\n])/.test(word));
+    return words.some((word) =>
+      /^-[a-zA-Z]*f|^--f|(^|[;{}\s\d$/!])[ewW](\s|$)|[^\s\w]\w*[ew]\w*\s*($|[;}\n])/.test(word),
+    );
   if (/^(?:vim?|ex|ed|view|nvim|emacs|less|more)$/.test(program))
     return words.some((word) => /^[-+]/.test(word));
   if (program === "git") return gitRunsItsArguments(words);
+  // Its options may stand in the first word without a dash.
+  if (program === "tar" && /^[A-Za-z]*[IF]/.test(words[0] ?? "")) return true;
   const options = RUNNING.get(program);
   return options !== undefined && words.some((word) => options.some((option) => isOption(word, option)));
 }

@@ -12,7 +12,7 @@ exec:
     - { id: echo, argv: [[echo, ":", "true", cat, x], "..."], decision: allow }
     - { id: status, argv: [git, status, "..."], decision: allow }
     - { id: wrappers, argv: [[env, xargs, find, eval, timeout, nohup, sh, bash, sudo, nice, command, exec, builtin, watch, ssh, trap, source, alias, python3, tar, rg, sort, sed, awk, let, declare, export, printf, test, "[", mapfile, busybox, setsid, stdbuf, su, flock], "..."], decision: allow }
-    - { id: gits, argv: [git, [log, fetch, clone, "-c"], "..."], decision: allow }
+    - { id: gits, argv: [git, [log, fetch, clone, archive, "-c"], "..."], decision: allow }
   env: { deny: [LD_*, NODE_OPTIONS, BASH_ENV, GIT_*] }
 `);
 /** Everything is allowed, but for `evil`. */
@@ -178,6 +178,24 @@ describe("what can't be resolved matches no narrow rule", () => {
     "echo\u3000x",
     "A=1",
     "PATH=/tmp:$PATH",
+    "PATH=bin git status",
+    "PATH=bin; git status",
+    "export PATH=bin",
+    "export PATH; git status",
+    "declare -x PATH=bin",
+    "printf -v PATH bin; git status",
+    "env PATH=bin git status",
+    "for PATH in bin; do git status; done",
+    "PS4='$(evil)' bash -c 'git status'",
+    "export PROMPT_COMMAND=evil",
+    "tar xIf evil a",
+    "tar cFf evil a",
+    "sed -f script x",
+    "sed -nf script x",
+    "sed --file=script x",
+    "awk --load=evil 1",
+    "awk --file=evil x",
+    "git archive --remote=ext::evil HEAD",
   ])("`%s`", (text) => {
     expect(judged(NARROW, text)).toMatchObject({ verdict: "deny", rule: "default" });
   });
