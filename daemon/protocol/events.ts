@@ -1,5 +1,18 @@
 import { z } from "zod";
+import { ACTION_EVENT_DATA } from "./action-events.ts";
 import { ContentBlock, ModelUsage, StopReason } from "./content.ts";
+import {
+  AsIngested,
+  count,
+  Ending,
+  FailureCode,
+  ModelChoice,
+  milliseconds,
+  Outcome,
+  Parent,
+  PlanNode,
+  RaceResult,
+} from "./event-parts.ts";
 import {
   ActionId,
   ApprovalId,
@@ -16,93 +29,7 @@ import { LimitName, Limits } from "./limits.ts";
 import { BlobReference, Text } from "./text.ts";
 import { Decision, Effect, Layer, Verdict } from "./verdicts.ts";
 
-const count = z.int().min(0);
-const milliseconds = z.number().min(0);
-
-/** The model a run uses: an id of the Messages API, or the text of a script. */
-export const ModelChoice = z.union([z.string().min(1).max(200), z.strictObject({ script: Text })]);
-export type ModelChoice = z.infer<typeof ModelChoice>;
-
-export const FailureCode = z.enum([
-  "gave_up",
-  "infeasible",
-  "limit",
-  "policy",
-  "model",
-  "journal_damaged",
-  "sandbox",
-  "internal",
-]);
-export type FailureCode = z.infer<typeof FailureCode>;
-
-export const PlanNode = z.object({
-  id: z.string(),
-  title: z.string(),
-  state: z.enum(["open", "active", "done", "dropped"]),
-  after: z.array(z.string()).optional(),
-  note: z.string().optional(),
-});
-export type PlanNode = z.infer<typeof PlanNode>;
-
-/** Where a run comes from. A fork restores a checkpoint; a sequel (`continues`) has the parent's words, not its files. */
-export const Parent = z.object({
-  run: RunId,
-  seq: Seq,
-  checkpoint: CheckpointId.optional().describe("Absent: the parent's files were not restored."),
-});
-
-/** How a branch of a race came out. */
-export const RaceResult = z.object({
-  run: RunId,
-  outcome: z.enum(["passed", "failed", "pruned", "cancelled", "never began"]),
-  reason: z.string().optional().describe("Why it failed, was pruned or never began."),
-  score: z.number().optional(),
-  costUsd: z.number().min(0).optional(),
-  tokens: count,
-  diffBytes: count.optional(),
-});
-export type RaceResult = z.infer<typeof RaceResult>;
-
-/** How a run is about to end, on disk before its sandbox goes. */
-export const Ending = z.discriminatedUnion("type", [
-  z.object({ type: z.literal("run.completed"), summary: Text }),
-  z.object({ type: z.literal("run.failed"), code: FailureCode, reason: Text, evidence: Text.optional() }),
-  z.object({ type: z.literal("run.cancelled"), by: z.enum(["person", "daemon"]), reason: Text.optional() }),
-]);
-export type Ending = z.infer<typeof Ending>;
-
-/** What a run left in its workspace, taken before its sandbox goes: the patch, and how many changed paths are git-ignored. */
-const Outcome = {
-  diff: Text.optional().describe(
-    "The git-style patch relative to the workspace; absent if it could not be had.",
-  ),
-  diffError: z.string().optional().describe("Why there is no patch."),
-  ignored: count
-    .optional()
-    .describe("Changed paths that the workspace's .gitignore ignores, left out of the patch."),
-  omitted: z
-    .array(z.object({ path: z.string(), reason: z.string() }))
-    .optional()
-    .describe("Paths that may have changed and can't stand in a patch, the first hundred."),
-  kept: z
-    .object({
-      archive: BlobReference.describe("A tar of them."),
-      files: count,
-      leftOut: count.describe("Beyond 64 MiB together, or holding a secret."),
-    })
-    .optional()
-    .describe("Files and symlinks that are new or changed, git-ignored ones too; absent if there are none."),
-  keptError: z.string().optional().describe("Why they could not be kept."),
-};
-
-/** What is known of files in a sandbox that was made from a checkpoint, so that a diff need not read them all. */
-export const AsIngested = z.object({
-  before: Timestamp.describe(
-    "Files of the size and time with which they were ingested, and not touched since then, are as they were.",
-  ),
-  except: Text.describe("But for these paths, a JSON array."),
-});
-export type AsIngested = z.infer<typeof AsIngested>;
+export { AsIngested, Ending, FailureCode, ModelChoice, Parent, PlanNode, RaceResult } from "./event-parts.ts";
 
 /** The data of every event type. Later parts of the daemon add behaviour, not shapes. */
 export const EVENT_DATA = {
@@ -228,99 +155,7 @@ export const EVENT_DATA = {
     attempt: count,
     retryInMs: milliseconds.optional().describe("Absent: not tried again."),
   }),
-  "action.proposed": z.object({
-    action: ActionId,
-    turn: count,
-    tool: z.string(),
-    input: z.unknown(),
-    toolUse: z.string().optional().describe("The id of the model's tool_use block."),
-    by: z.literal("person").optional().describe("A person's own command; absent: the model's proposal."),
-  }),
-  "action.judged": Verdict.extend({
-    action: ActionId,
-    effect: Effect.optional(),
-    resolved: z
-      .record(z.string(), z.string())
-      .optional()
-      .describe("Paths of the input whose symlinks led elsewhere: as given, and as judged."),
-  }),
-  "approval.requested": z.object({
-    approval: ApprovalId,
-    action: ActionId,
-    tool: z.string(),
-    input: z.unknown(),
-    rule: z.string(),
-    reason: z.string(),
-    binding: Sha256.describe("Digest of the exact action, working directory and policy hash (P3)."),
-    expiresAt: Timestamp,
-    request: z
-      .string()
-      .optional()
-      .describe("The request of a running command's that waits for the answer; absent: the action itself."),
-    again: z
-      .string()
-      .optional()
-      .describe(
-        "The restored sandbox in which the action would be run a second time, having sent something before.",
-      ),
-    alike: z
-      .array(ActionId)
-      .optional()
-      .describe("All actions alike that were asked at this moment, this one too; absent: this one alone."),
-  }),
-  "approval.decided": z.object({
-    approval: ApprovalId,
-    action: ActionId,
-    decision: z.enum(["allow", "deny"]),
-    for: z.enum(["once", "run"]),
-    by: z
-      .enum(["person", "yes-to", "run-approval", "timeout", "limit", "daemon"])
-      .describe("`daemon`: there was nothing left to answer for."),
-    binding: Sha256,
-    reason: Text.optional(),
-    request: z.string().optional().describe("As in `approval.requested`."),
-  }),
-  "approval.revoked": z.object({ approval: ApprovalId }),
-  "action.started": z.object({
-    action: ActionId,
-    sandbox: z.string().optional(),
-    again: z.literal(true).optional().describe("Its effects went with a lost sandbox; it is had again."),
-  }),
-  "action.finished": z.object({
-    action: ActionId,
-    again: z
-      .enum(["same", "different"])
-      .optional()
-      .describe("The outcome of running it again, beside the one that the model was told before."),
-    ok: z.boolean(),
-    exitCode: z.int().optional(),
-    signal: z.string().optional(),
-    timedOut: z.boolean().optional(),
-    outOfMemory: count
-      .optional()
-      .describe(
-        "The sandbox's memory limit in bytes, when something of the action was killed for reaching it.",
-      ),
-    output: Text,
-    droppedBytes: count.optional().describe("Output beyond what is kept, counted."),
-    stateSaved: z.boolean().optional(),
-    leftRunning: count.optional(),
-    withheld: z
-      .object({ rule: z.string(), reason: z.string() })
-      .optional()
-      .describe(
-        "The rule of data.flow that keeps the output from the model. Of a person's own command: it stands here for people.",
-      ),
-    killedForRoom: count
-      .optional()
-      .describe("Processes that earlier actions had left and that were killed, to have room for this one."),
-    directory: z
-      .string()
-      .optional()
-      .describe("Where a person's shell is after the command, quoted as bash quotes it."),
-    durationMs: milliseconds,
-  }),
-  "action.unknown": z.object({ action: ActionId, reason: z.string() }),
+  ...ACTION_EVENT_DATA,
   "egress.judged": Verdict.extend({
     request: z.string(),
     action: ActionId.optional(),

@@ -110,7 +110,6 @@ export {
   EngineError,
   EngineUnreachable,
   NoRoom,
-  OwnedFilesRefused,
   SandboxLost,
   Unmeasurable,
 } from "./host.ts";
