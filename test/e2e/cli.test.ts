@@ -82,7 +82,7 @@ describe("mistakes are said and have their status", () => {
       "two questions to a policy",
       ["policy", "explain", "edits.yaml", "--exec", "ls", "--read", "/x"],
       2,
-      /exactly one/,
+      /Give one of --exec/,
     ],
   ])("%s", async (name, words, status, message) => {
     const env = {
