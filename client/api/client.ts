@@ -181,7 +181,6 @@ export class CaissonClient {
     return this.#http.json(Checkpoints, "GET", of(run, "checkpoints"));
   }
 
-  /** @returns what the daemon says of it; a daemon that can't yet throws `not_supported` */
   takeCheckpoint(run: RunId, body: z.input<typeof TakeCheckpoint> = {}) {
     const answer = z.union([views.CheckpointView, Acknowledged]);
     return this.#http.json(answer, "POST", of(run, "checkpoints"), { json: body, transfer: true });

@@ -108,7 +108,7 @@ export function policyRoutes({ harness }: Services): readonly Route[] {
       summary: "What a policy says about one command, path or request, and which rule decides.",
       body: ExplainPolicy,
       answer: { status: 200, description: "The verdict.", schema: PolicyExplanation },
-      errors: ["policy_invalid", "not_supported"],
+      errors: ["policy_invalid"],
       handle: ({ body }) => json(200, harness.explainPolicy(body)),
     }),
     route({
