@@ -126,7 +126,13 @@ test("the log tells each run's life with its id, and the daemon's with versions"
   });
   const run = events[0]?.type === "run.submitted" ? events[0].data.run : "";
   const told = lines.filter((line) => line.run === run && line.level === "info").map(({ msg }) => msg);
-  expect(told).toEqual(["run submitted", "sandbox started", "workspace ingested", "run completed"]);
+  // A run may change its sandbox for one made from a checkpoint, whenever that is due.
+  expect([...new Set(told)]).toEqual([
+    "run submitted",
+    "sandbox started",
+    "workspace ingested",
+    "run completed",
+  ]);
   expect(
     lines.filter(({ msg }) => msg === "action finished").every(({ action, run: of }) => action && of),
   ).toBe(true);
