@@ -90,6 +90,14 @@ test("from a foreign Origin or Host even the token does not help: 403, HTTP and 
   }
 });
 
+/** Under most policies the kernel does not even let a command look around. */
+const EVERYWHERE = `version: 1
+name: everywhere
+default: deny
+exec: { shell: contained, rules: [{ id: any, argv: ["..."], decision: allow }] }
+files: { read: { allow: ["/**"] }, write: { allow: ["/**"] } }
+`;
+
 test("an action finds neither the daemon's token nor its API key anywhere in its sandbox, nor the daemon (S3, H1)", async () => {
   const port = daemon.address.split(":").at(-1);
   // The pattern does not match itself, so that the search does not find the search.
@@ -103,6 +111,7 @@ test("an action finds neither the daemon's token nor its API key anywhere in its
   const reach = `(exec 3<>/dev/tcp/127.0.0.1/${port}) 2>/dev/null && echo reached || echo unreachable`;
   const { run, events } = await daemon.ended({
     task: "Search.",
+    policy: EVERYWHERE,
     model: bashScript(...commands, reach, planted),
   });
   expect(events.at(-1)).toMatchObject({ type: "run.completed" });
