@@ -1,11 +1,11 @@
 /** Ways by which labelled data could still reach the model: what the harness itself runs, shows and remembers (THREATS 10, 28). */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { hydrate } from "../../daemon/journal/hydrate.ts";
-import { openModel } from "../../daemon/model/open-model.ts";
 import type { JournalEvent } from "../../daemon/protocol/events.ts";
 import { archiveOf, inPieces } from "../boundary/support.ts";
 import { dataOf, scripted, UNTIL_TOLD } from "../e2e/runs.ts";
 import { type HarnessUnderTest, harnessUnderTest } from "../harness/harness-under-test.ts";
+import { overheard } from "../harness/overheard.ts";
 import { type DockerHosts, dockerHosts } from "./docker-hosts.ts";
 
 const CONTENT = "Lovelace-4711";
@@ -17,17 +17,7 @@ let sent: string[] = [];
 beforeAll(async () => {
   hosts = await dockerHosts();
   under = await harnessUnderTest(hosts.host("label-attacks", { poolSize: 1 }), {
-    openModel: async (choice) => {
-      const model = await openModel(choice, { prices: new Map() });
-      return {
-        name: model.name,
-        priced: model.priced,
-        respond: (request, options) => {
-          sent.push(JSON.stringify(request));
-          return model.respond(request, options);
-        },
-      };
-    },
+    openModel: overheard((request) => sent.push(JSON.stringify(request))),
   });
 }, 120_000);
 

@@ -2,7 +2,6 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { historyOf } from "../../daemon/harness/history.ts";
 import { PolicyCache } from "../../daemon/harness/policy-cache.ts";
 import { hydrate } from "../../daemon/journal/hydrate.ts";
-import { openModel } from "../../daemon/model/open-model.ts";
 import { judge } from "../../daemon/policy/judge.ts";
 import type { JournalEvent } from "../../daemon/protocol/events.ts";
 import { ORDINARY } from "../../daemon/protocol/labels.ts";
@@ -12,6 +11,7 @@ import type { SandboxHost } from "../../daemon/sandbox/host.ts";
 import { archiveOf, inPieces } from "../boundary/support.ts";
 import { dataOf, scripted, UNTIL_TOLD } from "../e2e/runs.ts";
 import { type HarnessUnderTest, harnessUnderTest } from "../harness/harness-under-test.ts";
+import { overheard } from "../harness/overheard.ts";
 import { type DockerHosts, dockerHosts } from "./docker-hosts.ts";
 
 /** Stands in the guarded file and nowhere else. */
@@ -28,17 +28,7 @@ beforeAll(async () => {
   hosts = await dockerHosts();
   host = hosts.host("labels", { poolSize: 1 });
   under = await harnessUnderTest(host, {
-    openModel: async (choice) => {
-      const model = await openModel(choice, { prices: new Map() });
-      return {
-        name: model.name,
-        priced: model.priced,
-        respond: (request, options) => {
-          sent.push(JSON.stringify(request));
-          return model.respond(request, options);
-        },
-      };
-    },
+    openModel: overheard((request) => sent.push(JSON.stringify(request))),
   });
 }, 120_000);
 

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { openModel } from "../../daemon/model/open-model.ts";
 import type { ModelRequest } from "../../daemon/model/port.ts";
 import type { JournalEvent } from "../../daemon/protocol/events.ts";
 import { dataOf, scripted } from "../e2e/runs.ts";
 import { type HarnessUnderTest, harnessUnderTest } from "../harness/harness-under-test.ts";
+import { overheard } from "../harness/overheard.ts";
 import { type DockerHosts, dockerHosts } from "./docker-hosts.ts";
 
 const TURNS = 20;
@@ -22,17 +22,7 @@ const requests: ModelRequest[] = [];
 beforeAll(async () => {
   hosts = await dockerHosts();
   under = await harnessUnderTest(hosts.host("rewind", { poolSize: 1 }), {
-    openModel: async (choice) => {
-      const model = await openModel(choice, { prices: new Map() });
-      return {
-        ...model,
-        name: model.name,
-        respond: (request, options) => {
-          requests.push(request);
-          return model.respond(request, options);
-        },
-      };
-    },
+    openModel: overheard((request) => requests.push(request)),
   });
 });
 
