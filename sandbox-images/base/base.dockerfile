@@ -2,7 +2,7 @@
 FROM caisson/rootfs
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-      bash ca-certificates curl diffutils file findutils git jq less patch procps ripgrep unzip xz-utils \
+      bash ca-certificates curl diffutils file findutils git jq less patch procps ripgrep unzip wget xz-utils \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb
 # A number no host account is likely to have; the group carries the same one.
 RUN groupadd --gid 10001 agent \

@@ -106,6 +106,7 @@ const ALONE = "env -u http_proxy -u HTTP_PROXY -u https_proxy -u HTTPS_PROXY -u 
 /** An allowed request, one to a host that no rule names, and one past the proxy, with each program. */
 test.each([
   ["curl", "base", (url: string) => `curl -sS ${url}`],
+  ["wget", "base", (url: string) => `wget -nv -O - --tries=1 --timeout=5 ${url}`],
   [
     "Node",
     "node",
