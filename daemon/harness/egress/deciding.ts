@@ -117,9 +117,10 @@ function askedNow(state: RunState, deciding: Deciding, verdict: Verdict): NewEve
   if (asks === undefined) return refuse("No action is under way that a person could be asked for.");
   const request = idOf(state, deciding);
   const approval = requestApprovalIdOf(run.run, asks, request);
-  const { rule, reason } = askedFor(state, verdict);
   const binding = bindingOf(action, state);
-  const by = answeredBy(state, rule, binding, run.deps.now());
+  const now = run.deps.now();
+  const { rule, reason } = askedFor(state, verdict, binding, now);
+  const by = answeredBy(state, rule, binding, now);
   if (by) {
     const data = { approval, action: asks, request, decision: "allow", for: "once", by, binding } as const;
     return [{ type: "approval.decided", data }, judged(state, deciding, verdict, approval)];

@@ -66,13 +66,13 @@ export const approvalRequested: Expectation<"approval.requested"> = async ({ eve
   if (data.again !== undefined) return undefined;
   const action = state.branch.actions.find((one) => one.action === data.action);
   if (!action?.verdict || !isAsked(data.action, step)) return otherStep(event, step);
-  const by = answeredBy(state, askedFor(state, action.verdict).rule, data.binding, Date.parse(event.at));
+  const { rule, reason } = askedFor(state, action.verdict, data.binding, Date.parse(event.at));
+  const by = answeredBy(state, rule, data.binding, Date.parse(event.at));
   if (by) {
     const detail = `A person is asked in the journal; today the answer stands without them (${by}).`;
     return { what: "event", expected: { type: event.type }, got: { type: "approval.decided", by }, detail };
   }
   const { tool, input } = action;
-  const { rule, reason } = askedFor(state, action.verdict);
   const approval = approvalIdOf(state.submitted?.data.run ?? "", data.action);
   const binding = await bindingOf(action, state, today);
   const got = { approval, action: data.action, tool, input, rule, reason, ...(binding ? { binding } : {}) };

@@ -16,7 +16,8 @@ export async function requestApproval(run: LiveRun, action: ActionState): Promis
   const plan = await planOf(run, action);
   const binding = await bindingOf(run, plan.policy);
   const approval = approvalIdOf(run.run, action.action);
-  const by = answeredBy(run.state, askedFor(run.state, verdict).rule, binding, run.deps.now());
+  const now = run.deps.now();
+  const by = answeredBy(run.state, askedFor(run.state, verdict, binding, now).rule, binding, now);
   if (by) {
     const data = { approval, action: action.action, decision: "allow", for: "once", by, binding } as const;
     await run.commit("synced", () => [{ type: "approval.decided", data }]);
@@ -54,8 +55,9 @@ async function othersAlike(
     }),
   );
   const { state, deps } = run;
+  const now = deps.now();
   return bound.filter(
-    ({ verdict, binding }) => !answeredBy(state, askedFor(state, verdict).rule, binding, deps.now()),
+    ({ verdict, binding }) => !answeredBy(state, askedFor(state, verdict, binding, now).rule, binding, now),
   );
 }
 
@@ -65,23 +67,30 @@ function requested(
   expiresAt: string,
 ): EventData<"approval.requested"> {
   const { action: id, tool, input } = action;
-  const { rule, reason } = askedFor(run.state, verdict);
+  const { rule, reason } = askedFor(run.state, verdict, binding, run.deps.now());
   const approval = approvalIdOf(run.run, id);
   return { approval, action: id, tool, input, rule, reason, binding, expiresAt };
 }
 
-/** The rule that a person is asked for, and why: of those that ask, the first that the submission did not answer. */
+/**
+ * The rule that a person is asked for, and why: of those that ask, the first that neither the submission nor an approval
+ * for the run has answered.
+ */
 export function askedFor(
-  { submitted }: RunState,
+  state: RunState,
   { rule: first, reason, matched }: Pick<Verdict, "rule" | "reason" | "matched">,
+  binding: string,
+  now: number,
 ): { readonly rule: string; readonly reason: string } {
+  const isOpen = (rule: string) => answeredBy(state, rule, binding, now) === undefined;
   const asks = matched.filter(({ decision }) => decision === "ask").map(({ rule }) => rule);
-  const rule = asks.find((one) => !submitted?.data.yesTo.includes(one));
-  if (rule === undefined || !submitted?.data.yesTo.includes(first)) return { rule: first, reason };
-  const besides = `Rule \`${rule}\` asks a person too, besides \`${first}\`, which was answered in advance.`;
+  const rule = asks.find(isOpen);
+  if (rule === undefined || isOpen(first)) return { rule: first, reason };
+  const besides = `Rule \`${rule}\` asks a person too, besides \`${first}\`, which was answered already.`;
   return { rule, reason: besides };
 }
 
+/** What answers a rule's ask about exactly this: an answer to one rule is none to another that asks later (P3). */
 export function answeredBy(
   state: RunState,
   rule: string,
@@ -93,6 +102,7 @@ export function answeredBy(
     (one) =>
       one.again === undefined &&
       one.binding === binding &&
+      one.rule === rule &&
       !one.revoked &&
       Date.parse(one.expiresAt) > now &&
       one.decision?.decision === "allow" &&
