@@ -5,6 +5,7 @@ import type { DockerHostConfig } from "../../daemon/sandbox/docker-host-options.
 import { Engine } from "../../daemon/sandbox/engine.ts";
 import type { SandboxHost } from "../../daemon/sandbox/host.ts";
 import { Images } from "../../daemon/sandbox/images.ts";
+import { eventually } from "../e2e/eventually.ts";
 
 /** Hosts on the real engine for one test file, and the removal of all that they leave. */
 export interface DockerHosts {
@@ -68,14 +69,23 @@ async function removeImages(engine: Engine, label: string): Promise<number> {
   }
 }
 
+/** @returns how many there were. One that is being removed already is waited for. */
 async function removeAll(engine: Engine, label: string): Promise<number> {
-  const left = await engine.call("test: list", 10_000, (docker) =>
-    docker.listContainers({ all: true, filters: { label: [label] } }),
-  );
-  for (const { Id } of left) {
-    await engine.call("test: remove", 30_000, (docker) =>
-      docker.getContainer(Id).remove({ force: true, v: true }),
+  const list = () =>
+    engine.call("test: list", 10_000, (docker) =>
+      docker.listContainers({ all: true, filters: { label: [label] } }),
     );
-  }
-  return left.length;
+  let found = 0;
+  await eventually("the containers are gone", async () => {
+    const left = await list();
+    found = Math.max(found, left.length);
+    const removals = left.map(({ Id }) =>
+      engine.call("test: remove", 30_000, (docker) =>
+        docker.getContainer(Id).remove({ force: true, v: true }),
+      ),
+    );
+    await Promise.allSettled(removals);
+    return left.length === 0;
+  });
+  return found;
 }

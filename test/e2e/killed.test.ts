@@ -204,7 +204,9 @@ function expectSentOnce(events: readonly JournalEvent[], name: string): void {
   const judged = dataOf(events, "egress.judged").map(({ url }) => new URL(String(url)).pathname);
   expect(judged).toEqual(expect.arrayContaining(arrived));
   expect(new Set(judged).size).toBe(judged.length);
-  expect(arrived.length).toBeGreaterThanOrEqual(6);
+  const answered = dataOf(events, "egress.finished").filter(({ status }) => status !== undefined);
+  expect(answered.length).toBeGreaterThan(0);
+  expect(arrived.length).toBeGreaterThanOrEqual(answered.length);
   const ended = dataOf(events, "egress.finished").map(({ request }) => request);
   expect(ended).toEqual(dataOf(events, "egress.judged").map(({ request }) => request));
 }
