@@ -181,6 +181,7 @@ export class CaissonClient {
     return this.#http.json(Checkpoints, "GET", of(run, "checkpoints"));
   }
 
+  /** @returns the checkpoint, or where it is taken later what the journal stands at */
   takeCheckpoint(run: RunId, body: z.input<typeof TakeCheckpoint> = {}) {
     const answer = z.union([views.CheckpointView, Acknowledged]);
     return this.#http.json(answer, "POST", of(run, "checkpoints"), { json: body, transfer: true });

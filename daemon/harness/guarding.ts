@@ -8,7 +8,7 @@ import type { GatedSandbox } from "../sandbox/gate.ts";
 import { keptFromModel } from "./flow.ts";
 import { guardedFiles, hasGuarded, ingestedParts, isReleased } from "./guarded-files.ts";
 import { ownerOf } from "./housekeeping.ts";
-import { raising } from "./labelling.ts";
+import { raised } from "./labelling.ts";
 import type { LiveRun } from "./live-run.ts";
 import type { Seen } from "./policies.ts";
 import { sandboxOf } from "./steps/end.ts";
@@ -65,13 +65,13 @@ async function readGuarded(
   const kept = await keptFromModel(run, joined(run.state.branch.held, label), under);
   if (kept) {
     const asked = { label: found.label, source, withheld: true } as const;
-    await run.commit("synced", (state) => raising(state, asked, action));
+    await run.commit("synced", (state) => raised(state, [asked], action));
     return { withheld: { rule: kept.rule, reason: kept.reason }, marker: kept.marker };
   }
   const base = await baseOf(run);
   const file = (await indexBase(base)).files.get(path);
   if (file === undefined || file.size > maximum) return undefined;
-  await run.commit("synced", (state) => raising(state, { label, source, released }, action));
+  await run.commit("synced", (state) => raised(state, [{ label, source, released }], action));
   await release(run, sandboxOf(run), released);
   const content = (await baseContents(base, [file])).get(file.at);
   return content && { content };

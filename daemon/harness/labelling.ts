@@ -4,8 +4,9 @@ import { isBeneath } from "../policy/folder-prefixes.ts";
 import { globFolders } from "../policy/glob.ts";
 import { labelOf } from "../policy/labels.ts";
 import type { LabelRule, Policy, PolicyAction } from "../policy/port.ts";
-import type { NewEvent } from "../protocol/events.ts";
-import { both, highest, joined, type Label, type Labels } from "../protocol/labels.ts";
+import type { EventData, NewEvent } from "../protocol/events.ts";
+import { areSame, both, type Label } from "../protocol/labels.ts";
+import { afterRaise } from "../run/labelling.ts";
 import type { RunState } from "../run/state.ts";
 import { keptFromModel } from "./flow.ts";
 import type { LiveRun } from "./live-run.ts";
@@ -13,37 +14,19 @@ import { type Governed, policiesOf } from "./policies.ts";
 import { type ToolResult, WORKSPACE } from "./tools/tool.ts";
 
 /** Data that is about to be read, and the rule that labels it. */
-export interface Raise {
-  readonly label: Label;
-  readonly source: string;
-  /** Guarded files up to this label become the sandbox's user's. */
-  readonly released?: NonNullable<RunState["branch"]["released"]>;
-  /** It was asked for, and kept back. */
-  readonly withheld?: true;
-}
+export type Raise = Omit<EventData<"label.raised">, "action">;
 
-/** The event that raises a run's labels so far; none where that changes nothing. */
-export function raising({ branch }: RunState, raise: Raise, action?: string): NewEvent[] {
-  const same =
-    isWithin(raise.label, branch.labels) &&
-    (raise.withheld || isWithin(raise.label, branch.held)) &&
-    highest(branch.released, raise.released) === branch.released;
-  return same ? [] : [{ type: "label.raised", data: { ...raise, ...(action ? { action } : {}) } }];
-}
-
-function isWithin(label: Label, labels: Labels): boolean {
-  const after = joined(labels, label);
-  return after.integrity === labels.integrity && after.confidentiality === labels.confidentiality;
-}
-
-/** As {@link raising}, of several. */
+/** The events that raise a run's labels so far; none where that changes nothing. */
 export function raised(state: RunState, raises: readonly Raise[], action?: string): NewEvent[] {
-  let { branch } = state;
+  let labelled: Parameters<typeof afterRaise>[0] = state.branch;
   return raises.flatMap((raise) => {
-    const events = raising({ ...state, branch }, raise, action);
-    const { label } = raise;
-    branch = { ...branch, labels: joined(branch.labels, label), held: joined(branch.held, label) };
-    return events;
+    const before = labelled;
+    labelled = afterRaise(before, raise);
+    const same =
+      areSame(labelled.labels, before.labels) &&
+      areSame(labelled.held, before.held) &&
+      labelled.released === before.released;
+    return same ? [] : [{ type: "label.raised", data: { ...raise, ...(action ? { action } : {}) } }];
   });
 }
 
@@ -104,7 +87,11 @@ function fileRead(state: RunState, policies: readonly Policy[], part: PolicyActi
 }
 
 /** Raises the labels by what detectors find in a result, before any of it is told. */
-export async function raiseDetected(run: LiveRun, action: string, { output }: ToolResult): Promise<void> {
+export async function raiseDetected(
+  run: LiveRun,
+  action: string | undefined,
+  { output }: ToolResult,
+): Promise<void> {
   const policies = await policiesOf(run);
   if (!policies.some(({ rules }) => rules.labels?.some(({ source }) => source === "detector"))) return;
   const raises = run.deps.redactor.value(output).found.flatMap(({ kind }): Raise[] => {

@@ -24,8 +24,12 @@ export const ORDINARY: Labels = { integrity: "trusted", confidentiality: "intern
 
 const rankOf = (one: Confidentiality) => Confidentiality.options.indexOf(one);
 
-export function isOrdinary({ integrity, confidentiality }: Labels): boolean {
-  return integrity === ORDINARY.integrity && confidentiality === ORDINARY.confidentiality;
+export function isOrdinary(labels: Labels): boolean {
+  return areSame(labels, ORDINARY);
+}
+
+export function areSame(one: Labels, other: Labels): boolean {
+  return one.integrity === other.integrity && one.confidentiality === other.confidentiality;
 }
 
 /** Data made of both: labels join upwards, to the less trusted and the more confidential. */
@@ -63,11 +67,12 @@ export function atMost(one: Confidentiality, other: Confidentiality): boolean {
   return rankOf(one) <= rankOf(other);
 }
 
-/** What a person declares holds, whatever was read before. */
-export function declared(labels: Labels, { integrity, confidentiality }: Label): Labels {
+/** What a person's word leaves of labels: what it names and they are above goes down to it. */
+export function lowered(labels: Labels, { integrity, confidentiality }: Label): Labels {
+  const lower = confidentiality !== undefined && atMost(confidentiality, labels.confidentiality);
   return {
-    integrity: integrity ?? labels.integrity,
-    confidentiality: confidentiality ?? labels.confidentiality,
+    integrity: integrity === "trusted" ? "trusted" : labels.integrity,
+    confidentiality: lower ? confidentiality : labels.confidentiality,
   };
 }
 

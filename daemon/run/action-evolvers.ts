@@ -37,30 +37,11 @@ export const ACTION_EVOLVERS: { readonly [T in OfActions]: Evolver<T> } = {
     };
   },
   "approval.requested": (state, event) => {
-    const {
-      approval: id,
-      action,
-      tool,
-      input,
-      rule,
-      reason,
-      binding,
-      expiresAt,
-      alike,
-      again,
-      request,
-    } = event.data;
-    const run = state.submitted?.data.run ?? "";
+    const { approval: id, again, request, alike, ...asked } = event.data;
     const approval = {
+      ...asked,
       id,
-      run,
-      action,
-      tool,
-      input,
-      rule,
-      reason,
-      binding,
-      expiresAt,
+      run: state.submitted?.data.run ?? "",
       askedAt: event.at,
       revoked: false,
       again,

@@ -2,7 +2,7 @@ import type { DecideApproval, LowerLabels, RunShell } from "../protocol/commands
 import { CaissonError } from "../protocol/errors.ts";
 import type { EventData, NewEvent } from "../protocol/events.ts";
 import type { CheckpointId, Seq } from "../protocol/ids.ts";
-import { atMost, declared, joined } from "../protocol/labels.ts";
+import { areSame, joined, lowered } from "../protocol/labels.ts";
 import type { CheckpointView } from "../protocol/views.ts";
 import { checkpointBefore, INGESTED, seqOf } from "./branches.ts";
 import { actionAgain, approvalsAsked, type RunState } from "./state.ts";
@@ -77,15 +77,12 @@ function resume(state: RunState): NewEvent[] {
 
 /** A person's word lowers labels and raises none: what is read does that. */
 function lowerLabels({ branch: { labels } }: RunState, { reason, ...label }: LowerLabels): NewEvent[] {
-  const after = declared(labels, label);
-  const raises =
-    joined(labels, after).integrity !== labels.integrity ||
-    !atMost(after.confidentiality, labels.confidentiality);
-  const same = after.integrity === labels.integrity && after.confidentiality === labels.confidentiality;
-  if (raises || same)
+  const after = lowered(labels, label);
+  const raises = !areSame(joined(labels, label), labels);
+  if (raises || areSame(after, labels))
     throw new CaissonError(
       "invalid_request",
-      `The run's labels are ${labels.integrity}, ${labels.confidentiality}: ${after.integrity}, ${after.confidentiality} is no lower. Nothing was changed.`,
+      `The run's labels are ${labels.integrity}, ${labels.confidentiality}: ${Object.values(label).join(", ")} is no lower. Nothing was changed.`,
     );
   return [{ type: "label.lowered", data: { label, by: "person", reason } }];
 }

@@ -1,10 +1,10 @@
 import type { AsIngested, EventData, EventType, JournalEvent } from "../protocol/events.ts";
 import type { CheckpointId } from "../protocol/ids.ts";
-import { declared, highest, joined } from "../protocol/labels.ts";
 import { ACTION_EVOLVERS } from "./action-evolvers.ts";
 import { branchAt, effectsSince, reclaimed, rewound } from "./branches.ts";
 import { branchOf, type Evolver, used } from "./evolver.ts";
 import { beginningOf, hasNewTask } from "./forks.ts";
+import { afterLowering, afterRaise } from "./labelling.ts";
 import { REQUEST_EVOLVERS } from "./requests.ts";
 import {
   type Branch,
@@ -160,17 +160,8 @@ const EVOLVERS: { readonly [T in EventType]?: Evolver<T> } = {
   ...ACTION_EVOLVERS,
 
   ...REQUEST_EVOLVERS,
-  "label.raised": (state, { data }) =>
-    branchOf(state, {
-      labels: joined(state.branch.labels, data.label),
-      held: data.withheld ? state.branch.held : joined(state.branch.held, data.label),
-      released: highest(state.branch.released, data.released),
-    }),
-  "label.lowered": (state, { data }) =>
-    branchOf(state, {
-      labels: declared(state.branch.labels, data.label),
-      held: declared(state.branch.held, data.label),
-    }),
+  "label.raised": (state, { data }) => branchOf(state, afterRaise(state.branch, data)),
+  "label.lowered": (state, { data }) => branchOf(state, afterLowering(state.branch, data)),
   "plan.changed": (state, event) => branchOf(state, { plan: event.data.nodes }),
   "memory.written": (state, event) => branchOf(state, { memory: push(state.branch.memory, event.data) }),
 

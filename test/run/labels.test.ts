@@ -4,11 +4,11 @@ import type { JournalEvent, NewEvent } from "../../daemon/protocol/events.ts";
 import {
   both,
   Confidentiality,
-  declared,
   Integrity,
   joined,
   type Label,
   type Labels,
+  lowered as loweredBy,
   meets,
   ORDINARY,
 } from "../../daemon/protocol/labels.ts";
@@ -27,6 +27,9 @@ const label: fc.Arbitrary<Label> = fc.record(
 const raised = fc
   .record({ label, source: fc.constant("x") })
   .map((data): NewEvent => ({ type: "label.raised", data }));
+const withheld = label.map(
+  (one): NewEvent => ({ type: "label.raised", data: { label: one, source: "x", withheld: true } }),
+);
 const lowered = label.map(
   (one): NewEvent => ({ type: "label.lowered", data: { label: one, by: "person", reason: "r" } }),
 );
@@ -67,18 +70,27 @@ describe("labels", () => {
   );
 
   test.prop([fc.array(fc.oneof(raised, lowered, others), { maxLength: 30 }), label])(
-    "a person's word holds at once, and what is read later raises again",
+    "a person's word lowers at once and raises nothing, and what is read later raises again",
     (events, said) => {
-      const { labels } = folded([
-        ...events,
-        { type: "label.lowered", data: { label: said, by: "person", reason: "r" } },
-      ]).branch;
-      expect(labels).toMatchObject(said);
+      const before = folded(events).branch;
+      const word: NewEvent = { type: "label.lowered", data: { label: said, by: "person", reason: "r" } };
+      const after = folded([...events, word]).branch;
+      expect(after.labels).toEqual(loweredBy(before.labels, said));
+      expect(atLeast(before.labels, after.labels)).toBe(true);
+      expect(atLeast(before.held, after.held)).toBe(true);
       const secret: NewEvent = {
         type: "label.raised",
         data: { label: { confidentiality: "secret" }, source: "x" },
       };
-      expect(folded([...events, secret]).branch.labels.confidentiality).toBe("secret");
+      expect(folded([...events, word, secret]).branch.labels.confidentiality).toBe("secret");
+    },
+  );
+
+  test.prop([fc.array(fc.oneof(raised, withheld, lowered, others), { maxLength: 30 })])(
+    "what is held is never above what was asked for",
+    (events) => {
+      const { labels, held } = folded(events).branch;
+      expect(atLeast(labels, held)).toBe(true);
     },
   );
 
@@ -95,8 +107,9 @@ describe("labels", () => {
       const submitted: NewEvent = { type: "run.submitted", data: SUBMITTED };
       const state = folded([submitted, ...events]);
       const { labels } = state.branch;
-      const after = declared(labels, said);
-      const lowers = atLeast(labels, after) && !atLeast(after, labels);
+      const after = loweredBy(labels, said);
+      const raises = !atLeast(labels, joined(labels, said));
+      const lowers = !raises && !atLeast(after, labels);
       const command = { type: "lower-labels", input: { ...said, reason: "Made up." } } as const;
       if (lowers)
         expect(decide(state, command, 0)).toEqual([

@@ -1,14 +1,14 @@
 import { hydrate } from "../../journal/hydrate.ts";
-import { parseCommand } from "../../policy/parse-command.ts";
 import type { PolicyAction } from "../../policy/port.ts";
 import type { EventData, EventOf, EventType, JournalEvent } from "../../protocol/events.ts";
 import type { Verdict } from "../../protocol/verdicts.ts";
 import { evolve } from "../../run/evolve.ts";
 import { initialState, type RunState } from "../../run/state.ts";
+import { checkAction } from "../check-action.ts";
 import { stateBefore } from "../fold.ts";
 import { unhurried } from "../replay/recorded.ts";
 import type { ReplayDependencies, Today } from "../replay/today.ts";
-import { ToolRefusal, WORKSPACE } from "../tools/tool.ts";
+import { ToolRefusal } from "../tools/tool.ts";
 
 /** What a run's policies said to an action, a request or a check, and all that they had to go by. */
 export interface Judgement {
@@ -155,14 +155,10 @@ async function checksJudged(
     data.checks.map(async ({ command, verdict }) => ({
       ...at,
       tool: "accept",
-      parts: [checkOf(String(await hydrate(command, deps.blobs)))],
+      parts: [checkAction(String(await hydrate(command, deps.blobs)))],
       recorded: { verdict },
     })),
   );
-}
-
-function checkOf(text: string): PolicyAction {
-  return { kind: "exec", tool: "bash", command: parseCommand(text), cwd: WORKSPACE, env: {} };
 }
 
 function isDaemons({ layer }: Pick<Verdict, "layer">): boolean {

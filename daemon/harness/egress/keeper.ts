@@ -13,9 +13,9 @@ import { parseTarget } from "../../policy/http-target.ts";
 import { labelOf } from "../../policy/labels.ts";
 import type { Policy } from "../../policy/port.ts";
 import { requestTerms, tunnelTo } from "../../policy/request-terms.ts";
-import type { EventData, JournalEvent, NewEvent } from "../../protocol/events.ts";
-import { joined } from "../../protocol/labels.ts";
+import type { EventData, JournalEvent } from "../../protocol/events.ts";
 import { makerOf } from "../../run/requests.ts";
+import { type Raise, raised } from "../labelling.ts";
 import type { LiveRun } from "../live-run.ts";
 import { answered } from "./answer.ts";
 import { type Deciding, decided, type Own, rulesAsking } from "./deciding.ts";
@@ -97,24 +97,15 @@ export class Keeper implements Gatekeeper {
   async arriving(request: string): Promise<void> {
     const { policies, run } = this.#of;
     const sources = [{ tool: "fetch" }, { host: this.#hosts.get(request) ?? "" }] as const;
-    const raised = sources.flatMap((source) => {
+    const raises = sources.flatMap((source): Raise[] => {
       const found = labelOf(policies, source);
       const what = "host" in source ? `host ${source.host}` : "tool fetch";
-      return found ? [{ label: found.label, source: `${what}, ${found.rule}` }] : [];
+      return found ? [{ label: found.label, source: `${what}, ${found.rule}`, by: request }] : [];
     });
-    if (raised.length === 0) return;
-    await run.commit("written", (state) => {
-      if (state.ended) return [];
-      const action = this.#own?.action ?? makerOf(state).asks;
-      let { labels } = state.branch;
-      return raised.flatMap((data): NewEvent[] => {
-        const higher = joined(labels, data.label);
-        if (higher.integrity === labels.integrity && higher.confidentiality === labels.confidentiality)
-          return [];
-        labels = higher;
-        return [{ type: "label.raised", data: { ...data, by: request, ...(action ? { action } : {}) } }];
-      });
-    });
+    if (raises.length === 0) return;
+    await run.commit("written", (state) =>
+      state.ended ? [] : raised(state, raises, this.#own?.action ?? makerOf(state).asks),
+    );
   }
 
   async finished(request: string, outcome: Outcome): Promise<void> {

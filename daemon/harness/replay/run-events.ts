@@ -1,12 +1,11 @@
 import { hydrate } from "../../journal/hydrate.ts";
-import { parseCommand } from "../../policy/parse-command.ts";
 import { CaissonError } from "../../protocol/errors.ts";
 import type { Ending, EventOf } from "../../protocol/events.ts";
 import type { Step } from "../../run/next.ts";
 import type { RunState } from "../../run/state.ts";
+import { checkAction } from "../check-action.ts";
 import { gitModeOf } from "../policies.ts";
 import { boundTo } from "../steps/set-up.ts";
-import { WORKSPACE } from "../tools/tool.ts";
 import { alike, compared, type Difference } from "./compare.ts";
 import { type Expectation, otherStep } from "./expectation.ts";
 import type { Today } from "./today.ts";
@@ -65,14 +64,7 @@ export const acceptanceChecked: Expectation<"acceptance.checked"> = async ({ eve
   const commands = (await hydrate(state.submitted?.data.accept ?? [], blobs)) as string[];
   const checks = await Promise.all(
     commands.map(async (command, index) => {
-      const exec = {
-        kind: "exec",
-        tool: "bash",
-        command: parseCommand(command),
-        cwd: WORKSPACE,
-        env: {},
-      } as const;
-      const { verdict, reason } = await today.verdict(state, [exec]);
+      const { verdict, reason } = await today.verdict(state, [checkAction(command)]);
       const denied = { ok: false, output: `The policy denies this check: ${reason}` };
       return { ...data.checks[index], command, verdict, ...(verdict === "deny" ? denied : {}) };
     }),

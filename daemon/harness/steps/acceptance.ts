@@ -1,9 +1,9 @@
 import { hydrate } from "../../journal/hydrate.ts";
-import { parseCommand } from "../../policy/parse-command.ts";
 import type { EventData } from "../../protocol/events.ts";
 import { KIT, Permit } from "../../sandbox/gate.ts";
+import { checkAction } from "../check-action.ts";
 import { confinementFor } from "../confinement.ts";
-import { exposed, forModel, raised } from "../labelling.ts";
+import { exposed, forModel, raiseDetected, raised } from "../labelling.ts";
 import type { LiveRun } from "../live-run.ts";
 import { withMemoryKills } from "../memory.ts";
 import { performing } from "../performing.ts";
@@ -45,10 +45,8 @@ interface Checked {
 
 /** Runs a command of the person who submitted the task, under the run's policy. @param id of its process */
 export async function runCheck(run: LiveRun, command: string, id: string): Promise<Checked> {
-  const parsed = parseCommand(command);
-  const { verdict, reason } = await verdictOf(run, [
-    { kind: "exec", tool: "bash", command: parsed, cwd: WORKSPACE, env: {} },
-  ]);
+  const exec = checkAction(command);
+  const { verdict, reason } = await verdictOf(run, [exec]);
   if (verdict === "deny") {
     const output = `The policy denies this check: ${reason}`;
     return { check: { command, verdict, ok: false, output, durationMs: 0 }, printed: "" };
@@ -62,7 +60,7 @@ export async function runCheck(run: LiveRun, command: string, id: string): Promi
   const collected = await context.run(
     {
       id,
-      argv: [KIT.bash, "--norc", "--noprofile", "-c", parsed.strict ?? command],
+      argv: [KIT.bash, "--norc", "--noprofile", "-c", exec.command.strict ?? command],
       cwd: WORKSPACE,
       env: { ...sandboxOf(run).env, ...(await run.egress.environment()), ...env },
       ...(landlock ? { landlock } : {}),
@@ -73,9 +71,11 @@ export async function runCheck(run: LiveRun, command: string, id: string): Promi
     { quiet: true },
   );
   await context.settled();
+  const result = resultOf(collected);
+  await raiseDetected(run, undefined, result);
   const { ok, output, exitCode, signal, timedOut, outOfMemory } = await withMemoryKills(
     run,
-    await forModel(run, id, resultOf(collected)),
+    await forModel(run, id, result),
   );
   const check = {
     command,
