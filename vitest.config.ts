@@ -32,6 +32,8 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           exclude: [...configDefaults.exclude, ...alone],
           maxWorkers: 2,
+          // No module of ours keeps state, so files may share them: loading them anew for each takes a tenth of the time.
+          isolate: false,
           sequence: { groupOrder: 0 },
         },
       },

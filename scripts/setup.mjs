@@ -15,15 +15,7 @@ const OLDEST_NODE = 20;
 const INSTALL_MS = 15 * 60_000;
 const BUILD_MS = 5 * 60_000;
 const LOCK_MS = 30 * 60_000;
-const SOURCES = [
-  "daemon",
-  "client",
-  "bench",
-  "scripts",
-  "tsconfig.json",
-  "tsconfig.build.json",
-  "package.json",
-];
+const SOURCES = ["daemon", "client", "bench", "scripts", "tsconfig.json", "package.json"];
 
 /** One line of progress with the seconds since the start; quiet unless something takes time if asked so. */
 function say(line) {
@@ -143,10 +135,9 @@ async function ensureBuild() {
   const stampFile = join(root, "dist", ".stamp");
   const stamp = sourceStamp();
   if (readText(stampFile) === stamp) return;
-  say("building dist/ with tsc");
-  const tsc = join(root, "node_modules", "typescript", "bin", "tsc");
+  say("building dist/");
   rmSync(stampFile, { force: true });
-  await runStep("tsc", process.execPath, [tsc, "-p", "tsconfig.build.json"], BUILD_MS);
+  await runStep("build", process.execPath, [join(root, "scripts", "build.mjs")], BUILD_MS);
   writeFileSync(stampFile, stamp);
 }
 

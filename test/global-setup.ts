@@ -15,7 +15,8 @@ const OURS = ["--filter", "label=caisson.owner"];
  */
 export default function setUp(project: TestProject): () => void {
   const built = join(packageRoot, "dist-test", String(process.pid));
-  compile(built);
+  const words = [join(packageRoot, "scripts", "build.mjs"), built];
+  execFileSync(process.execPath, words, { timeout: BUILD_MS, stdio: "inherit" });
   project.provide("built", built);
   const before = new Set([...containers(), ...checkpointImages()]);
   return () => {
@@ -29,13 +30,6 @@ export default function setUp(project: TestProject): () => void {
         throw new Error(`the tests left ${left.length} ${what}(s) behind: ${left.join(" ")}`);
     }
   };
-}
-
-/** Types are checked elsewhere. */
-function compile(into: string): void {
-  const tsc = join(packageRoot, "node_modules", "typescript", "bin", "tsc");
-  const words = ["-p", "tsconfig.build.json", "--noCheck", "--outDir", into];
-  execFileSync(process.execPath, [tsc, ...words], { cwd: packageRoot, timeout: BUILD_MS, stdio: "inherit" });
 }
 
 function containers(): string[] {

@@ -96,7 +96,7 @@ export async function exportRulesOf(client: CaissonClient, run: RunId): Promise<
 }
 
 export async function rulesIn(text: string): Promise<AskRules> {
-  const { parse } = await import("yaml");
+  const { default: yaml } = await import("yaml");
   const { z } = await import("zod");
   const globs = z.array(z.string()).default([]);
   const Document = z.object({
@@ -111,7 +111,7 @@ export async function rulesIn(text: string): Promise<AskRules> {
       .optional(),
   });
   try {
-    const { files, data } = Document.parse(parse(text, { maxAliasCount: 100 }));
+    const { files, data } = Document.parse(yaml.parse(text, { maxAliasCount: 100 }));
     const asks = data?.flow.filter(({ to, decision }) => decision === "ask" && to.includes("export")) ?? [];
     return {
       globs: files?.export?.ask ?? [],

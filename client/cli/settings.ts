@@ -81,7 +81,7 @@ async function readConfigFile(path: string | undefined): Promise<ReadConfig | un
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw new ConfigError(`${path} can't be read: ${(error as Error).message}`);
   }
-  const [yaml, { readConfigText }] = await Promise.all([
+  const [{ default: yaml }, { readConfigText }] = await Promise.all([
     import("yaml"),
     import("../../daemon/protocol/config-file.ts"),
   ]);

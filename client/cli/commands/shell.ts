@@ -1,7 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { constants } from "node:os";
 import { CaissonError } from "../../../daemon/protocol/errors.ts";
+import { END_TYPES, type EventType } from "../../../daemon/protocol/events.ts";
+import type { RunId } from "../../../daemon/protocol/ids.ts";
 import { ENDED, type RunView } from "../../../daemon/protocol/views.ts";
+import type { CaissonClient } from "../../api/client.ts";
 import { type Command, connect, writeJson } from "../command.ts";
 import { badInput, CliError, EXIT } from "../exit.ts";
 import { harmless } from "../harmless.ts";
@@ -15,6 +18,8 @@ import { converse } from "../shell/prompt.ts";
 const SCRIPT = 1_000_000;
 const NOT_KNOWN = 255;
 const TIMED_OUT = 124;
+/** Events with which a run has its sandbox, or will have none any more. */
+const BEGUN = new Set<EventType>(["workspace.ingested", "sandbox.started", ...END_TYPES]);
 
 export interface ShellOptions {
   readonly command?: string;
@@ -29,8 +34,7 @@ export async function shell(command: Command, name: string, options: ShellOption
   if (script === undefined && !command.terminal.interactive)
     throw badInput("A prompt needs a terminal. Give one command with -c CMD, or a script on standard input.");
   const client = await connect(command);
-  const view = await client.run(await runNamed(client, name));
-  requireSandbox(view);
+  const view = await withSandbox(command, client, await runNamed(client, name));
   if (script?.trim() === "") return EXIT.done;
   const printer = new Printer(command);
   const persons = new PersonsShell({
@@ -51,19 +55,22 @@ export async function shell(command: Command, name: string, options: ShellOption
   }
 }
 
-/** @throws CliError that says what can be done instead */
-function requireSandbox({ run, status }: RunView): void {
+/** The run once it has its sandbox. @throws CliError that says what can be done instead when it has ended */
+async function withSandbox(command: Command, client: CaissonClient, run: RunId): Promise<RunView> {
+  const view = await client.run(run);
   const short = shortRun(run);
-  if (ENDED.has(status))
+  if (ENDED.has(view.status))
     throw new CliError(
       EXIT.failed,
-      `Run ${short} has ended (${status}) and its sandbox is gone. What it changed is kept: \`caisson diff ${short}\` shows it, \`caisson apply ${short}\` brings it into your folder.`,
+      `Run ${short} has ended (${view.status}) and its sandbox is gone. What it changed is kept: \`caisson diff ${short}\` shows it, \`caisson apply ${short}\` brings it into your folder.`,
     );
-  if (status === "queued" || status === "starting")
-    throw new CliError(
-      EXIT.failed,
-      `Run ${short} has no sandbox yet (${status}). \`caisson watch ${short}\` shows when it starts.`,
-    );
+  if (view.status !== "queued" && view.status !== "starting") return view;
+  command.terminal.remark([
+    line(0, span(`Run ${short} has no sandbox yet (${view.status}); waiting for it.`, "dim")),
+  ]);
+  for await (const seen of client.watch(run, view.seq))
+    if (seen.kind === "event" && BEGUN.has(seen.event.type)) break;
+  return withSandbox(command, client, run);
 }
 
 async function scriptFrom(stream: NodeJS.ReadStream): Promise<string> {
