@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { performance } from "node:perf_hooks";
 import { createInterface } from "node:readline";
 import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -23,6 +24,8 @@ export interface Daemon {
   readonly client: CaissonClient;
   readonly process: ChildProcess;
   readonly owner: string;
+  /** From the start of its process. */
+  readonly listeningAfterMs: number;
 }
 
 /** Gives a daemon to `work`; afterwards neither it nor anything it made is left. */
@@ -45,6 +48,7 @@ async function removeRuns(client: CaissonClient): Promise<void> {
 }
 
 async function start(home: string): Promise<Daemon> {
+  const begin = performance.now();
   const child = spawn(process.execPath, [DAEMON, "serve"], {
     env: {
       ...process.env,
@@ -58,11 +62,13 @@ async function start(home: string): Promise<Daemon> {
   for await (const line of createInterface({ input: child.stdout })) {
     if ((JSON.parse(line) as { msg: string }).msg === "listening") break;
   }
+  const listeningAfterMs = performance.now() - begin;
   child.stdout.resume();
   const { address } = JSON.parse(await readFile(join(home, "daemon.json"), "utf8")) as { address: string };
   const token = (await readFile(join(home, "token"), "utf8")).trim();
   const owner = (await readFile(join(home, "owner"), "utf8")).trim();
-  return { address, token, client: new CaissonClient({ address, token }), process: child, owner };
+  const client = new CaissonClient({ address, token });
+  return { address, token, client, process: child, owner, listeningAfterMs };
 }
 
 /** Until the daemon's pool holds a sandbox that has started. */

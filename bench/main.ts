@@ -9,6 +9,7 @@ import { benchRedaction } from "./redaction.ts";
 import type { BenchRow } from "./row.ts";
 import { benchRun } from "./run.ts";
 import { benchSandbox } from "./sandbox.ts";
+import { benchStarts } from "./starts.ts";
 
 const PARTS: Readonly<Record<string, () => Promise<{ rows: readonly BenchRow[] }>>> = {
   run: benchRun,
@@ -19,6 +20,7 @@ const PARTS: Readonly<Record<string, () => Promise<{ rows: readonly BenchRow[] }
   recovery: benchRecovery,
   checkpoints: benchCheckpoints,
   gateway: benchGateway,
+  starts: benchStarts,
 };
 
 const wanted = process.argv.slice(2);

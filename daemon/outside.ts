@@ -1,8 +1,12 @@
+import { performance } from "node:perf_hooks";
 import { Authorities } from "./authorities.ts";
 import { createGateway } from "./gateway/gateway.ts";
 import { readRegistries, registryAddresses, registryAt, registryUrls } from "./gateway/registries.ts";
 import type { Log } from "./harness/dependencies.ts";
 import type { KnownRegistries, Outside } from "./harness/egress/outside.ts";
+
+/** A client that failed may just have been slow: a run that comes later asks it again. */
+const ASK_AGAIN_MS = 60_000;
 
 export interface OutsideOptions {
   readonly home: string;
@@ -15,10 +19,12 @@ export function createOutside({ home, env, log }: OutsideOptions): Outside & { c
   const gateway = createGateway();
   const authorities = new Authorities(home);
   let registries: Promise<KnownRegistries> | undefined;
+  let askAgainAt = Number.POSITIVE_INFINITY;
   const read = async (): Promise<KnownRegistries> => {
     const found = await readRegistries(env);
     for (const problem of found.problems)
       log.warn({ problem }, "rules of a package registry match nothing on this machine");
+    if (found.problems.length > 0) askAgainAt = performance.now() + ASK_AGAIN_MS;
     return {
       at: (at) => registryAt(found, at),
       addresses: (at) => registryAddresses(found, at),
@@ -28,7 +34,10 @@ export function createOutside({ home, env, log }: OutsideOptions): Outside & { c
   return {
     serve: (connection, keeper) => gateway.serve(connection, keeper),
     registries: () => {
-      registries ??= read();
+      if (registries === undefined || performance.now() > askAgainAt) {
+        askAgainAt = Number.POSITIVE_INFINITY;
+        registries = read();
+      }
       return registries;
     },
     authorityOf: (run) => authorities.of(run),

@@ -15,7 +15,7 @@ const OLDEST_NODE = 20;
 const INSTALL_MS = 15 * 60_000;
 const BUILD_MS = 5 * 60_000;
 const LOCK_MS = 30 * 60_000;
-const SOURCES = ["daemon", "client", "bench", "scripts", "tsconfig.json", "package.json"];
+const SOURCES = ["daemon", "client", "bench", "examples", "scripts", "tsconfig.json", "package.json"];
 
 /** One line of progress with the seconds since the start; quiet unless something takes time if asked so. */
 function say(line) {
@@ -110,7 +110,7 @@ function* sourceFiles(path) {
   for (const entry of readdirSync(path, { withFileTypes: true })) {
     const child = join(path, entry.name);
     if (entry.isDirectory()) yield* sourceFiles(child);
-    else if (/\.(?:ts|mts|json)$/.test(entry.name)) yield child;
+    else if (/\.(?:ts|mts|mjs|json)$/.test(entry.name)) yield child;
   }
 }
 

@@ -20,6 +20,8 @@ interface Member {
   used(): Used;
   /** Actions of its that are being journalled as started: nobody else may count on what they take. */
   starting: number;
+  /** Bytes that its requests under way have sent: they are journalled when these end. */
+  sending: number;
   /** Somebody carries it. */
   readonly live: boolean;
 }
@@ -47,8 +49,8 @@ export class Families {
     for (const id of ids) if (id !== run.run && !this.#of.has(id)) ended.set(id, await this.#usedBy(id));
     const family = this.#familyOf([run.run, ...ids]);
     for (const [id, used] of ended)
-      if (!family.has(id)) family.set(id, { used: () => used, starting: 0, live: false });
-    family.set(run.run, { used: () => ownUse(run.state), starting: 0, live: true });
+      if (!family.has(id)) family.set(id, { used: () => used, starting: 0, sending: 0, live: false });
+    family.set(run.run, { used: () => ownUse(run.state), starting: 0, sending: 0, live: true });
     for (const id of family.keys()) this.#of.set(id, family);
   }
 
@@ -56,7 +58,7 @@ export class Families {
   leave(run: Carried): void {
     const family = this.#of.get(run.run);
     const used = ownUse(run.state);
-    family?.set(run.run, { used: () => used, starting: 0, live: false });
+    family?.set(run.run, { used: () => used, starting: 0, sending: 0, live: false });
     if (!family || [...family.values()].some(({ live }) => live)) return;
     for (const id of family.keys()) this.#of.delete(id);
   }
@@ -67,7 +69,12 @@ export class Families {
     if (!family || family.size === 1) return NOTHING_USED;
     const others = [...family].flatMap(([id, member]) => (id === run ? [] : [member]));
     const used = together(others.map((member) => member.used()));
-    return { ...used, actions: used.actions + others.reduce((sum, { starting }) => sum + starting, 0) };
+    const sum = (of: (member: Member) => number) => others.reduce((total, one) => total + of(one), 0);
+    return {
+      ...used,
+      actions: used.actions + sum(({ starting }) => starting),
+      bytesOut: used.bytesOut + sum(({ sending }) => sending),
+    };
   }
 
   /** While an action of the run's is being journalled as started, it counts already. */
@@ -78,6 +85,12 @@ export class Families {
     return journalled().finally(() => {
       member.starting -= 1;
     });
+  }
+
+  /** What the run's requests under way have sent; beside others it counts already. */
+  sending(run: RunId, bytes: number): void {
+    const member = this.#of.get(run)?.get(run);
+    if (member) member.sending = bytes;
   }
 
   /** Those that are known already, with all that any of them belongs to. */

@@ -7,7 +7,7 @@ import { shellProcess } from "../sandbox/shell.ts";
 import { undoProcess } from "./checkpoints/undo-process.ts";
 import { shellDirectory } from "./housekeeping.ts";
 import { hydrateInput } from "./inputs.ts";
-import { exposed, forModel, raised } from "./labelling.ts";
+import { exposed, forModel, raiseDetected, raised } from "./labelling.ts";
 import type { LiveRun } from "./live-run.ts";
 import { type Performing, performing } from "./performing.ts";
 import { unknown } from "./persons-ending.ts";
@@ -116,7 +116,9 @@ async function outcomeOf(run: LiveRun, action: string, signals: Signals, carried
     const collected = await begin(context);
     if (!collected) return unknown(action, NEVER_BEGUN);
     const durationMs = Math.max(0, run.deps.now() - began);
-    const result = await forModel(run, action, shellResultOf(collected));
+    const made = shellResultOf(collected);
+    await raiseDetected(run, action, made);
+    const result = await forModel(run, action, made);
     return finished(action, result, durationMs, await directoryAfter(run, carried.statePath));
   };
   const event = await throughBreaks(run, perform, carried.begin).catch((error: unknown) =>

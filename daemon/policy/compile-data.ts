@@ -34,19 +34,23 @@ function networkRule(rule: NetworkRuleDocument, position: number): NetworkRule {
   const narrows = rule.decision !== "allow";
   const host = rule.host === undefined ? undefined : hostPattern(rule.host);
   const paths = (rule.paths ?? []).map((pattern) => urlGlob(pattern, narrows));
+  // On its way a credential is read by nobody: over TLS, or within addresses that the rule names.
+  const cleartext =
+    rule.secret === undefined || (rule.addresses ?? []).length > 0 || rule.decision === "deny";
   return {
     ...ruleOf(rule, position),
     pattern: networkPattern(rule),
     reaches: (to) =>
       (rule.ports === undefined || rule.ports.includes(to.port)) &&
       (rule.registry !== undefined ? to.registry === rule.registry : reachesHost(host, to.host, narrows)),
-    admits: ({ method, path }) =>
-      rule.opaque === true ||
-      // What a tunnel holds is not seen: only an opaque rule lets one through, while a denial of any request holds.
-      (method === "CONNECT"
-        ? rule.decision === "deny"
-        : (rule.methods ?? []).includes(method) &&
-          paths.some((glob) => (typeof glob === "string" ? narrows : glob(path)))),
+    admits: ({ method, path, scheme }) =>
+      (scheme === "https" || cleartext) &&
+      (rule.opaque === true ||
+        // What a tunnel holds is not seen: only an opaque rule lets one through, while a denial of any request holds.
+        (method === "CONNECT"
+          ? rule.decision === "deny"
+          : (rule.methods ?? []).includes(method) &&
+            paths.some((glob) => (typeof glob === "string" ? narrows : glob(path))))),
     opaque: rule.opaque === true,
     addresses: rule.addresses ?? [],
     secret: rule.secret,

@@ -53,4 +53,17 @@ describe("what a detector finds", () => {
     const events = await under.ended(run);
     expect(dataOf(events, "label.raised")).toMatchObject([{ label: { confidentiality: "secret" } }]);
   });
+
+  test("in what a person's command prints does so before the model is told", async () => {
+    const model = scripted([{ delayMs: 60_000, say: "Done." }]);
+    const { run } = await under.harness.submit({ task: "Pay.", policy: POLICY, model });
+    await under.until(run, ({ type }) => type === "model.requested");
+    const { action } = await under.harness.shell(run, { command: "cat receipt" });
+    await under.until(run, ({ type, data }) => type === "action.finished" && data.action === action);
+    const events = await under.events(run);
+    await under.harness.cancel(run);
+    expect(dataOf(events, "label.raised")).toMatchObject([{ label: { confidentiality: "secret" }, action }]);
+    const types = events.map(({ type }) => type);
+    expect(types.indexOf("label.raised")).toBeLessThan(types.indexOf("action.finished"));
+  });
 });

@@ -23,9 +23,10 @@ network:
   - { id: below, host: "*.example.net", ports: [443, 8443], methods: [GET], paths: ["/**"], decision: allow }
   - { id: pr, host: api.example.com, methods: [POST], paths: ["/repos/acme/app/pulls"], decision: ask, secret: vcs, maxBytesOut: 1MiB }
   - { id: dev, host: dev.internal, addresses: [127.0.0.0/8, 10.1.0.0/16], methods: [GET], paths: ["/**"], decision: allow }
+  - { id: own, host: own.internal, addresses: [10.1.0.0/16], methods: [GET], paths: ["/**"], decision: allow, secret: vcs }
   - { id: tunnel, host: t.example, opaque: true, decision: allow }
 secrets:
-  vcs: { from: env:VCS_TOKEN, header: "authorization: Bearer {}", hosts: [api.example.com] }
+  vcs: { from: env:VCS_TOKEN, header: "authorization: Bearer {}", hosts: [api.example.com, own.internal] }
 `;
 const online = policy(NETWORK);
 
@@ -48,6 +49,10 @@ describe("nothing leaves but by a rule", () => {
     ["POST https://api.example.com/repos/acme/app/pulls", "ask", "pr"],
     ["POST https://api.example.com/repos/acme/app/pulls?a=b", "ask", "pr"],
     ["POST https://api.example.com/repos/acme/app/issues", "deny", "default"],
+    // A credential would go with it, for everybody on the way to read.
+    ["POST http://api.example.com/repos/acme/app/pulls", "deny", "default"],
+    ["POST https://api.example.com:8443/repos/acme/app/pulls", "ask", "pr"],
+    ["GET http://own.internal/", "allow", "own"],
     ["CONNECT https://t.example:443/", "allow", "tunnel"],
     ["POST https://t.example/anything", "allow", "tunnel"],
     ["CONNECT https://docs.example.org:443/", "deny", "no-drafts"],
@@ -120,8 +125,10 @@ describe("what rules add to a request", () => {
     const secret = policy(
       `${rule("secret: s")}\nsecrets: { s: { from: env:A, header: "x: {}", hosts: [dev.internal] } }`,
     );
-    expect(requestTerms([secret], get).secrets).toEqual(["s"]);
-    expect(requestTerms([{ ...secret, layer: "project" }, online], get).secrets).toEqual([]);
+    const overTls = http("GET https://dev.internal/");
+    expect(requestTerms([secret], overTls).secrets).toEqual(["s"]);
+    expect(requestTerms([secret], get).secrets).toEqual([]);
+    expect(requestTerms([{ ...secret, layer: "project" }, online], overTls).secrets).toEqual([]);
   });
 });
 

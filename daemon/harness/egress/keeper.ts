@@ -71,7 +71,9 @@ export class Keeper implements Gatekeeper {
 
   body(request: { readonly method: string; readonly url: string }): "whole" | "streamed" {
     const { policies, run, secrets } = this.#of;
-    const looked = secrets.any || policies.some(({ rules }) => (rules.flow?.length ?? 0) > 0);
+    // These may come to ask between now and the verdict, and a person is shown the body.
+    const mayAsk = policies.some(({ rules: { flow, sequence } }) => flow?.length || sequence?.length);
+    const looked = secrets.any || mayAsk;
     return looked || judgedNow(policies, run.state, this.#action(request)).verdict === "ask"
       ? "whole"
       : "streamed";

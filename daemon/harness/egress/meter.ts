@@ -17,9 +17,8 @@ export class Meter {
     const { state, deps, run } = this.#run;
     const { bytesOut: limit } = state.policy?.limits ?? {};
     if (limit === undefined) return Number.POSITIVE_INFINITY;
-    let spent = countedUse(state, deps.families.beside(run)).bytesOut;
-    for (const bytes of this.#underway.values()) spent += bytes;
-    return Math.max(0, limit - spent);
+    const spent = countedUse(state, deps.families.beside(run)).bytesOut;
+    return Math.max(0, limit - spent - this.#sending());
   }
 
   spend(request: string, bytes: number): "within" | "beyond" {
@@ -28,6 +27,7 @@ export class Meter {
       return "beyond";
     }
     this.#underway.set(request, (this.#underway.get(request) ?? 0) + bytes);
+    this.#told();
     return "within";
   }
 
@@ -40,5 +40,17 @@ export class Meter {
   settle(request: string): void {
     this.#underway.delete(request);
     this.#beyond.delete(request);
+    this.#told();
+  }
+
+  #sending(): number {
+    let sum = 0;
+    for (const bytes of this.#underway.values()) sum += bytes;
+    return sum;
+  }
+
+  /** Forks count on what is left as well. */
+  #told(): void {
+    this.#run.deps.families.sending(this.#run.run, this.#sending());
   }
 }

@@ -23,7 +23,7 @@ export interface KnownRegistries {
 export interface Outside {
   /** Speaks to one connection of a sandbox's, as a proxy, under the eyes of the run's own keeper. */
   serve(connection: Duplex, keeper: Gatekeeper): void;
-  /** Asked of this machine's clients once. */
+  /** Asked of this machine's clients once; again a minute later at the earliest where one of them failed. */
   registries(): Promise<KnownRegistries>;
   /** The run's own certificate authority: made when it is first asked for, kept for as long as the run is. */
   authorityOf(run: RunId): Promise<Authority>;

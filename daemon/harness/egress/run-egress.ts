@@ -75,6 +75,7 @@ export class RunEgress implements WayOut {
     // A request in the daemon needs no sandbox: that one is lost does not stop it.
     const stopped = () =>
       signal.reason !== "lost" && stop.abort(new Error(`the run was stopped (${signal.reason})`));
+    if (signal.aborted) stopped();
     signal.addEventListener("abort", stopped, { once: true });
     const [ours, theirs] = pair();
     ours.on("error", () => undefined);

@@ -1,5 +1,6 @@
 import type { CommandWord, PolicyAction, SimpleCommand } from "../../policy/port.ts";
 import type { EventData } from "../../protocol/events.ts";
+import { countedUse } from "../../run/family.ts";
 import type { ActionState } from "../../run/state.ts";
 import type { LiveRun } from "../live-run.ts";
 import { type Plan, ToolRefusal } from "../tools/tool.ts";
@@ -26,7 +27,8 @@ export interface Asking {
  * its own, bound to exactly that action; when its turn comes it is brought into normal form again and compared.
  */
 export async function askingAlike(run: LiveRun, first: ActionState, plan: Plan): Promise<Asking[]> {
-  const asksLeft = (run.state.policy?.limits.asks ?? MOST_ALIKE) - run.state.used.asks;
+  const { asks } = countedUse(run.state, run.deps.families.beside(run.run));
+  const asksLeft = (run.state.policy?.limits.asks ?? Number.POSITIVE_INFINITY) - asks;
   const room = Math.min(MOST_ALIKE, asksLeft) - 1;
   const shape = shapeOf(plan.policy);
   const alike: Asking[] = [];
