@@ -133,6 +133,8 @@ describe("backtest", () => {
         matched: [{ rule: "out", decision: "ask", layer: "run" }],
       }),
       request("q3", { rule: "builtin.secret", layer: "builtin" }),
+      // Nobody knows what stood there.
+      request("q4", { url: "https://docs.test/[redacted:key]" }),
     );
     const network =
       "network: [{ id: docs, host: docs.test, methods: [GET], paths: [/**], decision: allow }]\n";

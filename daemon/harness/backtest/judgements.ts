@@ -6,6 +6,7 @@ import { evolve } from "../../run/evolve.ts";
 import { initialState, type RunState } from "../../run/state.ts";
 import { checkAction } from "../check-action.ts";
 import { stateBefore } from "../fold.ts";
+import { recordedRequest, wasRefusedAsk } from "../recorded-request.ts";
 import { unhurried } from "../replay/recorded.ts";
 import type { ReplayDependencies, Today } from "../replay/today.ts";
 import { ToolRefusal } from "../tools/tool.ts";
@@ -120,19 +121,9 @@ async function requestJudged(
   deps: Pick<ReplayDependencies, "blobs">,
 ): Promise<Judgement[]> {
   if (isDaemons(data)) return [];
-  const { request, action, method, registry, bodyHash, approval } = data;
-  const part: PolicyAction = {
-    kind: "http",
-    tool: "fetch",
-    method,
-    url: String(await hydrate(data.url, deps.blobs)),
-    ...(registry ? { registry } : {}),
-    ...(bodyHash ? { bodyHash } : {}),
-  };
-  // What nobody agreed to is journalled as denied, by the rule that asked.
-  const asked = data.matched.some(
-    ({ rule, layer, decision }) => rule === data.rule && layer === data.layer && decision === "ask",
-  );
+  const { request, action, approval } = data;
+  const part = await recordedRequest(data, deps.blobs);
+  if (!part) return [];
   return [
     {
       ...at,
@@ -141,7 +132,7 @@ async function requestJudged(
       ...(approval ? { approval } : {}),
       tool: "fetch",
       parts: [part],
-      recorded: asked ? { ...data, verdict: "ask" } : data,
+      recorded: wasRefusedAsk(data) ? { ...data, verdict: "ask" } : data,
     },
   ];
 }
