@@ -6,7 +6,7 @@ import { ConfigError } from "./protocol/config.ts";
 import { EngineError, EngineUnreachable } from "./sandbox/host.ts";
 import { serve } from "./serve.ts";
 
-/** Exit statuses of CONTRACT.md: 1 failed, 2 bad input, 4 daemon or engine unreachable. */
+/** Exit statuses, as README.md lists them: 1 failed, 2 bad input, 4 daemon or engine unreachable. */
 const FAILED = 1;
 const BAD_INPUT = 2;
 const UNREACHABLE = 4;

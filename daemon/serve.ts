@@ -72,11 +72,15 @@ export async function serve(config: Config, env: NodeJS.ProcessEnv): Promise<Run
   for (const secret of redactor.refused)
     log.warn(secret, "a secret can't be looked for in what leaves the daemon");
   if (faults) log.warn({}, "faults are injected on purpose: this daemon is under test");
-  process.on("uncaughtExceptionMonitor", (err) => log.error({ err }, "the daemon broke and ends"));
+  const broke = (err: Error) => log.error({ err }, "the daemon broke and ends");
+  process.on("uncaughtExceptionMonitor", broke);
+  const over = () => process.off("uncaughtExceptionMonitor", broke);
   try {
-    return await start({ config, env, home, redactor, log, faults });
+    const { address, stop } = await start({ config, env, home, redactor, log, faults });
+    return { address, stop: () => stop().finally(over) };
   } catch (err) {
     log.error({ err }, "the daemon could not start");
+    over();
     throw err;
   }
 }

@@ -15,7 +15,7 @@ export function addForks(add: Add, start: Start): void {
     .requiredOption(...AT)
     .option("--task <text>", "another task; the agent is told of it behind the conversation so far")
     .option("--model <model>", "another model's id, or script:FILE, which begins at its first turn")
-    .option("--detach", "leave when the run is made")
+    .option("--detach", "leave when the run is made, as with --json")
     .action((name: string, options) =>
       start(async (command) => (await import("./commands/fork.ts")).fork(command, name, options), options),
     );

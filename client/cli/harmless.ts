@@ -1,6 +1,6 @@
 /**
  * What reaches a terminal from a model, a sandbox or a workspace must not steer it, hide anything, or change the
- * order in which it is read (THREATS.md 29). Everything that would is written out instead.
+ * order in which it is read (docs/threats.md, 29). Everything that would is written out instead.
  */
 
 /**

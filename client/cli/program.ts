@@ -10,7 +10,7 @@ import { addPolicies } from "./policy-program.ts";
 const JSON_OPTION = ["--json", "machine output on standard output, people's text on standard error"] as const;
 
 /**
- * The command line of CONTRACT: every command, its arguments and options. Commands are imported when they are
+ * The command line: every command, its arguments and options. Commands are imported when they are
  * called, so that none waits for what only another needs.
  */
 export function createProgram(host: Host): Program {

@@ -5,6 +5,7 @@ import type { SubmitRun } from "../protocol/commands.ts";
 import { CaissonError } from "../protocol/errors.ts";
 import type { EventData } from "../protocol/events.ts";
 import type { RunId } from "../protocol/ids.ts";
+import { POLICY_NAME } from "../protocol/policy-files.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { digestOf } from "./digest.ts";
 import { layersAbove } from "./layers-above.ts";
@@ -80,9 +81,9 @@ export async function submission(deps: Dependencies, body: SubmitRun, project?: 
   };
 }
 
-/** A name is one line; a document has several. */
+/** What has the form of a name is one. */
 async function policyOf(deps: Dependencies, given: string): Promise<{ text: string }> {
-  if (given.includes("\n")) return { text: given };
+  if (!POLICY_NAME.test(given)) return { text: given };
   const text = await deps.policies.text(given);
   if (text !== undefined) return { text };
   const names = (await deps.policies.list()).map((policy) => policy.name).join(", ");

@@ -35,11 +35,20 @@ export async function readJson(
 }
 
 /** @throws CaissonError `unsupported_media_type` unless the body is of this type and not compressed */
-export function requireType(request: IncomingMessage, type: string): void {
+function requireType(request: IncomingMessage, type: string): void {
   const given = (request.headers["content-type"] ?? "").split(";")[0]?.trim().toLowerCase();
-  const encoding = request.headers["content-encoding"] ?? "identity";
-  if (given !== type || encoding !== "identity")
+  requireUncompressed(request, type);
+  if (given !== type)
     throw new CaissonError("unsupported_media_type", `Send the body as ${type}, not compressed.`);
+}
+
+/**
+ * @param wanted what the body should be
+ * @throws CaissonError `unsupported_media_type` when the body is compressed
+ */
+export function requireUncompressed(request: IncomingMessage, wanted: string): void {
+  if ((request.headers["content-encoding"] ?? "identity") !== "identity")
+    throw new CaissonError("unsupported_media_type", `Send the body as ${wanted}, not compressed.`);
 }
 
 /** Whether a body follows the headers. */

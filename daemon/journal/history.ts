@@ -1,4 +1,4 @@
-/** Histories: the events that a fork starts from, one a line in one blob, so that its own journal suffices (CONTRACT). */
+/** Histories: the events that a fork starts from, one a line in one blob, so that its own journal suffices. */
 import { LineSplitter } from "../protocol/chain.ts";
 import type { JournalEvent } from "../protocol/events.ts";
 import type { RunId, Seq, Sha256 } from "../protocol/ids.ts";

@@ -11,7 +11,7 @@ const LONG = 1_000_000;
 /** A model as a client names it: a script is sent whole, never as a reference to what a journal holds. */
 const SubmittedModel = z.union([text(200), z.strictObject({ script: text(LONG) })]);
 
-/** Body of `POST /v1/runs`. `policy` is a ready policy's name or a document's text (it has a line break then). */
+/** Body of `POST /v1/runs`. `policy` is a ready policy's name, or else a document's text. */
 export const SubmitRun = z.strictObject({
   requestId: z
     .string()
@@ -21,7 +21,9 @@ export const SubmitRun = z.strictObject({
     .describe("The same id with the same body gives the same run."),
   task: text(LONG),
   workspace: Sha256.optional().describe("The id that PUT /v1/workspaces gave."),
-  policy: text(LONG).optional().describe("A policy's name, or the document's text. Default: coding."),
+  policy: text(LONG)
+    .optional()
+    .describe("A policy's name (letters, digits, ., _ and -), or else a document's text. Default: coding."),
   image: z.string().min(1).max(300).optional(),
   model: SubmittedModel.optional().describe('An id of the Messages API, or {"script": "<text>"}.'),
   accept: z
@@ -140,7 +142,8 @@ export const Raced = z.object({ run: RunId, race: RaceId, branches: z.array(RunI
 export type Raced = z.infer<typeof Raced>;
 
 export const CheckPolicy = z.strictObject({
-  text: text(LONG),
+  // An empty document has the check's own answer.
+  text: z.string().max(LONG),
   layer: z
     .enum(["organisation", "project", "run"])
     .optional()

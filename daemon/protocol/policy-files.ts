@@ -1,4 +1,7 @@
-/** Where the policies stand that narrow a run's own. */
+/** What a run's policy may be called by, and where the policies stand that narrow it. */
+
+/** A submission's policy of this form is a ready policy's name, whether or not there is one; any other is a document. */
+export const POLICY_NAME = /^[A-Za-z0-9._-]{1,64}$/;
 
 /** The organisation's, in the daemon's home. */
 export const ORGANISATION_POLICY = "policy.yaml";

@@ -1,4 +1,4 @@
-/** Tools of the contract that change no file in a sandbox, whatever their input. */
+/** Tools that change no file in a sandbox, whatever their input. */
 const READING: ReadonlySet<string> = new Set([
   "read",
   "glob",

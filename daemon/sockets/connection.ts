@@ -61,6 +61,11 @@ export class Connection {
 
   /** One frame of the client's; a bad one ends the connection with 4400. */
   received(data: string | undefined): void {
+    const { frameBytes } = this.#settings.limits;
+    if (data !== undefined && Buffer.byteLength(data) > frameBytes) {
+      this.#goodbye(CLOSE.badFrame, `a frame may have at most ${frameBytes} bytes`);
+      return;
+    }
     const json = data === undefined ? undefined : parsedJson(data);
     const frame = ClientFrame.safeParse(json);
     if (frame.success) this.#obey(frame.data);

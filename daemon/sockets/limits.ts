@@ -4,8 +4,10 @@ export interface StreamLimits {
   readonly sockets: number;
   /** Subscriptions on one socket. */
   readonly subscriptions: number;
-  /** Largest frame a client may send. */
+  /** Largest frame a client may send; a larger one is a bad frame. */
   readonly frameBytes: number;
+  /** Largest frame that is taken in to be told so; a larger one is cut off unread, with 1009. */
+  readonly cutOffBytes: number;
   /** Pieces in which a frame may come: fragments, and reads of the network. */
   readonly fragments: number;
   readonly chunks: number;
@@ -31,6 +33,7 @@ export const STREAM_LIMITS: StreamLimits = {
   sockets: 256,
   subscriptions: 64,
   frameBytes: 64 * 1024,
+  cutOffBytes: 1024 * 1024,
   fragments: 16,
   chunks: 4_096,
   highBytes: 1024 * 1024,

@@ -59,7 +59,7 @@ export function createStream(settings: StreamSettings): Stream {
   const server = new WebSocketServer({
     noServer: true,
     perMessageDeflate: false,
-    maxPayload: limits.frameBytes,
+    maxPayload: limits.cutOffBytes,
     // However small, each keeps the whole chunk it came in.
     maxFragments: limits.fragments,
     maxBufferedChunks: limits.chunks,

@@ -98,11 +98,19 @@ export class CommandLine {
     return name;
   }
 
-  /** @param main another package's command line */
-  start(words: readonly string[], env: NodeJS.ProcessEnv = {}, main?: string): RunningCommand {
+  /**
+   * @param main another package's command line
+   * @param cwd instead of the working folder
+   */
+  start(
+    words: readonly string[],
+    env: NodeJS.ProcessEnv = {},
+    main?: string,
+    cwd = this.work,
+  ): RunningCommand {
     const [node, own] = clientProgram();
     const child = spawn(node, [main ?? own, ...words], {
-      cwd: this.work,
+      cwd,
       env: { ...this.env, ...env },
       stdio: ["ignore", "pipe", "pipe"],
       timeout: DEADLINE_MS,

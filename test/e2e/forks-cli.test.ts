@@ -50,9 +50,16 @@ test("caisson fork: a new run from a checkpoint, followed to its end; show tells
   expect((await cli.run(["show", child])).out).toMatch(new RegExp(`from +.*${parent.slice(-8)} at c1`));
   expect((await cli.run(["show", parent])).out).toMatch(new RegExp(`forks +.*${child.slice(-8)} at c1`));
   expect((await cli.run(["verify", child])).status).toBe(0);
-  const detached = await cli.run(["fork", parent, "--at", "c0", "--detach", "--json"]);
-  const { run } = JSON.parse(detached.out) as { run: string };
-  expect((await cli.run(["watch", run])).status).toBe(0);
+});
+
+test("caisson fork --json: the accepted run and nothing else, with --detach or without", async () => {
+  for (const words of [["--json"], ["--detach", "--json"]]) {
+    const { status, out, error } = await cli.run(["fork", parent, "--at", "c0", ...words]);
+    expect([status, error]).toEqual([0, ""]);
+    const accepted = JSON.parse(out);
+    expect(accepted).toEqual({ run: expect.stringMatching(/^[0-9a-f-]{36}$/), seq: expect.any(Number) });
+    expect((await cli.run(["watch", accepted.run])).status).toBe(0);
+  }
 });
 
 test("caisson fork: what can't be forked is said, with status 2", async () => {

@@ -54,6 +54,52 @@ describe("caisson policy init", () => {
   });
 });
 
+describe("caisson policy check", () => {
+  test("an empty document has the check's own answer: status 1, for test 2", async () => {
+    await cli.file("empty.yaml", "");
+    const checked = await cli.run(["policy", "check", "empty.yaml"], env);
+    expect(checked).toMatchObject({
+      status: 1,
+      out: expect.stringMatching(/^empty\.yaml:1:1: error: the document is empty/),
+    });
+    const { status, out } = await cli.run(["policy", "check", "empty.yaml", "--json"], env);
+    expect(status).toBe(1);
+    expect(JSON.parse(out)).toMatchObject({ ok: false, errors: [{ line: 1, column: 1 }] });
+    const tested = await cli.run(["policy", "test", "empty.yaml"], env);
+    expect(tested).toMatchObject({ status: 2, out: expect.stringContaining("no test was run") });
+    const ran = await cli.run(["run", "x", "--policy", "empty.yaml"], env);
+    expect(ran).toMatchObject({ status: 2, error: expect.stringMatching(/is empty\. Nothing was done/) });
+  });
+
+  test("what is neither a file nor a name is said to be neither", async () => {
+    const ended = await cli.run(["run", "x", "--policy", "my policy"], env);
+    expect(ended).toMatchObject({ status: 2, error: expect.stringContaining('no policy "my policy"') });
+  });
+
+  test("each failed test is told once, with its place", async () => {
+    await cli.file("once.yaml", `${HEAD}tests: [{ read: /workspace/a, expect: deny }]\n`);
+    const { status, out } = await cli.run(["policy", "check", "once.yaml"], env);
+    expect(status).toBe(1);
+    expect(out.match(/got allow/g)).toHaveLength(1);
+    expect(out).toMatch(
+      /^once\.yaml:5:9: error: .*got allow[\s\S]*\n✗ The policy is refused; 0 tests passed, 1 failed\n$/,
+    );
+  });
+
+  test("a project's file is checked as one from whatever folder it is named", async () => {
+    const secrets =
+      'secrets: { vcs: { from: "env:X", header: "authorization: Bearer {}", hosts: [a.example] } }';
+    await cli.file(".caisson/policy.yaml", `${HEAD}${secrets}\n`);
+    const folder = join(cli.work, ".caisson");
+    for (const word of ["check", "test"]) {
+      const above = await cli.run(["policy", word, ".caisson/policy.yaml"], env);
+      const inside = await cli.start(["policy", word, "policy.yaml"], env, undefined, folder).ended;
+      expect(above.out).toContain("a project's policy names no secrets");
+      expect(inside.out).toContain("a project's policy names no secrets");
+    }
+  });
+});
+
 describe("caisson policy test", () => {
   test("lists each test that fails with its place: status 1", async () => {
     await cli.file(

@@ -97,6 +97,33 @@ describe("PUT workspaces", () => {
     expect(daemon.blobs.contents.get(sha256(content))).toEqual(content);
   });
 
+  it.each([undefined, "application/octet-stream", "application/x-www-form-urlencoded", "application/json"])(
+    "takes it as %s too: its content says whether it is an archive",
+    async (type) => {
+      const response = await fetch(`${daemon.url}/v1/workspaces`, {
+        method: "PUT",
+        headers: {
+          authorization: `Bearer ${TOKEN}`,
+          ...(type === undefined ? {} : { "content-type": type }),
+        },
+        body: Buffer.alloc(1_024, 8),
+      });
+      expect([response.status, await response.json()]).toEqual([
+        200,
+        { workspace: sha256(Buffer.alloc(1_024, 8)) },
+      ]);
+    },
+  );
+
+  it("refuses a compressed one", async () => {
+    const packed = { ...headers, "content-encoding": "gzip" };
+    const response = await daemon.call("PUT", "/v1/workspaces", { body: Buffer.alloc(512), headers: packed });
+    expect([response.status, await response.json()]).toMatchObject([
+      415,
+      { code: "unsupported_media_type", detail: expect.stringContaining("not compressed") },
+    ]);
+  });
+
   it("refuses what is announced too large, and what turns out too large, with nothing kept", async () => {
     const kept = daemon.blobs.contents.size;
     const announced = await daemon.call("PUT", "/v1/workspaces", { body: Buffer.alloc(2_000_000), headers });

@@ -173,7 +173,7 @@ describe("400, 405, 409, 413, 415: bad input is told apart and changes nothing",
     ["PUT", "/v1/runs", {}, 405, "method_not_allowed"],
     ["PATCH", `/v1/runs/${RUN}`, {}, 405, "method_not_allowed"],
     ["POST", "/healthz", undefined, 405, "method_not_allowed"],
-    ["PUT", "/v1/workspaces", {}, 415, "unsupported_media_type"],
+    ["POST", "/v1/policies/explain", { text: "", exec: "a" }, 400, "invalid_request"],
   ])("%s %s", async (method, path, body, status, code) => {
     expect(await problem(await daemon.call(method, path, { body }))).toEqual([status, code]);
     expect(daemon.harness.calls).toEqual([]);

@@ -267,12 +267,21 @@ describe("bad frames close with 4400", () => {
     expect(await client.closed).toBe(4400);
   });
 
-  it("a binary frame too; one beyond the bound is 1009", async () => {
+  it("a binary frame too, and one of over 64 KiB, whatever it holds; one beyond 1 MiB is 1009", async () => {
     const binary = await Client.open(daemon.port);
     binary.socket.send(Buffer.from('{"type":"subscribe","run":"*"}'), { binary: true });
     expect(await binary.closed).toBe(4400);
+    for (const bytes of [64 * 1024 + 1, 1024 * 1024]) {
+      const large = await Client.open(daemon.port);
+      large.send('{"type":"subscribe","run":"*"}'.padEnd(bytes));
+      expect([bytes, await large.closed]).toEqual([bytes, 4400]);
+    }
+    const fits = await Client.open(daemon.port);
+    fits.send(`{"type":"subscribe","run":"${RUN}"}`.padEnd(64 * 1024));
+    await fits.until((frames) => frames.length > 1);
+    await fits.close();
     const huge = await Client.open(daemon.port);
-    huge.send("x".repeat(70_000));
+    huge.send("x".repeat(1024 * 1024 + 1));
     expect(await huge.closed).toBe(1009);
   });
 });

@@ -157,7 +157,7 @@ async function putInto(
   try {
     const leave = branch === undefined ? undefined : await switchToNew(folder, branch);
     try {
-      await undisturbed(() => prepared.commit());
+      undisturbed(() => prepared.commit());
     } catch (error) {
       await leave?.();
       throw error;
@@ -168,13 +168,13 @@ async function putInto(
   return prepared.paths;
 }
 
-/** Ctrl-C in the middle would leave half of it: it is heard when the work is done. */
-async function undisturbed(work: () => void): Promise<void> {
-  const later = () => {};
-  process.on("SIGINT", later).on("SIGTERM", later);
+/** Ctrl-C in the middle would leave half of it: one that comes before the work is done is dropped. */
+function undisturbed(work: () => void): void {
+  const drop = () => {};
+  process.on("SIGINT", drop).on("SIGTERM", drop);
   try {
     work();
   } finally {
-    process.off("SIGINT", later).off("SIGTERM", later);
+    process.off("SIGINT", drop).off("SIGTERM", drop);
   }
 }

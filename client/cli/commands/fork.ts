@@ -16,7 +16,10 @@ export interface ForkOptions {
   readonly detach?: boolean;
 }
 
-/** `caisson fork RUN --at CHECKPOINT|SEQ`: a new run from there, followed as one that was just submitted. */
+/**
+ * `caisson fork RUN --at CHECKPOINT|SEQ`: a new run from there, followed as one that was just submitted. With
+ * `--json` it is not followed: what is printed is the daemon's answer.
+ */
 export async function fork(command: Command, name: string, options: ForkOptions): Promise<ExitStatus> {
   const { task, model } = options;
   const other: Omit<z.input<typeof ForkRun>, "at"> = {
@@ -30,7 +33,10 @@ export async function fork(command: Command, name: string, options: ForkOptions)
   const { terminal } = command;
   // Should whoever reads our output leave early, the run's success is not known.
   process.exitCode = EXIT.failed;
-  if (options.detach && command.json) await writeJson(command, accepted);
+  if (command.json) {
+    await writeJson(command, accepted);
+    return EXIT.done;
+  }
   const where = `Run ${accepted.run} goes on from ${shortRun(parent)} at ${options.at}.`;
   const told = [
     line(0, where),
@@ -40,6 +46,6 @@ export async function fork(command: Command, name: string, options: ForkOptions)
     terminal.remark(told.slice(0, 1));
     return follow(command, client, accepted.run, { after: 0, unanswerable: "leave" });
   }
-  if (!command.json) terminal.say(told);
+  terminal.say(told);
   return EXIT.done;
 }

@@ -6,7 +6,7 @@ import type { PolicyExplanation } from "../../../daemon/protocol/views.ts";
 import { type Command, writeJson } from "../command.ts";
 import { ensureDaemon } from "../ensure-daemon.ts";
 import { badInput, EXIT, type ExitStatus } from "../exit.ts";
-import { verdictLine } from "../render/events.ts";
+import { VERDICT_STYLE, verdictLine } from "../render/events.ts";
 import { EMPTY, type Line, line, span } from "../render/line.ts";
 import type { Settings } from "../settings.ts";
 import { readDocument } from "./run.ts";
@@ -99,8 +99,6 @@ function heldLines({ read, write, rules }: NonNullable<PolicyExplanation["held"]
   ];
 }
 
-const STYLE = { allow: "good", ask: "warn", deny: "bad" } as const;
-
 export function effectiveLines({ layers, sections, settings }: EffectivePolicy): Line[] {
   const several = layers.length > 1;
   return [
@@ -114,7 +112,7 @@ export function effectiveLines({ layers, sections, settings }: EffectivePolicy):
       ...rules.map(({ layer, rule, decision, pattern }) =>
         line(
           2,
-          span((decision ?? "").padEnd(6), decision ? STYLE[decision] : "plain"),
+          span((decision ?? "").padEnd(6), decision ? VERDICT_STYLE[decision] : "plain"),
           pattern,
           span(` · ${rule}${several ? ` (${layer})` : ""}`, "dim"),
         ),

@@ -6,6 +6,7 @@ import { type Command, writeJson } from "../command.ts";
 import { ensureDaemon } from "../ensure-daemon.ts";
 import { badInput, EXIT, type ExitStatus } from "../exit.ts";
 import { runNamed } from "../names.ts";
+import { VERDICT_STYLE } from "../render/events.ts";
 import { type Line, line, span } from "../render/line.ts";
 import { counted, shortRun } from "../render/quantities.ts";
 import { readDocument } from "./run.ts";
@@ -33,8 +34,6 @@ async function runsNamed(client: CaissonClient, names: readonly string[]): Promi
   for (const name of names) runs.push(await runNamed(client, name));
   return [...new Set(runs)];
 }
-
-const STYLE = { allow: "good", ask: "warn", deny: "bad" } as const;
 
 export function backtestLines({ run, judged, changed, otherRule, changes }: BacktestReport): Line[] {
   const others = otherRule > 0 ? `, ${otherRule} by another rule` : "";
@@ -67,10 +66,10 @@ function changeLines({ seq, action, request, tool, subject, before, after }: Ver
     ),
     line(
       4,
-      span(before.verdict, STYLE[before.verdict]),
+      span(before.verdict, VERDICT_STYLE[before.verdict]),
       by(before.rule, before.layer),
       " → ",
-      span(after.verdict, STYLE[after.verdict]),
+      span(after.verdict, VERDICT_STYLE[after.verdict]),
       by(after.rule, after.layer),
     ),
   ];

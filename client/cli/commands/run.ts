@@ -7,7 +7,7 @@ import type { CheckRun, SubmitRun } from "../../../daemon/protocol/commands.ts";
 import type { Setting } from "../../../daemon/protocol/config.ts";
 import { CaissonError, type ErrorCode } from "../../../daemon/protocol/errors.ts";
 import { LimitsInput } from "../../../daemon/protocol/limits.ts";
-import { POLICY_BYTES, PROJECT_POLICY } from "../../../daemon/protocol/policy-files.ts";
+import { POLICY_BYTES, POLICY_NAME, PROJECT_POLICY } from "../../../daemon/protocol/policy-files.ts";
 import type { SubmissionCheck } from "../../../daemon/protocol/submission-check.ts";
 import type { CaissonClient } from "../../api/client.ts";
 import { type Command, writeJson } from "../command.ts";
@@ -133,10 +133,17 @@ export function limitsOf(words: readonly string[]): z.input<typeof LimitsInput> 
 export async function policyText(folder: string, given: string): Promise<string> {
   const path = resolve(folder, given);
   const looksLikePath = given.includes("/") || /\.ya?ml$/.test(given);
-  if (!looksLikePath && !existsSync(path)) return given;
-  if (!looksLikePath && (await stat(path)).isDirectory()) return given;
-  // A line feed tells the daemon that this is a document.
+  if (!looksLikePath && !(await isFile(path))) {
+    if (POLICY_NAME.test(given)) return given;
+    throw badInput(`There is no policy ${JSON.stringify(given)}, and no such file. Nothing was done.`);
+  }
+  // With a line feed it is no name, even if there is only a word in the file.
   return `${await readDocument(path, "policy")}\n`;
+}
+
+async function isFile(path: string): Promise<boolean> {
+  const found = await stat(path).catch(() => undefined);
+  return found !== undefined && !found.isDirectory();
 }
 
 /** A model's id, or `script:FILE` read. @throws CliError */
@@ -147,17 +154,22 @@ export async function modelChoice(folder: string, given: string): Promise<string
   return { script: await readDocument(resolve(folder, name), "script") };
 }
 
-/** @throws CliError when there is no such file, or it can't be one */
+/** @throws CliError when there is no such file, or it can't be one; when it is empty, too */
 export async function readDocument(path: string, what: string): Promise<string> {
+  const text = await readText(path, what);
+  if (text.trim() === "") throw badInput(`The ${what} ${path} is empty. Nothing was done.`);
+  return text;
+}
+
+/** @throws CliError when there is no such file, or it can't be a document */
+export async function readText(path: string, what: string): Promise<string> {
   try {
     const { size } = await stat(path);
     if (size > DOCUMENT_BYTES)
       throw badInput(
         `The ${what} ${path} has ${bytes(size)}; at most ${bytes(DOCUMENT_BYTES)} are read. Nothing was done.`,
       );
-    const text = await readFile(path, "utf8");
-    if (text.trim() === "") throw badInput(`The ${what} ${path} is empty. Nothing was done.`);
-    return text;
+    return await readFile(path, "utf8");
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === undefined) throw error;

@@ -9,7 +9,7 @@ import { bytes, counted, dollars, duration, shortApproval, shortRun, tokens } fr
 /** Prose of a model or a person is shown up to this length, in characters. */
 const PROSE = 12_000;
 
-const VERDICT_STYLE: Readonly<Record<Decision, Style>> = { allow: "good", ask: "warn", deny: "bad" };
+export const VERDICT_STYLE: Readonly<Record<Decision, Style>> = { allow: "good", ask: "warn", deny: "bad" };
 
 function prose(text: Text): string {
   const shown = previewOf(text);

@@ -5,7 +5,7 @@ import { CaissonError } from "../../protocol/errors.ts";
 import { JournalEvent } from "../../protocol/events.ts";
 import { Sha256 } from "../../protocol/ids.ts";
 import { listOf } from "../../protocol/views.ts";
-import { hasBody, pacedBytesOf, requireLength, requireType } from "../body.ts";
+import { hasBody, pacedBytesOf, requireLength, requireUncompressed } from "../body.ts";
 import { eventPage } from "../event-page.ts";
 import { json, type Reply, type Route, route, type Services } from "../route.ts";
 
@@ -110,7 +110,8 @@ export function contentRoutes(services: Services): readonly Route[] {
     route({
       method: "PUT",
       path: "/v1/workspaces",
-      summary: "Upload a workspace as a tar archive; the id goes into POST /v1/runs.",
+      summary:
+        "Upload a workspace as a tar archive, of whatever content-type; the id goes into POST /v1/runs.",
       binaryBody: TAR,
       answer: { status: 200, description: "The workspace is on disk.", schema: Uploaded },
       errors: [
@@ -121,7 +122,8 @@ export function contentRoutes(services: Services): readonly Route[] {
         "disk_full",
       ],
       handle: async ({ request }) => {
-        requireType(request, TAR);
+        // Whatever type it is announced as: clients that put files guess it, or send none.
+        requireUncompressed(request, TAR);
         requireLength(request, maximumWorkspaceBytes);
         if (!hasBody(request))
           throw new CaissonError(
