@@ -27,6 +27,10 @@ export async function relay(
   response: ServerResponse,
   { inspection, most, idle, came }: Relaying,
 ): Promise<void> {
+  const { "transfer-encoding": encoding = "chunked" } = answer.headers;
+  // Dropped with the hop it is for, it would leave a body that is encoded and doesn't say so.
+  if (encoding.trim().toLowerCase() !== "chunked")
+    throw new Error("the answer's transfer-encoding is not `chunked`");
   const bodiless = response.req.method === "HEAD" || answer.statusCode === 204 || answer.statusCode === 304;
   const filter = inspection.incoming();
   const opened = filter === undefined || bodiless ? [] : decompressors(answer);
@@ -53,7 +57,7 @@ export async function relay(
 }
 
 function headersFor(
-  { rawHeaders, headers }: IncomingMessage,
+  { rawHeaders, headers, statusCode }: IncomingMessage,
   inspection: Inspection,
   { bodiless, opened }: { readonly bodiless: boolean; readonly opened: boolean },
 ): string[] {
@@ -64,7 +68,9 @@ function headersFor(
   });
   const length = headers["content-length"];
   // What is replaced in a body changes its length.
-  const pairs = length === undefined || (looked && !bodiless) ? kept : [...kept, ["Content-Length", length]];
+  // And a 204 has none: RFC 9110, 8.6.
+  const unsaid = length === undefined || statusCode === 204 || (looked && !bodiless);
+  const pairs = unsaid ? kept : [...kept, ["Content-Length", length]];
   return pairs.flatMap(([name = "", value = ""]) => [name, filtered(value, inspection.incoming())]);
 }
 

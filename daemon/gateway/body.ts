@@ -11,7 +11,19 @@ const PREVIEW = 2_000;
 export type Body =
   | { readonly kind: "none" }
   | { readonly kind: "held"; readonly bytes: Buffer }
-  | { readonly kind: "streamed" };
+  | { readonly kind: "streamed"; readonly framing: Framing };
+
+/** How the host is told where a body ends. */
+export type Framing = Readonly<Record<"content-length", string> | Record<"transfer-encoding", "chunked">>;
+
+/** A streamed body's own: the length that it came with, or chunks. */
+export function framingOf({ headers }: IncomingMessage): Framing {
+  const length = headers["content-length"];
+  // The parser has cut the body by this number; zeros in front of it are one reading the fewer for the host.
+  return length === undefined
+    ? { "transfer-encoding": "chunked" }
+    : { "content-length": length.replace(/^0+(?=\d)/, "") };
+}
 
 export function hasBody({ headers }: IncomingMessage): boolean {
   return headers["transfer-encoding"] !== undefined || !["0", undefined].includes(headers["content-length"]);

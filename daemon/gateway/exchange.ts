@@ -2,7 +2,16 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { performance } from "node:perf_hooks";
 import type { HttpTarget } from "../policy/http-target.ts";
 import { relay } from "./answer.ts";
-import { type Body, hasBody, heldBody, judgedBody, Meter, outgoingPieces } from "./body.ts";
+import {
+  type Body,
+  type Framing,
+  framingOf,
+  hasBody,
+  heldBody,
+  judgedBody,
+  Meter,
+  outgoingPieces,
+} from "./body.ts";
 import type { GatewayLimits } from "./limits.ts";
 import type { Gatekeeper, Judged, OutgoingScanner, Violation } from "./port.ts";
 import { ASK_A_PERSON, refusalOf, refuse, TooLate } from "./refusal.ts";
@@ -127,7 +136,9 @@ async function bodyOf(
   target: HttpTarget,
 ): Promise<Body | undefined> {
   if (!hasBody(request)) return { kind: "none" };
-  if (keeper.body({ method: target.method, url: target.url }) === "streamed") return { kind: "streamed" };
+  if (keeper.body({ method: target.method, url: target.url }) === "streamed") {
+    return { kind: "streamed", framing: framingOf(request) };
+  }
   if (Number(request.headers["content-length"] ?? 0) > limits.heldBodyBytes) return undefined;
   if (request.headers.expect !== undefined) response.writeContinue();
   const bytes = await heldBody(request, { most: limits.heldBodyBytes, idleMs: limits.idleMs });
@@ -233,21 +244,27 @@ function headersFor(
 ): Record<string, string | string[]> {
   const own: Record<string, string> = {
     host: target.url.slice(target.scheme.length + 3).split(/[/?]/, 1)[0] ?? "",
-    ...(body.kind === "held" ? { "content-length": String(body.bytes.length) } : {}),
-    ...(body.kind === "none" && BODY_EXPECTED.has(target.method) ? { "content-length": "0" } : {}),
+    ...bodysOwn(target.method, body),
     // A secret that comes back compressed would not be seen.
     ...(looked ? { "accept-encoding": "identity" } : {}),
   };
   const over = new Map(
     [...Object.entries(injected), ...Object.entries(own)].map(([name, value]) => [name.toLowerCase(), value]),
   );
-  const sent: Record<string, string | string[]> = {};
+  const sent = new Map<string, string | string[]>();
   for (const [name, value] of headers) {
     const lower = name.toLowerCase();
-    sent[lower] = [...(sent[lower] ?? []), value].flat();
+    sent.set(lower, [...(sent.get(lower) ?? []), value].flat());
   }
-  for (const [name, value] of over) sent[name] = value;
-  return sent;
+  for (const [name, value] of over) sent.set(name, value);
+  return Object.fromEntries(sent);
+}
+
+/** Said for every body, whatever its method: Node's client would send those of some methods without an end. */
+function bodysOwn(method: string, body: Body): Framing | Record<string, never> {
+  if (body.kind === "streamed") return body.framing;
+  if (body.kind === "held") return { "content-length": String(body.bytes.length) };
+  return BODY_EXPECTED.has(method) ? { "content-length": "0" } : {};
 }
 
 /** Methods of which servers want to hear that there is no body. */

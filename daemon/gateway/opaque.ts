@@ -9,6 +9,9 @@ import type { TunnelEnd } from "./request.ts";
 import type { Served } from "./served.ts";
 import { type Watch, watch } from "./watch.ts";
 
+/** The answer to a CONNECT; what follows it is the tunnel's. */
+export const ESTABLISHED = "HTTP/1.1 200 Connection established\r\n\r\n";
+
 /**
  * A tunnel that nobody looks into, where a rule says so: judged once, then metered.
  * @throws {Error} when the keeper does
@@ -25,18 +28,21 @@ export async function openOpaque(end: TunnelEnd, served: Served, dialler: Dialle
   const started = performance.now();
   const meter = new Meter(keeper, judged.request, judged.terms.maxBytesOut);
   const told: { status?: number; bytesIn: number; error?: string } = { bytesIn: 0 };
+  let socket: Socket | undefined;
   try {
     const to = { scheme: "opaque", ...end, addresses: judged.terms.addresses } as const;
-    const socket = await dial(to, dialler, gone);
+    socket = await dial(to, dialler, gone);
     told.status = 200;
     await keeper.arriving(judged.request, 200);
-    connection.write("HTTP/1.1 200 Connection established\r\n\r\n");
+    connection.write(ESTABLISHED);
     await carry(served, socket, { meter, told, idleMs: dialler.limits.idleMs });
   } catch (thrown) {
     const error = thrown instanceof Error ? thrown : new Error(String(thrown));
     told.error = error.message;
     if (told.status === undefined) refuseConnection(connection, refusalOf(error, `CONNECT ${name}`));
     else served.reset();
+  } finally {
+    socket?.destroy();
   }
   const durationMs = Math.round(performance.now() - started);
   await keeper.finished(judged.request, { ...told, bytesOut: meter.bytes, durationMs });
@@ -62,7 +68,6 @@ async function carry(
     await pipeline(connection, out, socket, back, connection);
   } finally {
     idle.stop();
-    socket.destroy();
   }
 }
 

@@ -28,6 +28,9 @@ const OF_ONE_HOP = new Set([
   "upgrade",
 ]);
 
+/** What says where a request goes and ends: who has it dropped on the way wants it read otherwise behind it. */
+const NEVER_DROPPED = new Set(["content-length", "host", "transfer-encoding"]);
+
 const violation = (rule: string, reason: string): Violation => ({ rule: `gateway.${rule}`, reason });
 
 /** Pairs of name and value, as they came. */
@@ -35,17 +38,19 @@ export function pairsOf(raw: readonly string[]): [string, string][] {
   return Array.from({ length: raw.length / 2 }, (_, i) => [raw[2 * i] ?? "", raw[2 * i + 1] ?? ""]);
 }
 
+/** Headers that `connection` names, in lower case: they are for the next hop alone. */
+function namedByConnection(headers: readonly (readonly [string, string])[]): string[] {
+  return valuesOf(headers, "connection").flatMap((value) =>
+    value
+      .toLowerCase()
+      .split(",")
+      .map((one) => one.trim()),
+  );
+}
+
 /** What of the headers goes on: without those of one hop, and those that `connection` names. */
 export function endToEnd(headers: readonly (readonly [string, string])[]): [string, string][] {
-  const named = headers
-    .filter(([name]) => name.toLowerCase() === "connection")
-    .flatMap(([, value]) =>
-      value
-        .toLowerCase()
-        .split(",")
-        .map((one) => one.trim()),
-    );
-  const dropped = new Set([...OF_ONE_HOP, ...named]);
+  const dropped = new Set([...OF_ONE_HOP, ...namedByConnection(headers)]);
   return headers.flatMap(([name, value]) => (dropped.has(name.toLowerCase()) ? [] : [[name, value]]));
 }
 
@@ -98,6 +103,11 @@ function formProblem(
   }
   if (lengths.length > 1 || (lengths.length > 0 && encodings.length > 0)) {
     return violation("framing", "the body's length is said twice");
+  }
+  const needed = namedByConnection(headers).find((name) => NEVER_DROPPED.has(name));
+  if (needed !== undefined) {
+    const reason = `the Connection header names ${needed}, which every hop needs; leave it out there`;
+    return violation("framing", reason);
   }
   return undefined;
 }

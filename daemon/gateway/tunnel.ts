@@ -4,13 +4,11 @@ import type { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
 import { parseAuthority, parseHost } from "../policy/http-target.ts";
 import type { Dialler } from "./dial.ts";
-import { openOpaque } from "./opaque.ts";
+import { ESTABLISHED, openOpaque } from "./opaque.ts";
 import type { Violation } from "./port.ts";
 import { ASK_A_PERSON, refuseConnection } from "./refusal.ts";
 import { pairsOf, type TunnelEnd } from "./request.ts";
 import type { Served } from "./served.ts";
-
-const ESTABLISHED = "HTTP/1.1 200 Connection established\r\n\r\n";
 
 export interface Connecting {
   readonly request: IncomingMessage;

@@ -18,6 +18,11 @@ const KEPT_MS = 2_000;
 /** Of one connection from a sandbox; a host beyond that has its own dialled anew. */
 const MOST_HOSTS = 32;
 
+/** What a host says on a connection where it is asked nothing would be read as the answer to the next request. */
+function endUnasked(this: Duplex): void {
+  this.destroy();
+}
+
 /** Connections to one destination. */
 class HostAgent extends Agent {
   readonly #dial: () => Promise<Socket>;
@@ -36,6 +41,19 @@ class HostAgent extends Agent {
       (socket) => made?.(null, socket),
       (error: Error) => made?.(error, new Duplex()),
     );
+  }
+
+  // Node's own type hides that `false` means: not to be kept.
+  override keepSocketAlive(socket: Duplex): boolean {
+    const may: unknown = super.keepSocketAlive(socket);
+    if (may !== true || socket.readableLength > 0) return false;
+    socket.on("data", endUnasked).resume();
+    return true;
+  }
+
+  override reuseSocket(socket: Duplex, request: ClientRequest): void {
+    socket.off("data", endUnasked);
+    super.reuseSocket(socket, request);
   }
 }
 

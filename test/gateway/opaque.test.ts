@@ -9,6 +9,7 @@ afterEach(endAll);
 
 describe("opaque tunnels", () => {
   const opaque: Keeping = { tunnel: () => ({ mode: "opaque" }) };
+  const openedBefore = (port: number, keeping: Keeping) => before(port, { ...opaque, ...keeping }, {});
   const echo = (socket: Socket) => void socket.end("echoed");
 
   it("carry anything once judged, metered", async () => {
@@ -31,10 +32,23 @@ describe("opaque tunnels", () => {
       ),
     );
     ends.push(host.close);
-    const { through, at, keeper } = await before(host.port, { ...opaque, judge: allowing(10) }, {});
+    const { through, at, keeper } = await openedBefore(host.port, { judge: allowing(10) });
     await through.raw(`CONNECT ${at} HTTP/1.1\r\nHost: ${at}\r\n\r\n${"x".repeat(50)}`);
     expect((await keeper.outcome(1)).error).toContain("10 bytes");
     expect(arrived).toBe("");
+  });
+
+  it("leave no connection to the host behind when what arrives can't be journalled", async () => {
+    let left = () => {};
+    const closed = new Promise<void>((resolve) => {
+      left = resolve;
+    });
+    const host = await listening(createServer((socket) => socket.on("error", () => {}).once("close", left)));
+    ends.push(host.close);
+    const arriving = () => Promise.reject(new Error("no disk"));
+    const { through, at } = await openedBefore(host.port, { arriving });
+    expect(await through.raw(`CONNECT ${at} HTTP/1.1\r\nHost: ${at}\r\n\r\n`)).toBe("");
+    await closed;
   });
 
   it("are refused as any request is, and lead to no private address", async () => {
