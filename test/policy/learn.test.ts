@@ -67,6 +67,13 @@ describe("a policy that is learnt", () => {
       expect(verdict({ exec }), exec).toBe("deny");
   });
 
+  test("what a command of the fuller shell was answered both ways needs that shell as well", async () => {
+    const exec = "echo $(date)";
+    const { text, verdict } = await learnt([yes({ exec }), no({ exec }, "person")]);
+    expect(text).toContain("shell: contained");
+    expect(["allow", "ask"]).toContain(verdict({ exec }));
+  });
+
   test("of many different commands of one program and sub-command it makes one rule, with the flags they had", async () => {
     const many = Array.from({ length: 20 }, (_, i) => yes({ exec: `git log -n ${i} --oneline path/${i}` }));
     const { text, verdict, notes } = await learnt(many);

@@ -10,7 +10,7 @@ import { requestTerms, tunnelTo } from "../../daemon/policy/request-terms.ts";
 import type { Layer } from "../../daemon/protocol/verdicts.ts";
 
 const RANK = { allow: 0, ask: 1, deny: 2 };
-const RUNS = { numRuns: process.env.CAISSON_TEST_FULL ? 20_000 : 100 };
+const RUNS = { numRuns: process.env.CAISSON_TEST_FULL ? 5_000 : 100 };
 
 const decision = fc.constantFrom("allow", "ask", "deny");
 const effect = fc.option(fc.constantFrom("read", "local", "external"), { nil: undefined });

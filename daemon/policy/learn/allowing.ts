@@ -36,17 +36,17 @@ export async function allowing(
     return documentOf(name, observed, recorded, breadth, shell, notes);
   };
   const strict = make("strict");
-  const holds = execsOf(observed).length > 0 && (await holdsFor(strict, all.allowed, others));
+  const holds = execsOf(observed).length > 0 && (await holdsFor(strict, observed, others));
   return { document: holds ? strict : make("contained"), all, samples: [], notes: [...notes] };
 }
 
 async function holdsFor(
   document: PolicyDocument,
-  allowed: readonly Observation[],
+  observed: readonly Observation[],
   others: Others,
 ): Promise<boolean> {
   const policy = policyOf(document);
-  for (const { action } of allowed) {
+  for (const { action } of observed) {
     await others();
     if (verdictOn(policy, action).verdict !== "allow") return false;
   }

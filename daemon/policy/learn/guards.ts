@@ -39,13 +39,18 @@ export async function guarded(draft: Draft, recorded: RecordedRuns, others: Othe
   };
 }
 
-/** Rules other than `allow` that what was allowed matches. */
+/** Rules other than `allow` that what was allowed matches; what was answered both ways may be asked for. */
 async function forbidding(policy: Policy, { all }: Draft, others: Others): Promise<Set<string>> {
   const found = new Set<string>();
   for (const { action } of all.allowed) {
     await others();
     for (const { rule, decision } of verdictOn(policy, action).matched)
       if (decision !== "allow") found.add(rule);
+  }
+  for (const { action } of all.disputed) {
+    await others();
+    for (const { rule, decision } of verdictOn(policy, action).matched)
+      if (decision === "deny") found.add(rule);
   }
   return found;
 }
