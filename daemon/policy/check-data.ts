@@ -18,7 +18,8 @@ function* labelProblems(read: ReadDocument): Iterable<PolicyProblem> {
       yield read.problem(at("path"), `\`${path}\` ${glob}`, hintForGlob(path));
     if (host !== undefined) yield* hostProblems(read, host, at("host"));
     const names = [...TOOLS, ...SECTION_OF.keys()];
-    const meant = tool === undefined || names.includes(tool) ? undefined : closest(tool, names);
+    const isName = tool !== undefined && !tool.includes("*") && !names.includes(tool);
+    const meant = isName ? closest(tool, names) : undefined;
     if (meant !== undefined)
       yield read.problem(at("tool"), `no tool is called \`${tool}\``, `did you mean \`${meant}\`?`);
   }

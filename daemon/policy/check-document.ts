@@ -29,7 +29,8 @@ function* toolNames(read: ReadDocument): Iterable<PolicyProblem> {
     for (const [n, name] of [rule.tool].flat().entries()) {
       const path = ["tools", i, "tool", ...(typeof rule.tool === "string" ? [] : [n])];
       const section = SECTION_OF.get(name);
-      const meant = TOOLS.includes(name) ? undefined : closest(name, [...TOOLS, ...SECTION_OF.keys()]);
+      const isName = !name.includes("*") && !TOOLS.includes(name);
+      const meant = isName ? closest(name, [...TOOLS, ...SECTION_OF.keys()]) : undefined;
       if (section)
         yield read.problem(
           path,

@@ -292,3 +292,10 @@ describe("explain", () => {
     expect(result).toMatchObject({ ok: true, policy: { text, layer: "organisation", name: "coding" } });
   });
 });
+
+test("a name of a tool with `*` in it stands for several, and is no slip of the pen", () => {
+  const text = (tool: string) =>
+    `version: 1\nname: p\ndefault: deny\ntools: [{ id: a, tool: "${tool}", decision: allow }]\n`;
+  expect(checkPolicy(text("plan*"))).toMatchObject({ ok: true, errors: [] });
+  expect(checkPolicy(text("plann")).errors).toMatchObject([{ hint: expect.stringContaining("plan") }]);
+});
