@@ -1,14 +1,17 @@
 import type {
   ArithmeticCommand,
   ArithmeticExpansionPart,
+  ArithmeticExpression,
   Assignment,
   Command,
+  ParameterExpansionPart,
   Redirection,
-  Script,
   SyntaxNode,
   Word,
 } from "unbash";
+import { COMPOUND_HERE_DOCUMENT, isCompound, lacksScript } from "./hidden-script.ts";
 import type { CommandRedirect, CommandWord, ParsedCommand, SimpleCommand } from "./port.ts";
+import { assignedIn, DECLARING } from "./setting.ts";
 import { readWord } from "./word.ts";
 import { innerOf } from "./wrappers.ts";
 
@@ -19,8 +22,6 @@ const MAX_WRAPPERS = 16;
 /** Commands collected from one text; `exec.limits.commands` is usually far below. */
 const MAX_COMMANDS = 2_000;
 const UNRESOLVED: SimpleCommand = { argv: undefined, assignments: {}, redirects: [] };
-/** Text that may start a substitution. */
-const SUBSTITUTION = /\$\(|`|[<>]\(|\$\{[\s|]|\$\[/;
 /** Not paths on a disk: what every program may use. */
 const HARMLESS = /^\/dev\/(?:null|stdin|stdout|stderr|tty|zero|full|random|urandom|fd\/\d+)$/;
 
@@ -44,12 +45,16 @@ function redirectOf(redirection: Redirection): readonly CommandRedirect[] {
   return operator === "<>" ? [read, write] : [write];
 }
 
-/** An argument's word; of a declaring builtin it may look like an assignment. */
-export function wordOf(argument: Word | Assignment): CommandWord {
+/**
+ * An argument's word; of a declaring builtin it may look like an assignment.
+ * @param declares the command is such a builtin, by its plain name: bash reads the assignment as one
+ */
+export function wordOf(argument: Word | Assignment, declares = false): CommandWord {
   if (argument.type === "Word") return resolveWord(argument);
-  if (argument.value.type !== "Word") return { unresolved: "any" };
+  const open: CommandWord = { unresolved: "any", ...(declares ? { assigns: argument.name } : {}) };
+  if (argument.value.type !== "Word") return open;
   const value = readWord(argument.text);
-  return typeof value === "string" ? value : { unresolved: "any" };
+  return typeof value === "string" ? value : open;
 }
 
 function assignmentsOf(command: Command): Record<string, string | undefined> {
@@ -62,49 +67,12 @@ function assignmentsOf(command: Command): Record<string, string | undefined> {
   return assignments;
 }
 
-/** Bash prints a substitution's commands anew before it runs them, and misplaces here-documents among several. */
-const COMPOUND_HERE_DOCUMENT =
-  "a here-document among several commands inside a substitution; write a file first";
-
-function isCompound(script: Script): boolean {
-  const [statement] = script.commands;
-  if (statement === undefined || script.commands.length > 1) return script.commands.length > 1;
-  const { command } = statement;
-  const parts = command.type === "AndOr" ? command.commands : [command];
-  const simple = parts.flatMap((part) => (part.type === "Pipeline" ? part.commands : [part]));
-  return simple.some((part) => part.type !== "Command");
-}
-
-/** Plain arithmetic, whose own node is looked at, taken out. */
-function withoutArithmetic(text: string): string {
-  return text.includes("$((") ? text.replaceAll(/\$\(\([^`$<>()]*\)\)/g, "") : text;
-}
-
-/** Whether text looks as if it ran something, though the parser found no script in it. */
-function lacksScript(node: SyntaxNode): boolean {
-  switch (node.type) {
-    case "CommandExpansion":
-    case "ProcessSubstitution":
-    case "ArithmeticCommandExpansion":
-      return true;
-    case "ArithmeticCommand":
-      return SUBSTITUTION.test(node.body);
-    case "ArithmeticExpansion":
-      return SUBSTITUTION.test(node.text.slice(3));
-    case "HereDoc":
-      return node.delimiter?.quoted !== true && SUBSTITUTION.test(withoutArithmetic(node.body.text));
-    case "Word":
-      return SUBSTITUTION.test(withoutArithmetic(node.text)) && typeof readWord(node.text) !== "string";
-    default:
-      return false;
-  }
-}
-
 /** Gathers what one command text may do, from every node of its tree. */
 export class Collector {
   readonly commands: SimpleCommand[] = [];
   readonly #redirects: CommandRedirect[] = [];
   readonly #variables = new Set<string>();
+  #settingOpen = false;
   readonly #directories: (string | undefined)[] = [];
   /** Scripts met so far: the text itself and each substitution in it. */
   scripts = 0;
@@ -135,6 +103,9 @@ export class Collector {
         return;
       case "Assignment":
         this.#variables.add(node.name);
+        this.#evaluated(node.index?.text ?? "");
+        if (node.value.type === "ArrayValue")
+          for (const { text } of node.value.elements) if (text.startsWith("[")) this.#evaluated(text);
         // Bash may take `a[$(…)]=1` for a command's name, when what is in the brackets confuses it.
         if (node.index !== undefined && typeof resolveWord(node.index) !== "string")
           this.commands.push(UNRESOLVED);
@@ -149,14 +120,30 @@ export class Collector {
         this.#variables.add(node.name);
         return;
       case "ParameterExpansion":
-        if (node.operation?.type === "Default" && node.operation.operator.includes("="))
-          this.#variables.add(node.parameter);
+        this.#parameter(node);
         if (node.operation?.type === "Transform" || node.operation?.type === "Unknown")
           this.commands.push(UNRESOLVED);
         return;
       case "TestBinary":
-        if ([node.left, node.right].some((side) => hidesSubstitution(resolveWord(side))))
-          this.commands.push(UNRESOLVED);
+        this.#tested([node.left, node.right], /^-(?:eq|ne|[lg][te])$/.test(node.operator));
+        return;
+      case "TestUnary":
+        this.#tested([node.operand], /^-[vR]$/.test(node.operator));
+        return;
+      case "Coproc":
+        if (node.name !== undefined) this.#named(resolveWord(node.name));
+        return;
+      case "Word":
+        if (node.text.includes("$[")) this.#evaluated(node.text);
+        return;
+      case "ArithmeticBinary":
+        if (/^(?:[-+*/%&^|]|<<|>>)?=$/.test(node.operator)) this.#target(node.left);
+        return;
+      case "ArithmeticUnary":
+        if (/^(?:\+\+|--)$/.test(node.operator)) this.#target(node.operand);
+        return;
+      case "ArithmeticWord":
+        if (node.value.includes("[")) this.#evaluated(node.value);
         return;
       case "HereDoc":
         if (node.closing === undefined) this.error ??= "a here-document without its end";
@@ -164,6 +151,40 @@ export class Collector {
         return;
       default:
     }
+  }
+
+  #named(word: CommandWord): void {
+    if (typeof word === "string") this.#variables.add(word);
+    else this.#setOpen();
+  }
+
+  #setOpen(): void {
+    this.#settingOpen = true;
+    this.commands.push(UNRESOLVED);
+  }
+
+  /** Text that bash evaluates as arithmetic. */
+  #evaluated(text: string): void {
+    const { variables, open } = assignedIn(text);
+    for (const name of variables) this.#variables.add(name);
+    if (open) this.#setOpen();
+  }
+
+  #target(target: ArithmeticExpression): void {
+    if (target.type === "ArithmeticWord") this.#evaluated(`${target.value}=`);
+    else this.#setOpen();
+  }
+
+  #tested(sides: readonly Word[], arithmetic: boolean): void {
+    if (sides.some((side) => hidesSubstitution(resolveWord(side)))) this.commands.push(UNRESOLVED);
+    if (arithmetic) for (const { text } of sides) this.#evaluated(text);
+  }
+
+  #parameter({ operation, parameter, prefix, index, text }: ParameterExpansionPart): void {
+    if (index !== undefined || operation?.type === "Slice") this.#evaluated(text.slice(2, -1));
+    if (operation?.type !== "Default" || !operation.operator.includes("=")) return;
+    if (prefix === "!") this.#setOpen();
+    else this.#variables.add(parameter);
   }
 
   /** After a node's children, which held so many scripts: what may hide a command is unresolved. */
@@ -181,7 +202,8 @@ export class Collector {
   }
 
   #command(node: Command): void {
-    const words = node.args.map(wordOf);
+    const declares = DECLARING.has(node.name?.text ?? "");
+    const words = node.args.map((argument) => wordOf(argument, declares));
     const name = node.name === undefined ? undefined : resolveWord(node.name);
     const assignments = assignmentsOf(node);
     const redirects = node.redirects.flatMap(redirectOf);
@@ -234,6 +256,7 @@ export class Collector {
     if (inner.overflow && !command.guess) this.error ??= "too many options before a sub-command";
     const guess = command.guess ? ({ guess: true } as const) : {};
     for (const name of inner.variables) this.#variables.add(name);
+    if (inner.open) this.#settingOpen = true;
     const added: SimpleCommand[] = inner.commands.map((argv) => ({
       ...UNRESOLVED,
       ...wordsOf(argv),
@@ -246,11 +269,12 @@ export class Collector {
     return inner.texts;
   }
 
-  result(): Pick<ParsedCommand, "commands" | "redirects" | "variables" | "directories"> {
+  result(): Pick<ParsedCommand, "commands" | "redirects" | "variables" | "open" | "directories"> {
     return {
       commands: this.commands,
       redirects: this.#redirects,
       variables: [...this.#variables],
+      ...(this.#settingOpen ? ({ open: true } as const) : {}),
       directories: this.#directories,
     };
   }

@@ -53,8 +53,8 @@ function hasMatcher(pattern: string, narrows: boolean): (word: string) => boolea
   return (word) => {
     const name = word.split("=", 1)[0] ?? word;
     if (glob(word) || (!pattern.includes("=") && glob(name))) return true;
-    // Many programs take abbreviated options: `--forc` is `--force`.
-    return narrows && name.length > 3 && stem.startsWith(name);
+    // Many programs take abbreviated options: `--forc` and `--f` are `--force`.
+    return narrows && name.length > 2 && stem.startsWith(name);
   };
 }
 

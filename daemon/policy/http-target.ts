@@ -100,8 +100,11 @@ function segmentProblem(segment: string): string | undefined {
   if (/%(?:[01][0-9A-F]|7F)/i.test(segment)) return "the path holds an encoded control character";
   if (/%2e/i.test(segment)) return "the path encodes a dot; write it plainly";
   if (/%5c/i.test(segment)) return "the path holds an encoded backslash";
-  if (/%25(?:2e|2f|5c|25|00)/i.test(segment)) return "the path is encoded twice";
+  if (/%25(?:2e|2f|3b|5c|25|00)/i.test(segment)) return "the path is encoded twice";
   if (/%2f/i.test(segment) && !SCOPED.test(segment)) return "the path encodes a slash";
+  // Some servers cut `;…` off a segment before they resolve it, others after.
+  if (/^\.{1,2}(?:;|%3b)/i.test(segment))
+    return "the path has a `.` or `..` before a `;`; write where it leads";
   if (segment === "." || segment === "..") return "the path has a `.` or `..`; write where it leads";
   return undefined;
 }

@@ -56,15 +56,27 @@ function environmentFindings(policy: Policy, layer: number, action: ExecAction):
   const rules = policy.rules.exec?.env ?? [];
   if (rules.length === 0) return [];
   const names = [...action.command.variables, ...Object.keys(action.env)];
-  return names.flatMap((name) =>
+  const open = action.command.open
+    ? [
+        missing(
+          policy,
+          layer,
+          "a variable whose name the text leaves open",
+          "`env.deny` may name it; write it out",
+        ),
+      ]
+    : [];
+  const named = names.flatMap((name) =>
     rules
       .filter((rule) => rule.matches(name))
       .map((rule) => findingOf(rule, policy, layer, `the variable ${name}`)),
   );
+  return [...open, ...named];
 }
 
 /** Variables by which a name means another program, or a shell runs something first (THREATS 6 and 12). */
-const DECIDING = /^(?:PATH|LD_\w+|BASH_ENV|ENV|SHELLOPTS|BASHOPTS|PROMPT_COMMAND|PS[0-4]|BASH_FUNC_.*)$/;
+const DECIDING =
+  /^(?:PATH|LD_\w+|BASH_ENV|ENV|SHELLOPTS|BASHOPTS|PROMPT_COMMAND|PS[0-4]|BASH_FUNC_.*|BASH_CMDS|BASH_ALIASES)$/;
 
 function decidingVariable({ command, env }: ExecAction): string | undefined {
   return [...command.variables, ...Object.keys(env)].find((name) => DECIDING.test(name));

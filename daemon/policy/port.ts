@@ -40,7 +40,13 @@ export type Registry = "npm" | "pypi";
  * A word of a command: its value where the text alone settles it, else how many words it may become:
  * `one` (`"$x"`, `~/a`), or `any` number (`$x`, `*.ts`, `{a,b}`).
  */
-export type CommandWord = string | { readonly unresolved: "one" | "any" };
+export type CommandWord =
+  | string
+  | {
+      readonly unresolved: "one" | "any";
+      /** It surely is one assignment, to this variable. */
+      readonly assigns?: string;
+    };
 
 export interface CommandRedirect {
   readonly operator: string;
@@ -68,6 +74,8 @@ export interface ParsedCommand {
   readonly redirects: readonly CommandRedirect[];
   /** Names of all variables the text may set. */
   readonly variables: readonly string[];
+  /** It may set a variable besides, whose name the text leaves open. */
+  readonly open?: true;
   /** Where the text's `cd`s lead, in order; undefined: one that can't be resolved. */
   readonly directories: readonly (string | undefined)[];
   /** Canonical text made from the parsed words: what runs when the shell is `strict`. */

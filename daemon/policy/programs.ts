@@ -9,6 +9,10 @@ export interface Wrapper {
   /** Short options without a value, by letter; any other option makes the inner command unresolved. */
   readonly plain: string;
   readonly longPlain?: readonly string[];
+  /** Long options whose value stands behind `=` or nowhere. */
+  readonly longOptional?: readonly string[];
+  /** A lone `-` is an option. */
+  readonly dash?: true;
   readonly operands?: number;
   /** NAME=VALUE words before the command set variables. */
   readonly assigns?: true;
@@ -24,6 +28,7 @@ const ENTRIES: readonly (readonly [string, Wrapper])[] = [
       longValues: ["unset", "chdir"],
       plain: "i0v",
       longPlain: ["ignore-environment"],
+      dash: true,
       assigns: true,
     },
   ],
@@ -43,7 +48,7 @@ const ENTRIES: readonly (readonly [string, Wrapper])[] = [
   ["command", { values: "", plain: "p" }],
   ["exec", { values: "a", plain: "cl" }],
   ["builtin", { values: "", plain: "" }],
-  ["sudo", { values: "ugpChrtTDR", longValues: ["user", "group"], plain: "nEHSkbAPi", assigns: true }],
+  ["sudo", { values: "ugpCrtTDR", longValues: ["user", "group"], plain: "nEHSkbAP", assigns: true }],
   ["doas", { values: "uC", plain: "n" }],
   ["setsid", { values: "", plain: "cfw", longPlain: ["fork", "wait", "ctty"] }],
   ["stdbuf", { values: "ioe", longValues: ["input", "output", "error"], plain: "" }],
@@ -56,16 +61,8 @@ const ENTRIES: readonly (readonly [string, Wrapper])[] = [
     "xargs",
     {
       values: "EInLPsda",
-      longValues: [
-        "max-args",
-        "max-procs",
-        "max-lines",
-        "delimiter",
-        "arg-file",
-        "replace",
-        "max-chars",
-        "eof",
-      ],
+      longValues: ["max-args", "max-procs", "delimiter", "arg-file", "max-chars"],
+      longOptional: ["max-lines", "replace", "eof"],
       plain: "0rtpx",
       longPlain: ["null", "no-run-if-empty", "verbose", "interactive", "exit"],
       appends: true,
@@ -91,13 +88,6 @@ export const SHELLS: ReadonlySet<string> = new Set([
   "mksh",
   "rbash",
 ]);
-
-/** Builtins that evaluate text in their arguments: a substitution in a quoted argument runs. */
-export const EVALUATING: ReadonlySet<string> = new Set(
-  "let test [ declare typeset local export readonly unset printf read mapfile readarray wait".split(" "),
-);
-/** Builtins that set the variables they name. */
-export const DECLARING: ReadonlySet<string> = new Set(["declare", "typeset", "local", "export", "readonly"]);
 
 /** Builtins that run text or files nobody sees here. */
 export const SOURCING: ReadonlySet<string> = new Set([
@@ -167,7 +157,7 @@ function isOption(word: string, option: string): boolean {
   if (!option.startsWith("--"))
     return /^-[^-]/.test(word) && (word.split("=", 1)[0] ?? "").includes(option.slice(1), 1);
   const name = word.split("=", 1)[0] ?? "";
-  return name === option || (name.length >= 4 && option.startsWith(name));
+  return name === option || (name.length >= 3 && option.startsWith(name));
 }
 
 function gitRunsItsArguments(words: readonly string[]): boolean {
@@ -191,7 +181,7 @@ export function runsItsArguments(program: string, words: readonly string[]): boo
   if (INTERPRETER.test(program))
     return words.length === 0 || words.some((word) => word === "-" || CODE.test(word));
   if (/^[gmn]?awk$/.test(program))
-    return words.some((word) => /system|\||getline|>|@load|^-[flei]|^--(?:fi|lo|ex|in|so|de)/.test(word));
+    return words.some((word) => /system|\||getline|>|@load|^-[flei]|^--(?:fi|lo|e|i|so|de)/.test(word));
   if (program === "sed")
     return words.some((word) =>
       /^-[a-zA-Z]*f|^--f|(^|[;{}\s\d$/!])[ewW](\s|$)|[^\s\w]\w*[ew]\w*\s*($|[;}\n])/.test(word),

@@ -1,14 +1,6 @@
 import type { CommandWord, SimpleCommand } from "./port.ts";
-import {
-  DECLARING,
-  EVALUATING,
-  OPAQUE,
-  runsItsArguments,
-  SHELLS,
-  SOURCING,
-  WRAPPERS,
-  type Wrapper,
-} from "./programs.ts";
+import { OPAQUE, runsItsArguments, SHELLS, SOURCING, WRAPPERS, type Wrapper } from "./programs.ts";
+import { type Settings, settingsOf } from "./setting.ts";
 
 /** What a command runs besides itself. */
 export interface Inner {
@@ -20,6 +12,8 @@ export interface Inner {
   readonly texts: readonly string[];
   /** Variables it sets. */
   readonly variables: readonly string[];
+  /** It sets a variable whose name is not known. */
+  readonly open?: true;
   /** There are more readings than are tried. */
   readonly overflow?: true;
 }
@@ -54,6 +48,7 @@ function tails(words: readonly CommandWord[]): (readonly CommandWord[])[] {
 function optionLength(word: string, wrapper: Wrapper): number | undefined {
   if (word.startsWith("--")) {
     const [name = "", value] = word.slice(2).split("=", 2);
+    if (wrapper.longOptional?.includes(name)) return 1;
     if (wrapper.longPlain?.includes(name)) return value === undefined ? 1 : undefined;
     if (wrapper.longValues?.includes(name)) return value === undefined ? 2 : 1;
     return undefined;
@@ -76,6 +71,10 @@ function startOf(words: readonly CommandWord[], wrapper: Wrapper): number | unde
       i++;
       break;
     }
+    if (word === "-" && wrapper.dash) {
+      i++;
+      continue;
+    }
     if (!word.startsWith("-") || word === "-") break;
     const length = optionLength(word, wrapper);
     if (length === undefined) return undefined;
@@ -93,9 +92,20 @@ function startOf(words: readonly CommandWord[], wrapper: Wrapper): number | unde
   return i;
 }
 
+/** `xargs -I TEXT`: what it puts in the place of other text than `{}` and the like is not told by the words. */
+function replacesText(options: readonly CommandWord[]): boolean {
+  return options.some((word, i) => {
+    if (typeof word !== "string") return false;
+    const [, attached] = /^(?:-[0rtpx]*I|--replace=)(.*)$/s.exec(word) ?? [];
+    const text = attached === "" ? options[i + 1] : attached;
+    return text !== undefined && !(typeof text === "string" && /^[{}%]+$/.test(text));
+  });
+}
+
 function wrapped(words: readonly CommandWord[], wrapper: Wrapper): Inner {
   let start = startOf(words, wrapper);
-  if (start === undefined) return { ...UNRESOLVED, guesses: tails(words) };
+  if (start === undefined || (wrapper.appends && replacesText(words.slice(0, start))))
+    return { ...UNRESOLVED, guesses: tails(words) };
   const variables: string[] = [];
   for (; wrapper.assigns && start < words.length; start++) {
     const name = nameOfAssignment(words[start] ?? ANY);
@@ -155,18 +165,14 @@ function watched(words: readonly CommandWord[]): Inner {
   return start === undefined ? { ...UNRESOLVED, guesses: tails(words) } : joined(words.slice(start));
 }
 
-function declaring(program: string, words: readonly CommandWord[]): Inner {
-  const variables: string[] = [];
-  for (const word of words) {
-    const name =
-      nameOfAssignment(word) ?? (typeof word === "string" && /^[A-Za-z_]\w*$/.test(word) ? word : undefined);
-    if (name !== undefined && (program !== "printf" || words[0] === "-v")) variables.push(name);
-  }
-  const hidden = words.some(
-    (word) =>
-      typeof word === "string" && /\$\(|`|\$\{/.test(word) && (program !== "printf" || words[0] === "-v"),
-  );
-  return { ...NOTHING, commands: hidden ? [undefined] : [], variables };
+function declaring(settings: Settings): Inner {
+  const { variables, open, unseen } = settings;
+  return {
+    ...NOTHING,
+    commands: open || unseen ? [undefined] : [],
+    variables,
+    ...(open ? ({ open: true } as const) : {}),
+  };
 }
 
 function trapped(words: readonly CommandWord[]): Inner {
@@ -219,10 +225,17 @@ export function innerOf(command: SimpleCommand): Inner {
     : { ...inner, ...readings, guesses: [...inner.guesses, ...readings.guesses] };
 }
 
+/** `command -v NAME` says what a name means; an option behind the first name is that program's own. */
+function onlyNames(words: readonly CommandWord[]): boolean {
+  const end = words.findIndex((word) => typeof word !== "string" || !/^-./.test(word) || word === "--");
+  const options = end < 0 ? words : words.slice(0, end);
+  return options.some((word) => typeof word === "string" && /^-p*[vV]/.test(word));
+}
+
 function innerOfProgram(program: string, words: readonly CommandWord[]): Inner {
   const literal = words.filter((word) => typeof word === "string");
   const wrapper = WRAPPERS.get(program);
-  if (program === "command" && literal.some((word) => /^-p?[vV]/.test(word))) return NOTHING;
+  if (program === "command" && onlyNames(words)) return NOTHING;
   if (wrapper) return wrapped(words, wrapper);
   if (program === "find") return found(words);
   if (SHELLS.has(program)) return shell(words);
@@ -232,8 +245,9 @@ function innerOfProgram(program: string, words: readonly CommandWord[]): Inner {
   if (program === "alias") return aliased(words);
   if (OPAQUE.has(program)) return { ...UNRESOLVED, guesses: tails(words) };
   if (SOURCING.has(program)) return UNRESOLVED;
-  if (/^(?:mapfile|readarray)$/.test(program) && literal.some((word) => word.startsWith("-C")))
+  if (/^(?:mapfile|readarray)$/.test(program) && literal.some((word) => /^-\w*C/.test(word)))
     return UNRESOLVED;
-  if (DECLARING.has(program) || EVALUATING.has(program)) return declaring(program, words);
+  const settings = settingsOf(program, words);
+  if (settings) return declaring(settings);
   return runsItsArguments(program, literal) ? UNRESOLVED : NOTHING;
 }

@@ -17,6 +17,7 @@ describe("a request's target in its one spelling", () => {
     ["https://a.example/a%20b/%E4%BD%A0?x=%2F..%2f", "https://a.example/a%20b/%E4%BD%A0?x=%2F..%2f"],
     ["https://a.example/@types%2fnode", "https://a.example/@types%2fnode"],
     ["https://a.example/repos/", "https://a.example/repos/"],
+    ["https://a.example/a;v=1/...;/.b;c", "https://a.example/a;v=1/...;/.b;c"],
   ])("%s", (url, canonical) => {
     expect(get(url)).toMatchObject({ url: canonical });
   });
@@ -69,6 +70,10 @@ describe("a request's target in its one spelling", () => {
     ..."https://a.example/%252e%252e/b https://a.example/a%0d%0ab https://a.example/%zz https://a.example/%ff".split(
       " ",
     ),
+    ..."https://a.example/a/..;/b https://a.example/a/..;x=1/b https://a.example/a/..%3b/b https://a.example/.;/b".split(
+      " ",
+    ),
+    ..."https://a.example/a/..%3Bx/b https://a.example/a/.%3b https://a.example/a/..%253b/b".split(" "),
     ..."https://a.example/#b https://a.example/a?b#c https://a.example/{a} https://a.example/<a>".split(" "),
     "https://a.example/ä",
     `https://a.example/${"a".repeat(9_000)}`,

@@ -36,6 +36,7 @@ describe("a verdict", () => {
     ["git push --force", "deny", "force"],
     ["git push --force-with-lease=x", "deny", "force"],
     ["git push --forc", "deny", "force"],
+    ["git push --f", "deny", "force"],
     ["git push -uf", "deny", "force"],
     ["git push origin +main", "deny", "force"],
     ["/usr/bin/git push -f", "deny", "force"],

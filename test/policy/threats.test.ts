@@ -11,8 +11,8 @@ exec:
   rules:
     - { id: echo, argv: [[echo, ":", "true", cat, x], "..."], decision: allow }
     - { id: status, argv: [git, status, "..."], decision: allow }
-    - { id: wrappers, argv: [[env, xargs, find, eval, timeout, nohup, sh, bash, sudo, nice, command, exec, builtin, watch, ssh, trap, source, alias, python3, tar, rg, sort, sed, awk, let, declare, export, printf, test, "[", mapfile, busybox, setsid, stdbuf, su, flock], "..."], decision: allow }
-    - { id: gits, argv: [git, [log, fetch, clone, archive, "-c"], "..."], decision: allow }
+    - { id: wrappers, argv: [[env, xargs, find, eval, timeout, nohup, sh, bash, sudo, nice, command, exec, builtin, watch, ssh, trap, source, alias, python3, tar, rg, sort, sed, awk, let, declare, export, printf, test, "[", mapfile, split, busybox, setsid, stdbuf, su, flock], "..."], decision: allow }
+    - { id: gits, argv: [git, [log, fetch, push, clone, archive, "-c"], "..."], decision: allow }
   env: { deny: [LD_*, NODE_OPTIONS, BASH_ENV, GIT_*] }
 `);
 /** Everything is allowed, but for `evil`. */
@@ -82,6 +82,12 @@ describe("a hidden command is seen", () => {
     "nohup nice -n 5 timeout -k 5 10 evil",
     "timeout --signal=KILL 10s evil",
     "xargs -n 1 evil",
+    "xargs --replace evil git status",
+    "xargs --replace={} evil {}",
+    "xargs --max-lines evil git status",
+    "xargs --max-lines=1 evil",
+    "xargs --eof evil git status",
+    "env - evil",
     "echo a | xargs -I{} evil {}",
     "find . -name x -exec evil {} \\;",
     "find . -execdir evil {} +",
@@ -93,6 +99,8 @@ describe("a hidden command is seen", () => {
     "eval 'echo;' evil",
     "command evil",
     "command -p evil",
+    "command evil -v",
+    "command -p -- evil -V",
     "builtin command evil",
     "exec -a x evil",
     "sudo -u root evil",
@@ -158,7 +166,27 @@ describe("what can't be resolved matches no narrow rule", () => {
     "git log --ext-diff",
     "git fetch --upload-pack=evil x",
     "git fetch --upload-pa evil x",
+    "git push --e=evil x",
+    "git clone --u=evil x",
+    "split --f=evil x",
+    "awk --e=evil x",
     "git clone ext::evil",
+    "env - evil",
+    "env -i - evil",
+    "env --default-signal evil",
+    "sudo -s",
+    "sudo -i",
+    "sudo -h evil git status",
+    "xargs --replace evil git status",
+    "xargs --max-lines evil git status",
+    "xargs --eof evil git status",
+    "xargs -i evil git status",
+    "xargs -l evil git status",
+    "xargs -e evil git status",
+    "xargs -I status git status",
+    "xargs -rIstatus git status",
+    "xargs --replace=status git status",
+    "mapfile -tC evil -c 1 x",
     "tar --to-command=evil -xf a",
     "tar -xf a --checkpoint-action=exec=evil",
     "tar -cIevil -f a .",
