@@ -15,7 +15,7 @@ import {
 import type { GatewayLimits } from "./limits.ts";
 import type { Gatekeeper, Judged, OutgoingScanner, Violation } from "./port.ts";
 import { ASK_A_PERSON, refusalOf, refuse, TooLate } from "./refusal.ts";
-import { readRequest, type TunnelEnd } from "./request.ts";
+import { endToEnd, readRequest, type TunnelEnd } from "./request.ts";
 import { type Sending, send, type Upstream } from "./upstream.ts";
 import { type Watch, watch } from "./watch.ts";
 
@@ -248,8 +248,10 @@ function headersFor(
     // A secret that comes back compressed would not be seen.
     ...(looked ? { "accept-encoding": "identity" } : {}),
   };
+  // Credentials frame no body, and say nothing to one hop.
+  const credentials = endToEnd(Object.entries(injected)).filter(([name]) => !/^content-length$/i.test(name));
   const over = new Map(
-    [...Object.entries(injected), ...Object.entries(own)].map(([name, value]) => [name.toLowerCase(), value]),
+    [...credentials, ...Object.entries(own)].map(([name, value]) => [name.toLowerCase(), value]),
   );
   const sent = new Map<string, string | string[]>();
   for (const [name, value] of headers) {
@@ -287,6 +289,10 @@ function writeBody(
     request.unpipe(pieces);
     sending.destroy(error);
   });
-  sending.once("close", () => request.unpipe(pieces));
+  sending.once("close", () => {
+    request.unpipe(pieces);
+    // What is left of it is dropped; the connection's next request stands behind it.
+    request.resume();
+  });
   request.pipe(pieces).pipe(sending);
 }

@@ -5,7 +5,7 @@ import { createServer as createSecureServer } from "node:tls";
 import { afterEach, describe, expect, it } from "vitest";
 import { createAuthority } from "../../daemon/gateway/authority.ts";
 import { listening, proxy, said, tunnel } from "./hosts.ts";
-import { type Keeping, keeperUnderTest } from "./keeper.ts";
+import { type Keeping, keeperUnderTest, LOOPBACK } from "./keeper.ts";
 import { before, endAll, ends, setRaw, sized } from "./setting.ts";
 
 afterEach(endAll);
@@ -166,6 +166,25 @@ describe("THREATS 24: a body is never a request", () => {
     expect(host.connections[0]).not.toMatch(/x-late|expect/i);
   });
 
+  it("no header that is set over the sandbox's frames the body", async () => {
+    const { host, opened, request } = await setRecording(false, {
+      judge: (_request, id) => ({
+        allowed: true,
+        request: id,
+        terms: LOOPBACK,
+        headers: { "Content-Length": "3", "Transfer-Encoding": "gzip", Connection: "upgrade", "X-Kept": "a" },
+      }),
+    });
+    const last = "Connection: close\r\n";
+    await said(await opened(), request("GET", "/", CHUNKED + last, inChunks(SMUGGLED)));
+    await said(await opened(), request("GET", "/", last));
+    for (const bytes of host.connections) {
+      expect(bytes).toContain("x-kept: a");
+      expect(bytes).not.toMatch(/gzip|upgrade|^content-length: 3/m);
+    }
+    expect(host.connections.flatMap((bytes) => read(bytes).messages)).toHaveLength(2);
+  });
+
   it("headers named like what every object has are headers", async () => {
     const { host, opened, request } = await setRecording(false);
     const head = "Constructor: a\r\n__proto__: b\r\nConnection: close\r\n";
@@ -219,6 +238,25 @@ describe("THREATS 24: an answer is only to its own request", () => {
       }
     },
   );
+
+  it("one that comes before a body's end: the rest of the body leaves no more, and the next request is the next", async () => {
+    const seen: string[] = [];
+    const { through, at, keeper } = await setTalking((socket, connection, asked) => {
+      if (asked > 1) return;
+      seen.push(`${connection}`);
+      socket.write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly");
+    });
+    const socket = connect(through.port, "127.0.0.1").on("error", () => {});
+    const part = "x".repeat(100);
+    socket.write(`POST http://${at}/ HTTP/1.1\r\nHost: ${at}\r\nContent-Length: 300000\r\n\r\n${part}`);
+    await once(socket, "data");
+    await keeper.outcome(1);
+    const rest = "x".repeat(300_000 - part.length);
+    const next = `GET http://${at}/next HTTP/1.1\r\nHost: ${at}\r\nConnection: close\r\n\r\n`;
+    expect(await said(socket, rest + next)).toMatch(/^HTTP\/1.1 200.*early$/s);
+    expect(seen).toEqual(["1", "2"]);
+    expect(keeper.judged.map(({ method }) => method)).toEqual(["POST", "GET"]);
+  });
 
   it("a 204 has no length, whatever its host says", async () => {
     const { send } = await setRaw((socket) =>
