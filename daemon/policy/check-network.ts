@@ -74,6 +74,13 @@ function isFor(pattern: string, host: string): boolean {
   return typeof glob !== "string" && glob(host);
 }
 
+/** Headers that frame a message, say where it goes, or are for the next hop alone. */
+const ROUTING: ReadonlySet<string> = new Set(
+  "connection content-length expect host keep-alive proxy-authorization proxy-connection te trailer transfer-encoding upgrade".split(
+    " ",
+  ),
+);
+
 function* declaredSecrets(read: ReadDocument): Iterable<PolicyProblem> {
   for (const [name, secret] of Object.entries(read.document.secrets ?? {})) {
     const path = ["secrets", name];
@@ -101,6 +108,13 @@ function* declaredSecrets(read: ReadDocument): Iterable<PolicyProblem> {
         [...path, "header"],
         "`header` is a name and a value with one `{}`",
         'write it as in "authorization: Bearer {}"',
+      );
+    const header = secret.header.split(":", 1)[0]?.toLowerCase() ?? "";
+    if (ROUTING.has(header))
+      yield read.problem(
+        [...path, "header"],
+        `a secret can't go in the header \`${header}\`: it says how the request is carried`,
+        'write the header that the host reads it from, such as "authorization: Bearer {}"',
       );
     for (const [n, host] of secret.hosts.entries()) yield* hostProblems(read, host, [...path, "hosts", n]);
   }

@@ -71,6 +71,12 @@ describe("what can leave by no reading is refused, with what to write instead", 
       /Bearer/,
     ],
     [
+      "a secret in a header that frames the request",
+      secrets('{ from: env:A, header: "Transfer-Encoding: {}", hosts: [a.example] }'),
+      /how the request is carried/,
+      /Bearer/,
+    ],
+    [
       "a secret's host",
       secrets('{ from: env:A, header: "x: {}", hosts: [A] }'),
       /can match no host/,
