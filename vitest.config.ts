@@ -17,6 +17,8 @@ const shared = {
   testTimeout: 60_000,
   hookTimeout: 120_000,
   setupFiles: ["test/setup.ts"],
+  // Kills, clocks and engines in earnest: in CI one that fails has a second try, and the report says `retry x1`.
+  retry: process.env.CI ? 1 : 0,
 };
 
 export default defineConfig({

@@ -251,9 +251,10 @@ describe("memory, files and the shell's state (threat 18)", () => {
   });
 
   test("a shell state beyond its bound is not kept, and the model reads so; the shell stays usable", async () => {
+    const many = Array.from({ length: 3_000 }, (_, i) => `V${i}=${i}`).join(" ");
     const abuse = await abused.abuse("Export.", [
       "export BEFORE=1",
-      "export BIG=$(head -c 3000000 /dev/zero | tr '\\0' a); for i in {1..3000}; do export V$i=$i; done",
+      `export BIG=$(head -c 3000000 /dev/zero | tr '\\0' a) ${many}`,
       'echo "[$BEFORE$V7]"; /bin/true && echo alive',
     ]);
     wentOn(abuse);
