@@ -1,5 +1,5 @@
 // Compiles the programs into dist/, or into another folder: node scripts/build.mjs [FOLDER]. Each is one file, or a few,
-// with its packages inside: a program starts in about half the time that loading a thousand modules takes. Types are
+// with its packages inside: a program starts in little more than half the time that a thousand modules take. Types are
 // checked elsewhere.
 import { rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
