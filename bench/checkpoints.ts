@@ -109,8 +109,9 @@ async function plainStarts(engine: Engine, tag: string): Promise<number[]> {
 async function rewinds({ client }: Daemon, run: string): Promise<number[]> {
   const times: number[] = [];
   for (let round = 0; round < ROUNDS; round += 1) {
+    const to = await keptCheckpoint(client, run, round);
     const began = performance.now();
-    const { seq } = await client.rewind(run, `c${2 + ((round * 7) % TURNS)}`);
+    const { seq } = await client.rewind(run, to);
     await sandboxAfter(client, run, seq);
     times.push(performance.now() - began);
   }
@@ -120,13 +121,20 @@ async function rewinds({ client }: Daemon, run: string): Promise<number[]> {
 async function forks({ client }: Daemon, run: string): Promise<number[]> {
   const times: number[] = [];
   for (let round = 0; round < ROUNDS; round += 1) {
+    const at = await keptCheckpoint(client, run, round);
     const began = performance.now();
-    const { run: child } = await client.fork(run, { at: `c${2 + ((round * 7) % TURNS)}` });
+    const { run: child } = await client.fork(run, { at });
     await sandboxAfter(client, child, 0);
     times.push(performance.now() - began);
     await client.cancel(child);
   }
   return times;
+}
+
+/** One of those that retention has left, another each round. */
+async function keptCheckpoint(client: Daemon["client"], run: string, round: number): Promise<string> {
+  const kept = (await client.checkpoints(run)).items.filter(({ reclaimed }) => !reclaimed);
+  return kept[(1 + round * 7) % kept.length]?.id ?? "c1";
 }
 
 async function sandboxAfter(client: Daemon["client"], run: string, after: number): Promise<void> {

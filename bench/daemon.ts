@@ -9,12 +9,14 @@ import { createInterface } from "node:readline";
 import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { CaissonClient } from "../client/api/client.ts";
-import type { JournalEvent } from "../daemon/protocol/events.ts";
+import { END_TYPES, type EventType, type JournalEvent } from "../daemon/protocol/events.ts";
+import { ENDED } from "../daemon/protocol/views.ts";
 import { OWNER_LABEL } from "../daemon/sandbox/container-options.ts";
 import type { Engine } from "../daemon/sandbox/engine.ts";
 
 const CALL_MS = 60_000;
 const POLL_MS = 100;
+const ENDS: ReadonlySet<EventType> = new Set(END_TYPES);
 const DAEMON = join(dirname(fileURLToPath(import.meta.url)), "..", "daemon", "main.js");
 
 /** A daemon in a process of its own, with a home of its own. */
@@ -42,9 +44,17 @@ export async function withDaemon<T>(work: (daemon: Daemon) => Promise<T>): Promi
   }
 }
 
-/** Their checkpoints go with them. */
+/** Their checkpoints go with them. One that goes on is ended first, and one that was cancelled has its end awaited. */
 async function removeRuns(client: CaissonClient): Promise<void> {
-  for (const { run } of (await client.runs()).items) await client.remove(run);
+  for (const { run, status } of (await client.runs()).items) {
+    if (!ENDED.has(status)) await ended(client, run);
+    await client.remove(run);
+  }
+}
+
+async function ended(client: CaissonClient, run: string): Promise<void> {
+  await client.cancel(run);
+  for await (const seen of client.watch(run)) if (seen.kind === "event" && ENDS.has(seen.event.type)) return;
 }
 
 async function start(home: string): Promise<Daemon> {
