@@ -179,6 +179,13 @@ export class Containers {
     );
   }
 
+  /** Sets a running container's share of processor time among the others. */
+  async weigh(id: string, shares: number): Promise<void> {
+    await this.#engine.call("weigh container", CALL_MS.update, (docker, abortSignal) =>
+      docker.getContainer(id).update({ CpuShares: shares, abortSignal }),
+    );
+  }
+
   /** Every container of this owner's, in any state. */
   async list(owner: string): Promise<ListedContainer[]> {
     const label = [`${OWNER_LABEL}=${owner}`];

@@ -18,6 +18,7 @@ import {
   type SandboxProcess,
 } from "./host.ts";
 import { putOwned } from "./owned-files.ts";
+import { Precedence } from "./precedence.ts";
 import { putTar } from "./put-tar.ts";
 import { openRunnerChannel, type RunnerChannel } from "./runner-channel.ts";
 import { findPlaces, fingerprint, type Places, visibleBytes, volatileFiles } from "./tree.ts";
@@ -108,6 +109,7 @@ class DockerSandbox implements Sandbox {
   readonly #attached: Attachment;
   readonly #channel: RunnerChannel;
   readonly #heartbeat: NodeJS.Timeout;
+  readonly #precedence: Precedence;
   /** Settled for a container's life, so the engine is asked once. */
   readonly #places: () => Promise<readonly string[]>;
   readonly #committable: () => Promise<Committable>;
@@ -129,6 +131,10 @@ class DockerSandbox implements Sandbox {
     this.#brought = untilItFails(async () => this.#checkpoints.addedSinceBase(await this.#committable()));
     this.#attached = attached;
     this.#channel = channel;
+    this.#precedence = new Precedence({
+      weigh: (shares) => parts.containers.weigh(parts.id, shares),
+      busy: async () => !(await this.#channel.processes()).every(isOver),
+    });
     this.lost = this.#whenLost();
     // A sandbox that is paused or frozen closes nothing: only silence tells. An unanswered ping closes the channel.
     this.#heartbeat = setInterval(() => channel.ping().catch(() => undefined), parts.heartbeatMs).unref();
@@ -146,13 +152,18 @@ class DockerSandbox implements Sandbox {
     this.#channel.onConnection(accept);
   }
 
-  start(spec: ProcessSpec): Promise<SandboxProcess> {
+  async start(spec: ProcessSpec): Promise<SandboxProcess> {
     this.#starts += 1;
-    return this.#channel.start(spec);
+    const process = await this.#channel.start(spec);
+    this.#precedence.began();
+    return this.#preceding(process);
   }
 
-  resume(id: string, from: { stdout: number; stderr: number }): Promise<SandboxProcess | undefined> {
-    return this.#channel.resume(id, from);
+  async resume(id: string, from: { stdout: number; stderr: number }): Promise<SandboxProcess | undefined> {
+    const process = await this.#channel.resume(id, from);
+    if (process === undefined) return undefined;
+    this.#precedence.resumed();
+    return this.#preceding(process);
   }
 
   processes(): Promise<readonly ProcessStatus[]> {
@@ -200,7 +211,7 @@ class DockerSandbox implements Sandbox {
       this.#channel.processes(),
       fingerprint(this.#channel, places),
     ]);
-    const quiet = processes.every((one) => one.state === "ended" && one.alive === 0);
+    const quiet = processes.every(isOver);
     this.#unlinkedAt = quiet && linked === 0 ? starts : undefined;
     return digest;
   }
@@ -233,8 +244,17 @@ class DockerSandbox implements Sandbox {
     return this.#unlinkedAt !== this.#starts;
   }
 
+  #preceding(process: SandboxProcess): SandboxProcess {
+    process.outcome.then(
+      ({ leftRunning }) => this.#precedence.ended(leftRunning > 0),
+      () => this.#precedence.ended(true),
+    );
+    return process;
+  }
+
   #letGo(): void {
     clearInterval(this.#heartbeat);
+    this.#precedence.end();
     this.#channel.close();
     this.#attached.stream.destroy();
   }
@@ -267,6 +287,11 @@ class DockerSandbox implements Sandbox {
     }
     return undefined;
   }
+}
+
+/** Whether neither the command nor anything that it left runs. */
+function isOver(status: ProcessStatus): boolean {
+  return status.state === "ended" && status.alive === 0;
 }
 
 /** What a commit of a container has to know of it. */

@@ -14,6 +14,7 @@ export const ENGINE_CALLS = [
   "unpause container",
   "rename container",
   "update container",
+  "weigh container",
   "commit container",
   "list containers",
   "measure container",

@@ -13,7 +13,6 @@
 
 #include "supervisor.h"
 
-#define NICENESS_OF_COMMANDS 10
 #define PATH_DEFAULT "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 static void fail(struct exec_failure *failure, const char *stage) {
@@ -72,7 +71,6 @@ void command_exec(const struct start *start, int input, int state, char *path_bu
   if (!limits_apply(start)) return fail(failure, "limits");
   if (start->landlock && (errno = landlock_apply(start->rules, start->rule_count)) != 0)
     return fail(failure, "landlock");
-  /* However many commands there are, the runner answers and can kill them. */
   setpriority(PRIO_PROCESS, 0, NICENESS_OF_COMMANDS);
   sigprocmask(SIG_SETMASK, &none, NULL);
   exec_along_path(start, path_buffer, path_size);

@@ -82,20 +82,22 @@ static pid_t leader_start(const struct start *start, int *state, struct exec_fai
   return leader;
 }
 
-/* Reaps until the leader has ended. */
+/* Reaps until the leader has ended. One that goes on for long gives way, with all that it started. */
 static void leader_await(pid_t leader, struct report *report) {
-  struct rusage usage;
-  for (;;) {
-    int status;
-    pid_t ended = wait4(-1, &status, 0, &usage);
-    if (ended < 0 && errno == EINTR) continue;
-    if (ended < 0) return;
-    if (ended != leader) continue;
-    report->wait_status = status;
-    report->cpu_us = timeval_us(usage.ru_utime) + timeval_us(usage.ru_stime);
-    report->max_rss = (uint64_t)usage.ru_maxrss * 1024;
-    return;
+  struct rusage usage = {0};
+  pid_t ended = 0;
+  int status = 0;
+  giving_way_begin();
+  while (ended != leader) {
+    ended = wait4(-1, &status, 0, &usage);
+    if (ended < 0 && errno != EINTR) break;
+    if (ended < 0) giving_way_look();
   }
+  giving_way_end();
+  if (ended != leader) return;
+  report->wait_status = status;
+  report->cpu_us = timeval_us(usage.ru_utime) + timeval_us(usage.ru_stime);
+  report->max_rss = (uint64_t)usage.ru_maxrss * 1024;
 }
 
 /* Whether nothing is left below us. What the leader left behind is our child by now. */
@@ -146,6 +148,8 @@ void supervise(const struct start *start, const struct supervisor_fds *fds) {
   report_send(&report);
   if (alone) _exit(0);
   name_set(start);
-  while (waitpid(-1, NULL, 0) > 0 || errno == EINTR) continue;
+  giving_way_begin();
+  for (pid_t ended = 0; ended >= 0 || errno == EINTR; ended = waitpid(-1, NULL, 0))
+    if (ended < 0) giving_way_look();
   _exit(0);
 }

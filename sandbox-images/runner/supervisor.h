@@ -37,6 +37,14 @@ struct exec_failure {
 void command_exec(const struct start *start, int input, int state, char *path_buffer, size_t path_size,
                   struct exec_failure *failure);
 
+/* However many commands there are, the runner answers and can kill them. */
+#define NICENESS_OF_COMMANDS 10
+
+/* giving_way.c: from begin to end an alarm interrupts now and then what the supervisor waits in: the time to look. */
+void giving_way_begin(void);
+void giving_way_look(void);
+void giving_way_end(void);
+
 /* landlock.c */
 int landlock_version(void);
 /* 0, or an errno: the calling process may then only do what the rules allow. */

@@ -73,6 +73,8 @@ describe("the registry of fault points", () => {
         "engine.upload-archive.before",
         "engine.version.after",
         "engine.version.before",
+        "engine.weigh-container.after",
+        "engine.weigh-container.before",
         "journal.append.after-sync",
         "journal.append.after-write",
         "journal.append.before-sync",
