@@ -3,11 +3,16 @@
  * and content. Pulls from its source only as fast as it is pulled from itself.
  */
 
+import type { Duplex } from "node:stream";
+
 const HEADER = 8;
 const STDOUT = 1;
 const STDERR = 2;
 /** The engine cuts its frames at 32 KiB; anything much longer is no such stream. */
 const LONGEST_FRAME = 16 * 1024 * 1024;
+
+/** What is kept of the runner's own standard error, for `lost` and logs. */
+const KEPT_ERROR_BYTES = 1_024;
 
 /** A part of a frame, as it arrived. */
 export interface AttachedPiece {
@@ -55,4 +60,32 @@ function parseHeader(header: Buffer): { stream: AttachedPiece["stream"]; left: n
     throw new Error(`the engine's stream is out of step: header ${header.toString("hex")}`);
   }
   return { stream: kind === STDOUT ? "stdout" : "stderr", left };
+}
+
+/** A stream attached to a container, before there is a runner to talk to. */
+export interface Attachment {
+  readonly stream: Duplex;
+  /** The runner's words, as they come. */
+  readonly output: AsyncIterable<Buffer>;
+  /** Resolves when the stream has ended, whoever ended it. */
+  readonly ended: Promise<void>;
+  /** What the runner last said on its standard error. */
+  lastError(): string;
+}
+
+/** Wraps the engine's raw stream. From here on an error of the stream is only its end. */
+export function attachment(stream: Duplex): Attachment {
+  let errors = Buffer.alloc(0);
+  const ended = new Promise<void>((resolve) => {
+    stream.once("close", resolve);
+    stream.on("error", () => resolve());
+    stream.once("end", resolve);
+  });
+  async function* output(): AsyncGenerator<Buffer> {
+    for await (const piece of demultiplex(stream)) {
+      if (piece.stream === "stdout") yield piece.bytes;
+      else errors = Buffer.concat([errors, piece.bytes]).subarray(-KEPT_ERROR_BYTES);
+    }
+  }
+  return { stream, output: output(), ended, lastError: () => errors.toString("utf8").trim() };
 }

@@ -1,13 +1,14 @@
 /** The SandboxHost of a Docker engine: containers made, found again and removed, a few kept warm. */
 import { randomBytes } from "node:crypto";
 import pLimit from "p-limit";
+import { attachment } from "./attached-stream.ts";
 import { CheckpointImages } from "./checkpoint-images.ts";
 import { checkpointLayers } from "./checkpoint-layers.ts";
 import { CheckpointGone } from "./checkpoints.ts";
 import { BASE_LABEL, containerName, isOwn, runOfName } from "./container-options.ts";
 import { Containers } from "./containers.ts";
 import { DOCKER_HOST_DEFAULTS, type DockerHostOptions } from "./docker-host-options.ts";
-import { attachment, environmentOf, openSandbox } from "./docker-sandbox.ts";
+import { environmentOf, openSandbox } from "./docker-sandbox.ts";
 import {
   EngineError,
   type HostFacts,

@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import type { Duplex } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
-import { demultiplex } from "./attached-stream.ts";
+import type { Attachment } from "./attached-stream.ts";
 import type { CheckpointImages, Committable } from "./checkpoint-images.ts";
 import type { CommittedImage } from "./checkpoints.ts";
 import { HOME, NO_LINKS } from "./container-options.ts";
@@ -27,36 +27,6 @@ import { untilItFails } from "./until-it-fails.ts";
 /** After the stream has ended the engine needs a moment to note how PID 1 ended. */
 const ENDING_TRIES = 20;
 const ENDING_PAUSE_MS = 50;
-/** What is kept of the runner's own standard error, for `lost` and logs. */
-const KEPT_ERROR_BYTES = 1_024;
-
-/** A stream attached to a container, before there is a runner to talk to. */
-export interface Attachment {
-  readonly stream: Duplex;
-  /** The runner's words, as they come. */
-  readonly output: AsyncIterable<Buffer>;
-  /** Resolves when the stream has ended, whoever ended it. */
-  readonly ended: Promise<void>;
-  /** What the runner last said on its standard error. */
-  lastError(): string;
-}
-
-/** Wraps the engine's raw stream. From here on an error of the stream is only its end. */
-export function attachment(stream: Duplex): Attachment {
-  let errors = Buffer.alloc(0);
-  const ended = new Promise<void>((resolve) => {
-    stream.once("close", resolve);
-    stream.on("error", () => resolve());
-    stream.once("end", resolve);
-  });
-  async function* output(): AsyncGenerator<Buffer> {
-    for await (const piece of demultiplex(stream)) {
-      if (piece.stream === "stdout") yield piece.bytes;
-      else errors = Buffer.concat([errors, piece.bytes]).subarray(-KEPT_ERROR_BYTES);
-    }
-  }
-  return { stream, output: output(), ended, lastError: () => errors.toString("utf8").trim() };
-}
 
 /** The environment that an image declares, with the home that the sandbox's user really has. */
 export function environmentOf(imageEnv: readonly string[]): Record<string, string> {

@@ -1,6 +1,7 @@
 /** Makes sandboxes: container, kit, attached stream, start, greeting. What fails half-way is removed again. */
 import { setTimeout as delay } from "node:timers/promises";
 import type { LimitFunction } from "p-limit";
+import { attachment } from "./attached-stream.ts";
 import type { CheckpointImages } from "./checkpoint-images.ts";
 import {
   BASE_LABEL,
@@ -13,7 +14,7 @@ import {
   runOfName,
 } from "./container-options.ts";
 import type { Containers } from "./containers.ts";
-import { attachment, environmentOf, openSandbox } from "./docker-sandbox.ts";
+import { environmentOf, openSandbox } from "./docker-sandbox.ts";
 import { statusOf } from "./engine.ts";
 import { EngineError, type HostFacts, type Sandbox, type SandboxLimits, SandboxLost } from "./host.ts";
 import type { KitArchive } from "./kit-archive.ts";
