@@ -6,6 +6,7 @@ import { type ActionState, actionAgain, isHere } from "../../run/state.ts";
 import { Permit } from "../../sandbox/gate.ts";
 import { bindingOf } from "../binding.ts";
 import type { LiveRun } from "../live-run.ts";
+import { expiryOf } from "../patience.ts";
 import { performing } from "../performing.ts";
 import { personsProcess } from "../persons-shell.ts";
 import { policiesOf } from "../policies.ts";
@@ -87,8 +88,7 @@ export async function requestAgain(run: LiveRun, action: ActionState): Promise<v
   const { action: id, tool, input } = action;
   const binding = await bindingOf(run, (await planAnew(run, action)).policy);
   const times = [...run.state.approvals.values()].filter((one) => one.action === id).length;
-  const timeouts = (await policiesOf(run)).map((policy) => policy.approvals.timeoutMs);
-  const expiresAt = new Date(run.deps.systemTime() + Math.min(...timeouts)).toISOString();
+  const expiresAt = expiryOf(await policiesOf(run), run.deps.systemTime());
   const requested: NewEvent = {
     type: "approval.requested",
     data: {

@@ -7,8 +7,9 @@ import type { Verdict } from "../../protocol/verdicts.ts";
 import { countedUse } from "../../run/family.ts";
 import { makerOf } from "../../run/requests.ts";
 import type { RunState } from "../../run/state.ts";
-import { digestOf } from "../digest.ts";
+import { requestBinding } from "../binding.ts";
 import type { LiveRun } from "../live-run.ts";
+import { expiryOf } from "../patience.ts";
 import { answeredBy, askedFor } from "../steps/approval.ts";
 import { askedInput, denied, type HttpAction, judgedNow } from "./verdict.ts";
 
@@ -117,7 +118,7 @@ function askedNow(state: RunState, deciding: Deciding, verdict: Verdict): NewEve
   if (asks === undefined) return refuse("No action is under way that a person could be asked for.");
   const request = idOf(state, deciding);
   const approval = requestApprovalIdOf(run.run, asks, request);
-  const binding = bindingOf(action, state);
+  const binding = requestBinding(action, state.policy?.hash);
   const now = run.deps.now();
   const { rule, reason } = askedFor(state, verdict, binding, now);
   const by = answeredBy(state, rule, binding, now);
@@ -128,18 +129,8 @@ function askedNow(state: RunState, deciding: Deciding, verdict: Verdict): NewEve
   const { asks: limit = Number.POSITIVE_INFINITY } = state.policy?.limits ?? {};
   if (countedUse(state, run.deps.families.beside(run.run)).asks >= limit)
     return refuse(`It needs a person, and the run may ask no more (limit asks: ${limit}).`);
-  const expiresAt = expiry(deciding);
+  const expiresAt = expiryOf(deciding.policies, run.deps.systemTime());
   const input = askedInput(outgoing);
   const about = { approval, action: asks, request, tool: "fetch", input };
   return [{ type: "approval.requested", data: { ...about, rule, reason, binding, expiresAt } }];
-}
-
-function expiry({ policies, run }: Deciding): string {
-  const timeouts = policies.map((policy) => policy.approvals.timeoutMs);
-  return new Date(run.deps.systemTime() + Math.min(...timeouts)).toISOString();
-}
-
-/** What an approval of a request is for: exactly this method, URL and body, under this policy (P3). */
-export function bindingOf({ method, url, bodyHash }: HttpAction, { policy }: RunState) {
-  return digestOf([method, url, bodyHash ?? null, policy?.hash]);
 }

@@ -1,7 +1,8 @@
 import type { EventData } from "../../protocol/events.ts";
 import { approvalIdOf } from "../../protocol/ids.ts";
 import type { ActionState, RunState } from "../../run/state.ts";
-import { digestOf } from "../digest.ts";
+import { actionBinding } from "../binding.ts";
+import { patienceOf } from "../patience.ts";
 import { answeredBy, askedFor } from "../steps/approval.ts";
 import { type Plan, ToolRefusal } from "../tools/tool.ts";
 import { compared, type Difference } from "./compare.ts";
@@ -92,7 +93,7 @@ function isAsked(action: string, step: Parameters<typeof otherStep>[1]): boolean
 async function bindingOf(action: ActionState, state: RunState, today: Today): Promise<string | undefined> {
   const { policy }: Plan = await today.plan(action, action.verdict as Judged | undefined);
   if (today.rebound || policy.some((one) => one.kind === "exec" && one.cwd === "")) return undefined;
-  return digestOf([policy, "", state.policy?.hash]);
+  return actionBinding(policy, "", state.policy?.hash);
 }
 
 /** The person has as long to answer as the policies say, reckoned from some time during the step. */
@@ -102,7 +103,7 @@ async function patience(
   { expiresAt }: EventData<"approval.requested">,
   today: Today,
 ): Promise<Difference | undefined> {
-  const timeoutMs = Math.min(...(await today.policies(state)).map((policy) => policy.approvals.timeoutMs));
+  const timeoutMs = patienceOf(await today.policies(state));
   const asked = Date.parse(expiresAt) - timeoutMs;
   const began = Date.parse(state.at);
   // A journal's times stand still while the system's clock, set back, is behind them.

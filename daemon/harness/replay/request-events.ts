@@ -1,7 +1,7 @@
 /** Requests to the outside, which are judged beside the harness's own steps: as they come. */
 import type { EventData, JournalEvent } from "../../protocol/events.ts";
 import type { RunState } from "../../run/state.ts";
-import { bindingOf } from "../egress/deciding.ts";
+import { requestBinding } from "../binding.ts";
 import { judgedNow } from "../egress/verdict.ts";
 import { recordedRequest, wasRefusedAsk } from "../recorded-request.ts";
 import { compared, type Difference } from "./compare.ts";
@@ -53,5 +53,5 @@ async function asked(
   if (!action || today.rebound) return undefined;
   const says = (keys: string) =>
     `The approval of request ${data.request} is asked differently today: ${keys}.`;
-  return compared("event", data, { binding: bindingOf(action, state) }, says);
+  return compared("event", data, { binding: requestBinding(action, state.policy?.hash) }, says);
 }

@@ -4,6 +4,7 @@ import type { Verdict } from "../../protocol/verdicts.ts";
 import type { ActionState, ApprovalState, RunState } from "../../run/state.ts";
 import { bindingOf } from "../binding.ts";
 import type { LiveRun } from "../live-run.ts";
+import { expiryOf } from "../patience.ts";
 import { policiesOf } from "../policies.ts";
 import type { Plan } from "../tools/tool.ts";
 import { planOf } from "./act.ts";
@@ -23,8 +24,7 @@ export async function requestApproval(run: LiveRun, action: ActionState): Promis
     await run.commit("synced", () => [{ type: "approval.decided", data }]);
     return;
   }
-  const timeouts = (await policiesOf(run)).map((policy) => policy.approvals.timeoutMs);
-  const expiresAt = new Date(run.deps.systemTime() + Math.min(...timeouts)).toISOString();
+  const expiresAt = expiryOf(await policiesOf(run), run.deps.systemTime());
   const others = await othersAlike(run, action, plan);
   const asked = [{ action, verdict, binding }, ...others].map((one) => requested(run, one, expiresAt));
   const alike = asked.length > 1 ? { alike: asked.map((one) => one.action) } : {};
