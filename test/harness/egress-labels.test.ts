@@ -3,16 +3,12 @@ import { once } from "node:events";
 import { createServer, type Server } from "node:net";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { bashScript, dataOf } from "../e2e/runs.ts";
-import { type Host, listening, plainHost } from "../gateway/hosts.ts";
-import { type HarnessUnderTest, harnessUnderTest } from "./harness-under-test.ts";
-import { type ConnectingHost, connectingHost, outsideUnderTest } from "./outside-under-test.ts";
+import { listening } from "../gateway/hosts.ts";
+import { type WayOut, wayOut } from "./way-out.ts";
 
-let server: Host;
+let out: WayOut;
 let far: Awaited<ReturnType<typeof listening>>;
 let arrived = "";
-let sandboxes: ConnectingHost;
-let outside: ReturnType<typeof outsideUnderTest>;
-let under: HarnessUnderTest;
 
 beforeEach(async () => {
   arrived = "";
@@ -23,17 +19,11 @@ beforeEach(async () => {
     });
   });
   far = await listening(tcp);
-  server = await plainHost((_request, response) => response.end("the customers\n"));
-  sandboxes = connectingHost();
-  outside = outsideUnderTest();
-  under = await harnessUnderTest(sandboxes.host, { outside });
+  out = await wayOut((_request, response) => response.end("the customers\n"));
 });
 
 afterEach(async () => {
-  sandboxes.endCommands();
-  await under?.close();
-  outside?.close();
-  await server?.close();
+  await out?.close();
   await far?.close();
 });
 
@@ -52,6 +42,7 @@ data:
 `;
 
 test("an opaque tunnel that was open before the run read something confidential carries nothing of it out", async () => {
+  const { server, sandboxes, under } = out;
   const { run } = await under.harness.submit({
     task: "Reach out.",
     model: bashScript("wait for it", "true"),

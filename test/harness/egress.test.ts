@@ -2,33 +2,25 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import type { EventData, JournalEvent } from "../../daemon/protocol/events.ts";
 import { evolve } from "../../daemon/run/evolve.ts";
 import { initialState, type RunState, statusOf } from "../../daemon/run/state.ts";
-import { bashScript, dataOf, scripted } from "../e2e/runs.ts";
-import { type Host, plainHost } from "../gateway/hosts.ts";
-import { type HarnessUnderTest, harnessUnderTest } from "./harness-under-test.ts";
-import { type ConnectingHost, connectingHost, outsideUnderTest } from "./outside-under-test.ts";
+import { bashScript, dataOf } from "../e2e/runs.ts";
+import type { Host } from "../gateway/hosts.ts";
+import type { HarnessUnderTest } from "./harness-under-test.ts";
+import type { ConnectingHost } from "./outside-under-test.ts";
+import { type WayOut, wayOut } from "./way-out.ts";
 
+let out: WayOut;
 let server: Host;
 let sandboxes: ConnectingHost;
-let outside: ReturnType<typeof outsideUnderTest>;
 let under: HarnessUnderTest;
 
 beforeEach(async () => {
-  server = await plainHost(({ method, url = "" }, response) => {
-    const large = /^\/large\/(\d+)$/.exec(url)?.[1];
-    if (url !== "/held")
-      response.end(large === undefined ? `answer to ${method} ${url}\n` : "x".repeat(Number(large)));
+  out = await wayOut(({ method, url = "" }, response) => {
+    if (url !== "/held") response.end(`answer to ${method} ${url}\n`);
   });
-  sandboxes = connectingHost();
-  outside = outsideUnderTest();
-  under = await harnessUnderTest(sandboxes.host, { outside });
+  ({ server, sandboxes, under } = out);
 });
 
-afterEach(async () => {
-  sandboxes.endCommands();
-  await under?.close();
-  outside?.close();
-  await server?.close();
-});
+afterEach(() => out?.close());
 
 /** Rules of a policy for a host of this machine. */
 function policy(more = ""): string {
@@ -346,60 +338,4 @@ test("P3: an answer is to the rules that asked; one that has come to ask since i
   });
   expect(server.received.map(({ url }) => url)).toEqual(["/page"]);
   await ended(run);
-});
-
-const fetching = (input: Record<string, unknown>, ...more: Record<string, unknown>[]) =>
-  scripted([{ use: [input, ...more].map((one) => ({ tool: "fetch", input: one })) }, { say: "Done." }]);
-
-test("fetch: judged as an action, sent through the gateway, its answer told", async () => {
-  const model = fetching({ url: at("/page") });
-  const { run } = await under.harness.submit({ task: "Fetch.", model, policy: policy() });
-  const events = await under.ended(run);
-  expect(dataOf(events, "action.judged")).toMatchObject([{ verdict: "allow", rule: "docs", effect: "read" }]);
-  expect(dataOf(events, "egress.judged")).toMatchObject([{ request: "q1", action: "a1", rule: "docs" }]);
-  const [finished] = dataOf(events, "action.finished");
-  expect(finished).toMatchObject({ ok: true, output: expect.stringContaining("answer to GET /page") });
-  expect(String(finished?.output)).toMatch(/^HTTP 200 OK\n/);
-  expect(server.received).toHaveLength(1);
-});
-
-test("fetch: a long answer is whole, one that is too long is cut, and says so", async () => {
-  const model = fetching({ url: at("/large/700000") }, { url: at("/large/3000000") });
-  const { run } = await under.harness.submit({ task: "Fetch.", model, policy: policy() });
-  const [whole, cut] = dataOf(await under.ended(run), "action.finished");
-  if (typeof whole?.output !== "object" || typeof cut?.output !== "object") throw new Error("not long");
-  expect(whole.output.bytes).toBeGreaterThan(700_000);
-  const { blob } = cut.output;
-  let text = "";
-  for await (const piece of under.blobs.read(blob)) text += Buffer.from(piece).toString();
-  expect(text).toMatch(/x\n\[the answer goes on; these are its first 1048576 bytes\]$/);
-});
-
-test("fetch: what a person allowed for the action is not asked again for its request", async () => {
-  const model = fetching({ url: at("/pulls"), method: "post", headers: { "X-Kind": "a" }, body: "title=x" });
-  const { run } = await under.harness.submit({ task: "Fetch.", model, policy: policy() });
-  const { approval, request } = await asked(run);
-  expect({ approval, request }).toEqual({ approval: `${run}.a1`, request: undefined });
-  await under.harness.decideApproval(approval, { decision: "allow", for: "once" });
-  const events = await under.ended(run);
-  expect(dataOf(events, "approval.requested")).toHaveLength(1);
-  expect(dataOf(events, "egress.judged")).toMatchObject([{ verdict: "ask", approval, action: "a1" }]);
-  expect(server.received).toMatchObject([{ method: "POST", body: "title=x", headers: { "x-kind": "a" } }]);
-});
-
-test.each([
-  [{ url: "http://docs.test/", headers: { Host: "evil.test" } }, /host is not to be given/],
-  [{ url: "http://docs.test/", headers: { "Proxy-Authorization": "x" } }, /proxy-authorization/],
-  [{ url: "http://docs.test/", headers: { "a b": "x" } }, /can't be sent/],
-  [{ url: "http://docs.test/a/../b" }, /\.\./],
-  [{ url: "file:///etc/passwd" }, /no absolute URL/],
-  [{ url: "http://docs.test/", body: "x" }, /GET has no body/],
-  [{ url: "http://other.test/" }, /default/],
-])("fetch: %j is refused, and nothing leaves", async (input, why) => {
-  const { run } = await under.harness.submit({ task: "Fetch.", model: fetching(input), policy: policy() });
-  const events = await under.ended(run);
-  const [judged] = dataOf(events, "action.judged");
-  expect(`${judged?.rule} ${judged?.reason}`).toMatch(why);
-  expect(judged?.verdict).toBe("deny");
-  expect(dataOf(events, "egress.judged")).toEqual([]);
 });
