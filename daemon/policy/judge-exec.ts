@@ -165,12 +165,15 @@ function redirectIn(
  */
 function redirectFindings(layers: readonly Policy[], action: ExecAction, strict: boolean): Finding[] {
   const directories = directoriesOf(action);
+  const all = layers.map((policy, layer) => ({ policy, layer }));
+  const own = all.filter(({ policy }) => policy.layer !== "project");
   return action.command.redirects.flatMap((redirect): Finding[] => {
-    const all = layers.map((policy, layer) => ({ policy, layer }));
-    const having = all.filter(({ policy }) => policy.rules[redirect.access] !== undefined);
-    // Without an opinion anywhere the default decides, which the strict shell feels.
-    const opinions = having.length > 0 ? having : all.slice(0, 1);
-    return opinions.flatMap(({ policy, layer }) => redirectIn(policy, layer, redirect, directories, strict));
+    const opinions = all.filter(({ policy }) => policy.rules[redirect.access] !== undefined);
+    // The default decides, which the strict shell feels. What came with the workspace opens no path by itself.
+    const byDefault = own.some((one) => opinions.includes(one)) ? [] : own.slice(0, 1);
+    return [...opinions, ...byDefault].flatMap(({ policy, layer }) =>
+      redirectIn(policy, layer, redirect, directories, strict),
+    );
   });
 }
 

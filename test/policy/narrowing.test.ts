@@ -112,9 +112,6 @@ function policyOf(
     rules?.map((rule, i) => ({ id: `${letter}${i}`, ...rule }));
   const rules = exec?.shell === "none" ? [] : ids(exec?.rules, "e");
   const whole = {
-    version: 1,
-    name: "drawn",
-    default: "deny",
     ...rest,
     ...(exec ? { exec: { ...exec, rules } } : {}),
     ...(read || write ? { files: { read, write } } : {}),
@@ -123,6 +120,11 @@ function policyOf(
     data: { labels, flow: ids(flow, "f") },
     sequence: ids(sequence, "s"),
   };
+  return parsed(whole, layer);
+}
+
+function parsed(sections: object, layer: Layer = "run"): Policy {
+  const whole = { version: 1, name: "drawn", default: "deny", ...sections };
   const result = parsePolicy(JSON.stringify(whole), layer);
   if (!result.ok) throw new Error(JSON.stringify(result.check.errors));
   return result.policy;
@@ -145,6 +147,19 @@ describe("P2", () => {
       expect(RANK[within.verdict]).toBeGreaterThanOrEqual(RANK[without.verdict]);
     },
   );
+
+  property.each([
+    ["ls > /workspace/x", "write"],
+    ["cat < /workspace/x", "read"],
+  ])("in the strict shell, a project's policy opens no path to %s", (exec, access) => {
+    const own = parsed({
+      exec: { shell: "strict", rules: [{ id: "any", argv: ["..."], decision: "allow" }] },
+    });
+    const files = { [access]: { allow: ["/workspace/**"] } };
+    expect(verdict([own], [], { exec }).verdict).toBe("deny");
+    expect(verdict([parsed({ files }, "project"), own], [], { exec }).verdict).toBe("deny");
+    expect(verdict([parsed({ files }, "organisation"), own], [], { exec }).verdict).toBe("allow");
+  });
 
   property.prop([document, document, steps, example], RUNS)(
     "no layer lets through what another one with an opinion holds back",
