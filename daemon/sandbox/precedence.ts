@@ -20,6 +20,7 @@ export interface PrecedenceParts {
 export class Precedence {
   readonly #parts: PrecedenceParts;
   #running = 0;
+  #begun = 0;
   /** Whether an ended command may have left something running. */
   #left = false;
   /** There from the first command on, until the sandbox is found to be quiet. */
@@ -41,6 +42,7 @@ export class Precedence {
 
   began(): void {
     this.#running += 1;
+    this.#begun += 1;
     this.#timer ??= setTimeout(() => this.#want(GIVING_WAY), MOMENT_MS).unref();
   }
 
@@ -60,8 +62,10 @@ export class Precedence {
   }
 
   async #lookWhetherQuiet(): Promise<void> {
+    const begun = this.#begun;
     const busy = await this.#parts.busy().catch(() => true);
-    if (busy || this.#running > 0) return;
+    // What has begun since looks for itself when it ends.
+    if (busy || begun !== this.#begun) return;
     this.#left = false;
     this.#comeBack();
   }

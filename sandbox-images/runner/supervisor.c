@@ -91,7 +91,7 @@ static void leader_await(pid_t leader, struct report *report) {
   while (ended != leader) {
     ended = wait4(-1, &status, 0, &usage);
     if (ended < 0 && errno != EINTR) break;
-    if (ended < 0) giving_way_look();
+    giving_way_look();
   }
   giving_way_end();
   if (ended != leader) return;
@@ -149,7 +149,6 @@ void supervise(const struct start *start, const struct supervisor_fds *fds) {
   if (alone) _exit(0);
   name_set(start);
   giving_way_begin();
-  for (pid_t ended = 0; ended >= 0 || errno == EINTR; ended = waitpid(-1, NULL, 0))
-    if (ended < 0) giving_way_look();
+  while (waitpid(-1, NULL, 0) > 0 || errno == EINTR) giving_way_look();
   _exit(0);
 }

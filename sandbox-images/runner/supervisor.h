@@ -40,7 +40,7 @@ void command_exec(const struct start *start, int input, int state, char *path_bu
 /* However many commands there are, the runner answers and can kill them. */
 #define NICENESS_OF_COMMANDS 10
 
-/* giving_way.c: from begin to end an alarm interrupts now and then what the supervisor waits in: the time to look. */
+/* giving_way.c: from begin to end an alarm interrupts now and then what the supervisor waits in; a look is cheap else. */
 void giving_way_begin(void);
 void giving_way_look(void);
 void giving_way_end(void);
