@@ -1,3 +1,4 @@
+import { setFlagsFromString } from "node:v8";
 import { readConfig } from "./config.ts";
 import { doctor } from "./doctor/doctor.ts";
 import { HomeTaken, HomeUnusable } from "./home.ts";
@@ -28,7 +29,14 @@ async function main(words: readonly string[]): Promise<number | undefined> {
   }
 }
 
+/**
+ * How far the heap may grow beyond what lived at its last full collection, in percent. Left to itself V8 lets it grow to
+ * four times that much: with 100,000 files the daemon then held 300 MB, of which 60 were in use.
+ */
+const HEAP_GROWTH = 50;
+
 async function serveUntilTold(): Promise<void> {
+  setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH}`);
   const daemon = await serve(await readConfig(process.env), process.env);
   let stopping = false;
   const stop = () => {

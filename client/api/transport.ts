@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import { anySignal } from "../../daemon/protocol/any-signal.ts";
 import { DaemonUnreachable, errorOf, jsonOf, reasonOf, UnexpectedAnswer } from "./errors.ts";
 
 export interface ClientSettings {
@@ -95,7 +96,7 @@ export class Transport {
       method,
       redirect: "error",
       headers: { authorization: `Bearer ${token}`, ...typeOf(parts) },
-      signal: signal === undefined ? deadline : AbortSignal.any([deadline, signal]),
+      signal: signal === undefined ? deadline : anySignal([deadline, signal]),
     };
     if (parts.json !== undefined) return { ...init, body: JSON.stringify(parts.json) };
     return source === undefined ? init : { ...init, body: source.body(), duplex: "half" };

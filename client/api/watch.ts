@@ -1,4 +1,5 @@
 import { setTimeout as wait } from "node:timers/promises";
+import { anySignal } from "../../daemon/protocol/any-signal.ts";
 import { CaissonError, type ErrorCode } from "../../daemon/protocol/errors.ts";
 import type { JournalEvent } from "../../daemon/protocol/events.ts";
 import type { LiveFrame, NoticeFrame, ServerFrame } from "../../daemon/protocol/frames.ts";
@@ -35,7 +36,7 @@ export async function* watch(
   after: number,
   options: WatchOptions,
 ): AsyncGenerator<Watched> {
-  const signal = AbortSignal.any([options.signal, settings.signal].filter((one) => one !== undefined));
+  const signal = anySignal([options.signal, settings.signal].filter((one) => one !== undefined));
   const position = { run, after, caughtUp: false, progress: false };
   const retry = new Retry(options.patienceMs ?? PATIENCE_MS);
   while (!signal.aborted) {

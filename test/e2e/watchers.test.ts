@@ -54,6 +54,8 @@ test(
   PATIENCE_MS,
 );
 
+/** Milliseconds for a watcher to be connected. */
+const CONNECTING_MS = 20_000;
 /** Watchers that stop reading, and actions whose output each of them would have to be kept. */
 const STUCK = 20;
 const ACTIONS = 500;
@@ -94,6 +96,7 @@ test(
     expect(most - before).toBeLessThan(GROWTH);
     for (const { socket, closed } of stuck) {
       socket.resume();
+      await eventually("it sees its end", () => socket.readyState === WebSocket.CLOSED);
       expect([4408, 1006]).toContain(await closed);
     }
   },
@@ -118,7 +121,7 @@ async function stuckWatcher(run: string): Promise<Stuck> {
   socket.once("upgrade", (response) => {
     port = response.socket.localPort ?? 0;
   });
-  await once(socket, "open");
+  await once(socket, "open", { signal: AbortSignal.timeout(CONNECTING_MS) });
   socket.send(JSON.stringify({ type: "subscribe", run, after: 0 }));
   socket.pause();
   return { socket, port, closed };

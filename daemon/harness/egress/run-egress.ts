@@ -1,4 +1,5 @@
 import type { Duplex } from "node:stream";
+import { anySignal } from "../../protocol/any-signal.ts";
 import type { ActionId } from "../../protocol/ids.ts";
 import { approvalIdOf } from "../../protocol/ids.ts";
 import type { Verdict } from "../../protocol/verdicts.ts";
@@ -88,7 +89,7 @@ export class RunEgress implements WayOut {
     });
     try {
       const late = AbortSignal.timeout(request.deadlineMs);
-      const fetched = await sendOver(ours, request, AbortSignal.any([stop.signal, late]));
+      const fetched = await sendOver(ours, request, anySignal([stop.signal, late]));
       return told.refusal ? refusedBy(told.refusal) : fetched;
     } catch (error) {
       if (this.#run.stopping) throw error;

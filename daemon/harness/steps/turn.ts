@@ -1,4 +1,5 @@
 import { ModelFailure, type ModelResponse } from "../../model/port.ts";
+import { anySignal } from "../../protocol/any-signal.ts";
 import type { StopReason } from "../../protocol/content.ts";
 import type { EventData, NewEvent } from "../../protocol/events.ts";
 import type { RunState } from "../../run/state.ts";
@@ -27,7 +28,7 @@ export async function askModel(run: LiveRun): Promise<void> {
   await run.commit("written", () => [
     { type: "model.requested", data: { turn, model: model.name, manifest, digest } },
   ]);
-  const signal = AbortSignal.any([run.signal, wallSignal(run)]);
+  const signal = anySignal([run.signal, wallSignal(run)]);
   const began = deps.now();
   const live = deps.redactor.stream();
   const onText = (delta: string) => tell(run, live.push(delta));
