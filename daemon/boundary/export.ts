@@ -28,7 +28,7 @@ import {
   type RunInSandbox,
   WorkspaceUnreadable,
 } from "./sandbox-listing.ts";
-import { gather, readTar, type TarItem } from "./tar.ts";
+import { gather, type Refusal, readTar, type TarItem } from "./tar.ts";
 
 export interface WorkspacePatchInput {
   readonly base: Base;
@@ -74,7 +74,8 @@ export interface LeftFile {
 const LIMITS: ExportLimits = { fileBytes: 32 * 2 ** 20, totalBytes: 128 * 2 ** 20 };
 type Candidate = { readonly path: string; readonly base?: BaseFile; readonly listed?: ListedPath };
 
-const hostile = (detail: string): Error => new WorkspaceUnreadable(`the sandbox's workspace: ${detail}`);
+const hostile: Refusal = (detail, cause) =>
+  new WorkspaceUnreadable(`the sandbox's workspace: ${detail}`, { cause });
 
 /** Collects what one export finds out; the steps are methods in the order in which they run. */
 class Export {

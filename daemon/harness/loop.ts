@@ -1,7 +1,7 @@
 import { BlobDamaged, BlobMissing, JournalUnwritable } from "../journal/port.ts";
 import type { Ending } from "../protocol/events.ts";
 import { next, type Step } from "../run/next.ts";
-import { EngineError, EngineUnreachable, SandboxLost } from "../sandbox/gate.ts";
+import { cameOfLoss, EngineError, EngineUnreachable } from "../sandbox/gate.ts";
 import { actAgain, leaveOut, requestAgain } from "./checkpoints/again.ts";
 import { adoptCheckpoint } from "./checkpoints/fork.ts";
 import { overDisk, watchDisk } from "./disk-watch.ts";
@@ -174,7 +174,7 @@ async function handle(run: LiveRun, error: unknown): Promise<void> {
   if (run.signal.aborted) return;
   if (error instanceof JournalUnwritable && error.why === "gone") throw error;
   // Attached again, the step is taken up anew; lost, the loop journals that first.
-  if (error instanceof SandboxLost && run.state.sandbox) return Promise.race([run.fate, stopped(run)]);
+  if (cameOfLoss(error) && run.state.sandbox) return Promise.race([run.fate, stopped(run)]);
   log.error({ run: run.run, error: String(error), stack: (error as Error).stack }, "the run fails");
   await endRun(run, endingOf(error));
 }

@@ -62,7 +62,7 @@ class DockerHost implements SandboxHost, PoolView {
     const { engine, kitPath, log, owner } = options;
     this.#containers = new Containers(engine, (id) => this.#leftovers.add(id));
     this.#checkpoints = new CheckpointImages(engine, owner);
-    this.#leftovers = new Leftovers({ remove: (id) => this.#containers.remove(id), log });
+    this.#leftovers = new Leftovers({ remove: (id) => this.#removeLeft(id), log });
     const config = { ...DOCKER_HOST_DEFAULTS, ...options.config };
     this.#maker = {
       owner,
@@ -151,7 +151,10 @@ class DockerHost implements SandboxHost, PoolView {
   }
 
   async remove(id: string): Promise<void> {
-    const state = await this.#containers.inspect(id);
+    const state = await this.#containers.inspect(id).catch((error: unknown) => {
+      this.#leftovers.add(id);
+      throw error;
+    });
     if (state === undefined) return;
     this.#refuseForeign(id, state.labels);
     await this.#containers.remove(state.id);
@@ -206,6 +209,13 @@ class DockerHost implements SandboxHost, PoolView {
       if (!lacksImage(error)) throw error;
       throw new CheckpointGone(`the engine has no image ${checkpoint} any more`, { cause: error });
     });
+  }
+
+  /** One that turns out to be another's is nothing that we left. */
+  async #removeLeft(id: string): Promise<void> {
+    const state = await this.#containers.inspect(id);
+    if (state !== undefined && isOwn(state.labels, this.#options.owner))
+      await this.#containers.remove(state.id);
   }
 
   #refuseForeign(id: string, labels: Readonly<Record<string, string>>): void {

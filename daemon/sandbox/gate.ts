@@ -107,6 +107,7 @@ export interface GatedSandboxHost {
 
 export { CheckpointGone, checkpointImage, LAYERS_MAX } from "./checkpoints.ts";
 export {
+  cameOfLoss,
   EngineError,
   EngineUnreachable,
   NoRoom,

@@ -283,6 +283,10 @@ export interface SandboxHost {
 export class SandboxLost extends Error {
   override readonly name = "SandboxLost";
 }
+/** Whether an error is, or came of, a sandbox that was lost: a reader of its bytes tells how far it got first. */
+export function cameOfLoss(error: unknown): boolean {
+  return error instanceof SandboxLost || (error instanceof Error && cameOfLoss(error.cause));
+}
 /** The engine answers, and can't tell how much a sandbox has written: something in its files is in the way. */
 export class Unmeasurable extends Error {
   override readonly name = "Unmeasurable";

@@ -1,11 +1,13 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { containerName, containerOptions } from "../../daemon/sandbox/container-options.ts";
-import type { Sandbox, SandboxHost } from "../../daemon/sandbox/host.ts";
+import { Engine } from "../../daemon/sandbox/engine.ts";
+import { EngineUnreachable, type Sandbox, type SandboxHost } from "../../daemon/sandbox/host.ts";
 import { reconcile } from "../../daemon/sandbox/reconcile.ts";
 import { seccompProfile } from "../../daemon/sandbox/seccomp.ts";
 import { processSpec } from "../contracts/run-in-sandbox.ts";
 import { LIMITS } from "../contracts/sandbox-host.ts";
+import { eventually } from "../e2e/eventually.ts";
 import { type DockerHosts, dockerHosts } from "./docker-hosts.ts";
 
 describe("S6: a sandbox can be destroyed from any state", () => {
@@ -85,6 +87,25 @@ describe("S6: a sandbox can be destroyed from any state", () => {
       await stranger.close();
     }
   }, 60_000);
+
+  it("S5: a removal that begins while the engine is away is made good when it is back", async () => {
+    let away = false;
+    const faulty = await Engine.connect({
+      faults: {
+        at: async (point) => {
+          if (away && point === "engine.inspect-container.before") throw new EngineUnreachable("away");
+        },
+      },
+    });
+    const cut = hosts.host("destroy", {}, faulty);
+    const sandbox = await acquire();
+    away = true;
+    await expect(cut.remove(sandbox.id)).rejects.toBeInstanceOf(EngineUnreachable);
+    away = false;
+    await eventually("it is gone", async () => (await host.leases()).every(({ id }) => id !== sandbox.id));
+    sandbox.detach();
+    await cut.close();
+  });
 
   it("A3: a paused sandbox is taken up again", async () => {
     const first = await acquire();

@@ -11,8 +11,8 @@ import { eventually } from "../e2e/eventually.ts";
 export interface DockerHosts {
   readonly engine: Engine;
   readonly images: Images;
-  /** A host of the owner named so within this file. */
-  host(owner: string, config?: Partial<DockerHostConfig>): SandboxHost;
+  /** A host of the owner named so within this file; `over`: the engine as it is to reach it. */
+  host(owner: string, config?: Partial<DockerHostConfig>, over?: Engine): SandboxHost;
   /** The full owner label of a name. */
   ownerOf(owner: string): string;
   /** What the engine says of a container. */
@@ -32,11 +32,11 @@ export async function dockerHosts(): Promise<DockerHosts> {
     engine,
     images,
     ownerOf,
-    host: (owner, config = {}) => {
+    host: (owner, config = {}, over = engine) => {
       owners.add(ownerOf(owner));
       const kitPath = (): Promise<string> => images.ensureKit(quiet);
       const log = { info: quiet, warn: quiet };
-      return createDockerHost({ owner: ownerOf(owner), engine, images, kitPath, config, log });
+      return createDockerHost({ owner: ownerOf(owner), engine: over, images, kitPath, config, log });
     },
     inspect: (id) => engine.call("test: inspect", 10_000, (docker) => docker.getContainer(id).inspect()),
     cleanUp: async () => {

@@ -180,7 +180,7 @@ describe("the machine goes down: the daemon and all containers are killed (A3, J
       });
       await client.decideApproval(asked.data.approval, { decision: "allow" });
       expect((await daemon.untilEnded(asking.run)).at(-1)?.type).toBe("run.completed");
-      expect(await daemon.outputOf(asking.run, "a2")).toMatch(/one\n$/);
+      expect(await daemon.outputOf(asking.run, "a2")).toMatch(/^one$/m);
       runs.push(thinking.run, asking.run);
       await expectNoOrphans(daemon, runs);
     },
@@ -209,6 +209,46 @@ test.skipIf(process.getuid?.() !== 0)(
       { reason: expect.stringMatching(/killed, exited 137/) },
     ]);
     expect(events.at(-1)).toMatchObject({ type: "run.completed" });
+  },
+  PATIENCE_MS,
+);
+
+/** Little memory, and shared memory that may be filled: its pages stay when who wrote them is killed. */
+const SMALL_MEMORY = `version: 1
+name: small-memory
+default: deny
+exec:
+  shell: contained
+  rules:
+    - { id: shell, argv: ["..."], decision: allow }
+files:
+  read: { allow: ["/**"] }
+  write: { allow: ["/workspace/**", "/tmp/**", "/dev/shm/**"] }
+sandbox: { memory: 32MiB }
+`;
+
+test(
+  "the container is killed for lack of memory: a person reads why, and what follows is done in a sandbox made from the checkpoint",
+  async () => {
+    const { run } = await (await daemon.client()).submit({
+      task: "Fill the memory.",
+      policy: SMALL_MEMORY,
+      model: scripted([
+        { use: [{ tool: "bash", input: { command: "echo one >> log" } }] },
+        { use: [{ tool: "bash", input: { command: "head -c 60M /dev/zero > /dev/shm/full" } }] },
+        // Nothing but the runner is there to be killed when it takes these bytes.
+        { use: [{ tool: "write", input: { path: "big", content: "x".repeat(3_000_000) } }] },
+        { use: [{ tool: "bash", input: { command: "cat log; wc -c big; ls /dev/shm" } }] },
+        { expect: { output: "/one\n900000 big\n$/" }, say: "Done." },
+      ]),
+    });
+    const events = await daemon.untilEnded(run);
+    expect(events.at(-1)).toMatchObject({ type: "run.completed" });
+    expect(dataOf(events, "action.finished")[1]).toMatchObject({ action: "a2", ok: false });
+    expect(dataOf(events, "sandbox.lost")).toMatchObject([
+      { reason: "it ran out of memory and its container was killed" },
+    ]);
+    expect(daemon.log).toContain("it ran out of memory and its container was killed");
   },
   PATIENCE_MS,
 );

@@ -87,7 +87,7 @@ test(
     const sampled = (async () => {
       for await (const _ of every(50, sampling.signal)) most = Math.max(most, await residentKilobytes());
     })();
-    const events = await daemon.untilEnded(run);
+    const events = await daemon.untilEnded(run, PATIENCE_MS);
     await eventually("the watchers are cut off", async () => (await connections(stuck)) === 0);
     sampling.abort();
     await sampled;
@@ -100,7 +100,7 @@ test(
       expect([4408, 1006]).toContain(await closed);
     }
   },
-  PATIENCE_MS,
+  2 * PATIENCE_MS,
 );
 
 interface Stuck {

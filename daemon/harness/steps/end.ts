@@ -1,6 +1,6 @@
 import type { LeftFile } from "../../boundary/export.ts";
 import type { Ending, EventData } from "../../protocol/events.ts";
-import { type GatedSandbox, SandboxLost } from "../../sandbox/gate.ts";
+import { cameOfLoss, type GatedSandbox, SandboxLost } from "../../sandbox/gate.ts";
 import { unfinished } from "../egress/unfinished.ts";
 import { stopped } from "../engine-wait.ts";
 import type { LiveRun } from "../live-run.ts";
@@ -80,7 +80,7 @@ async function outcomeOf(run: LiveRun): Promise<Partial<EventData<"sandbox.stopp
   } catch (error) {
     // Only let go of: the next daemon takes the changes.
     if (run.stopping) throw error;
-    if (error instanceof SandboxLost) {
+    if (cameOfLoss(error)) {
       await Promise.race([run.fate, stopped(run)]);
       // The same one can't be asked again: a cancelled run does not wait to hear what became of its stream.
       return run.sandbox && run.sandbox !== sandbox ? outcomeOf(run) : undefined;
@@ -98,7 +98,7 @@ async function filesOf(
     const kept = await keepFiles(run, left);
     return kept ? { kept } : {};
   } catch (error) {
-    if (error instanceof SandboxLost) throw error;
+    if (cameOfLoss(error)) throw error;
     return { keptError: error instanceof Error ? error.message : String(error) };
   }
 }
