@@ -3,7 +3,7 @@ import { ARCHIVE_ENTRIES, type ArchiveEntry } from "../protocol/archive.ts";
 import { pathText } from "../protocol/path-text.ts";
 import type { Change, FileState } from "./change.ts";
 import { type PathDenial, pathRules } from "./globs.ts";
-import { WorkspaceUnreadable } from "./sandbox-listing.ts";
+import { unreadableAs } from "./sandbox-listing.ts";
 import { readTar, type TarItem, type TarPart, writeTar } from "./tar.ts";
 
 export interface ExportRules {
@@ -47,7 +47,7 @@ export function judgeExport(changes: readonly Change[], rules: ExportRules): Jud
   return { allowed, asked, denied };
 }
 
-const broken = (detail: string): Error => new WorkspaceUnreadable(`the archive of the workspace: ${detail}`);
+const broken = unreadableAs("the archive of the workspace");
 
 async function* once(content: Uint8Array): AsyncGenerator<Uint8Array> {
   yield content;

@@ -26,9 +26,10 @@ import {
   type Listing,
   listWorkspace,
   type RunInSandbox,
+  unreadableAs,
   WorkspaceUnreadable,
 } from "./sandbox-listing.ts";
-import { gather, type Refusal, readTar, type TarItem } from "./tar.ts";
+import { gather, readTar, type TarItem } from "./tar.ts";
 
 export interface WorkspacePatchInput {
   readonly base: Base;
@@ -74,8 +75,7 @@ export interface LeftFile {
 const LIMITS: ExportLimits = { fileBytes: 32 * 2 ** 20, totalBytes: 128 * 2 ** 20 };
 type Candidate = { readonly path: string; readonly base?: BaseFile; readonly listed?: ListedPath };
 
-const hostile: Refusal = (detail, cause) =>
-  new WorkspaceUnreadable(`the sandbox's workspace: ${detail}`, { cause });
+const hostile = unreadableAs("the sandbox's workspace");
 
 /** Collects what one export finds out; the steps are methods in the order in which they run. */
 class Export {

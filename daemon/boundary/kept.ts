@@ -3,8 +3,8 @@ import { ARCHIVE_ENTRIES } from "../protocol/archive.ts";
 import { pathBytes } from "../protocol/path-text.ts";
 import type { FileState } from "./change.ts";
 import type { LeftFile } from "./export.ts";
-import { WorkspaceUnreadable } from "./sandbox-listing.ts";
-import { gather, type Refusal, readTar, type TarPart, writeTar } from "./tar.ts";
+import { unreadableAs } from "./sandbox-listing.ts";
+import { gather, readTar, type TarPart, writeTar } from "./tar.ts";
 
 /** Bytes of content that are kept of one run. */
 export const KEPT_BYTES = 64 * 2 ** 20;
@@ -45,8 +45,7 @@ export function selectKept(left: readonly LeftFile[], maximumBytes = KEPT_BYTES)
   return { paths, leftOut: left.length - paths.length };
 }
 
-const broken: Refusal = (detail, cause) =>
-  new WorkspaceUnreadable(`the archive of what the run left: ${detail}`, { cause });
+const broken = unreadableAs("the archive of what the run left");
 
 /** Whether a content may be kept: false for one that holds a secret (J6). */
 export type MayKeep = (content: Uint8Array) => boolean;

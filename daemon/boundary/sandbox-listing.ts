@@ -6,7 +6,7 @@ import { Buffer } from "node:buffer";
 import { randomBytes } from "node:crypto";
 import { ARCHIVE_ENTRIES } from "../protocol/archive.ts";
 import { pathBytes, pathText } from "../protocol/path-text.ts";
-import { shown } from "./tar.ts";
+import { type Refusal, shown } from "./tar.ts";
 
 /**
  * Runs a program in the sandbox and yields its standard output. Must throw when the program did not run to its
@@ -24,6 +24,12 @@ const MAX_LISTING = 512 * 2 ** 20;
 export class WorkspaceUnreadable extends Error {
   override readonly name = "WorkspaceUnreadable";
 }
+
+/** Refuses an archive of this name as unreadable, and keeps what that came of: a lost sandbox is not its fault. */
+export const unreadableAs =
+  (archive: string): Refusal =>
+  (detail, cause) =>
+    new WorkspaceUnreadable(`${archive}: ${detail}`, { cause });
 
 export interface ListedPath {
   readonly path: string;

@@ -9,7 +9,7 @@ import {
   fetchInput,
   type ListedPath,
   listWorkspace,
-  WorkspaceUnreadable,
+  unreadableAs,
 } from "../boundary/sandbox-listing.ts";
 import { foundIn } from "../boundary/secrets-in-patch.ts";
 import { readTar, type TarPart, writeTar } from "../boundary/tar.ts";
@@ -87,8 +87,7 @@ async function* withGuarded(
   yield* writeTar(parts());
 }
 
-const unreadable = (detail: string): Error =>
-  new WorkspaceUnreadable(`the archive of the workspace: ${detail}`);
+const unreadable = unreadableAs("the archive of the workspace");
 
 async function* at(sandbox: GatedSandbox, path: string): AsyncIterable<Uint8Array> {
   const listing = await listWorkspace(inSandbox(sandbox), WORKSPACE);
