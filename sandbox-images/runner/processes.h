@@ -29,5 +29,7 @@ void processes_mark_below(struct process_table *table, pid_t root);
 void processes_mark_further(struct process_table *table);
 /* How many descendants of `root` live; zombies don't count. */
 uint32_t processes_below(pid_t root);
+/* How often the sandbox was refused a process or thread because it had all that it may have; 0 where that isn't told. */
+uint64_t processes_refused(void);
 
 #endif

@@ -33,6 +33,11 @@ describe("what runs long gives way to what runs short", () => {
     expect(await hosts.cleanUp(), "containers left behind").toBe(0);
   }, 60_000);
 
+  const nothingRuns = () =>
+    eventually("nothing runs any more", async () =>
+      (await sandbox.processes()).every((one) => !isAlive(one)),
+    );
+
   const shares = async (): Promise<number> => {
     const { HostConfig } = await hosts.engine.call("test: inspect", 10_000, (docker) =>
       docker.getContainer(sandbox.id).inspect(),
@@ -53,7 +58,7 @@ describe("what runs long gives way to what runs short", () => {
     await runIn(sandbox, ["/.caisson/busybox", "true"]);
     await eventually("the sandbox weighs less", async () => (await shares()) === 64);
     left.signal("SIGKILL", "tree");
-    await eventually("it is gone", async () => (await sandbox.processes()).every((one) => !isAlive(one)));
+    await nothingRuns();
     await runIn(sandbox, ["/.caisson/busybox", "true"]);
     await eventually("it weighs as before", async () => (await shares()) === 1_024);
   });
@@ -76,5 +81,58 @@ describe("what runs long gives way to what runs short", () => {
     await runIn(sandbox, ["/.caisson/bash", "-c", script], { env });
     const read = ["/.caisson/busybox", "cat", "/workspace/scheduling"];
     await eventually("it gives way", async () => (await runIn(sandbox, read)).stdout === "10 4000000\n");
+  });
+
+  /** Of each process of the sandbox's, the runner's too. */
+  const states = async (): Promise<string[]> => {
+    const { Processes } = await hosts.engine.call("test: top", 10_000, (docker) =>
+      docker.getContainer(sandbox.id).top({ ps_args: "-eo pid,state" }),
+    );
+    return (Processes as string[][]).map(([, state]) => state ?? "");
+  };
+  const stopped = async (): Promise<number> => (await states()).filter((state) => state === "T").length;
+  const heldMost = async (): Promise<boolean> => (await stopped()) > LIMITS.pids / 2;
+
+  it("a fork bomb is held, and dies at once all the same", async () => {
+    const process = await sandbox.start(processSpec(["/usr/bin/perl", "-e", "while (1) { fork }"]));
+    await eventually("it is held", heldMost);
+    process.signal("SIGKILL", "tree");
+    expect(await process.outcome).toMatchObject({ signal: "SIGKILL" });
+    await nothingRuns();
+  });
+
+  it("what waits for room is let go of when it is not refused any more, and what it stopped itself stays stopped", async () => {
+    const script = `
+      $SIG{HUP} = "IGNORE";
+      for (1..30) { my $child = fork; if (!$child) { kill STOP => $$; exit } }
+      for (1..200) { my $child = fork; if (defined $child && !$child) { sleep 600; exit } }
+      $SIG{HUP} = sub { $enough = 1 };
+      until ($enough) { my $child = fork; if (defined $child && !$child) { exit } }`;
+    const process = await sandbox.start(processSpec(["/usr/bin/perl", "-e", script]));
+    await eventually("it is held", heldMost);
+    process.signal("SIGHUP", "group");
+    expect(await process.outcome).toMatchObject({ exitCode: 0 });
+    await eventually("the others are let go of", async () => (await stopped()) === 30);
+    expect((await states()).length).toBeGreaterThan(LIMITS.pids / 2);
+    process.signal("SIGKILL", "tree");
+    await nothingRuns();
+  });
+
+  it("a few that are refused hold nothing", async () => {
+    const script = `
+      for (1..200) { my $child = fork; if (defined $child && !$child) { sleep 600; exit } }
+      for (1..8) { fork; select undef, undef, undef, 0.1 }`;
+    const process = await sandbox.start(processSpec(["/usr/bin/perl", "-e", script]));
+    const seen: number[] = [];
+    let over = false;
+    const watching = (async () => {
+      while (!over) seen.push(await stopped());
+    })();
+    await process.outcome;
+    over = true;
+    await watching;
+    expect(Math.max(...seen)).toBe(0);
+    process.signal("SIGKILL", "tree");
+    await nothingRuns();
   });
 });
