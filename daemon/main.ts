@@ -12,13 +12,12 @@ const FAILED = 1;
 const BAD_INPUT = 2;
 const UNREACHABLE = 4;
 
-async function main(words: readonly string[]): Promise<number | undefined> {
+async function main(words: readonly string[]): Promise<number> {
   const [command, ...rest] = words;
   const json = rest.includes("--json");
   switch (command) {
     case "serve":
-      await serveUntilTold();
-      return undefined;
+      return serveUntilTold();
     case "doctor":
       return doctor(process.env, { json });
     case "images":
@@ -35,20 +34,17 @@ async function main(words: readonly string[]): Promise<number | undefined> {
  */
 const HEAP_GROWTH = 50;
 
-async function serveUntilTold(): Promise<void> {
+async function serveUntilTold(): Promise<number> {
   setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH}`);
+  // Before it starts: whoever finds it answering may tell it to stop at once.
+  const told = new Promise<void>((resolve) => {
+    process.on("SIGTERM", resolve);
+    process.on("SIGINT", resolve);
+  });
   const daemon = await serve(await readConfig(process.env), process.env);
-  let stopping = false;
-  const stop = () => {
-    if (stopping) return;
-    stopping = true;
-    daemon.stop().then(
-      () => process.exit(0),
-      (error: unknown) => fail(error),
-    );
-  };
-  process.on("SIGTERM", stop);
-  process.on("SIGINT", stop);
+  await told;
+  await daemon.stop();
+  return 0;
 }
 
 function fail(error: unknown): void {
@@ -70,6 +66,4 @@ function explained(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-main(process.argv.slice(2)).then((status) => {
-  if (status !== undefined) process.exit(status);
-}, fail);
+main(process.argv.slice(2)).then((status) => process.exit(status), fail);

@@ -22,6 +22,9 @@ const MAX_FILES = 1_000;
 /** Milliseconds for all paths together. */
 const MAX_MS = 5_000;
 
+/** Several `**` with nothing between match what one does. */
+const DOUBLE_STARS = /(^!?|\/)(?:\*\*\/)+(?=\*\*(?:\/|$))/g;
+
 /** What matching it may cost; `undefined`: too much. */
 function costOf(pattern: string): "little" | "much" | undefined {
   const runs = pattern.match(/\*+/g) ?? [];
@@ -33,7 +36,10 @@ function costOf(pattern: string): "little" | "much" | undefined {
 
 /** The pattern as it would stand in the root's file: so one list holds all, and the deeper file comes later and wins. */
 function fromRoot(folder: string, line: string): string | undefined {
-  const pattern = line.replace(/\r$/, "").replace(/(?<!\\) +$/, "");
+  const pattern = line
+    .replace(/\r$/, "")
+    .replace(/(?<!\\) +$/, "")
+    .replace(DOUBLE_STARS, "$1");
   if (pattern === "" || pattern.startsWith("#")) return undefined;
   if (folder === "") return pattern;
   const negated = pattern.startsWith("!");

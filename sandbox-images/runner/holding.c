@@ -41,7 +41,11 @@ static int in_order(const void *one, const void *other) {
   return a < b ? -1 : a > b;
 }
 
-/* What somebody else stopped stays as it is. */
+static bool runs(const struct process *process) {
+  return process->marked && (process->state == 'R' || process->state == 'D');
+}
+
+/* Those held before, and what runs beside them. What waits, or was stopped by somebody else, stays as it is. */
 static void hold(const struct process_table *table) {
   static pid_t before[PROCESSES_MAX];
   size_t before_count = held_count;
@@ -49,19 +53,18 @@ static void hold(const struct process_table *table) {
   held_count = 0;
   for (size_t i = 0; i < table->count; i++) {
     const struct process *process = &table->list[i];
-    if (!process->marked || process->state == 'Z') continue;
     bool ours = bsearch(&process->pid, before, before_count, sizeof *before, in_order);
-    if (!ours && process->state == 'T') continue;
+    if (!process->marked || process->state == 'Z' || (!ours && !runs(process))) continue;
     if (!ours) kill(process->pid, SIGSTOP);
     held[held_count++] = process->pid;
   }
 }
 
-/* Who is refused isn't told: of several commands at once, those that have many of the processes. */
+/* A few that run are no burden to others, however often they are refused; nor is this command while another's are. */
 static bool crowds(const struct process_table *table) {
-  size_t marked = 0;
-  for (size_t i = 0; i < table->count; i++) marked += table->list[i].marked;
-  return marked >= table->count / 4;
+  size_t running = held_count;
+  for (size_t i = 0; i < table->count; i++) running += runs(&table->list[i]);
+  return running > TURN;
 }
 
 /* Of what is held, over a whole round: those that are refused may be few among many. */

@@ -49,6 +49,15 @@ describe("gitignore", () => {
     },
   );
 
+  it.each(["**/**/**", "!**/**/**/", "a/**/**/**/b", "/**/**/**/b", "a/**/**/**"])(
+    "%s means what it means to git",
+    (pattern) => {
+      const texts = new Map([[".gitignore", `${pattern.startsWith("!") ? "*\n" : ""}${pattern}\n`]]);
+      const ours = ignoredBy(ignoreFilesAmong(texts));
+      expect(new Set(PATHS.filter(ours))).toEqual(ignoredByGit(texts, PATHS));
+    },
+  );
+
   it("patterns made to take for ever are left out, and others still hold", () => {
     const hostile = ["**/a/".repeat(8), "*a".repeat(60), "**/a/**/a/**/b", "*a*a*a*b"].map((one) =>
       `${one}\n`.repeat(200),

@@ -101,13 +101,15 @@ describe("what runs long gives way to what runs short", () => {
     await nothingRuns();
   });
 
-  it("what waits for room is let go of when it is not refused any more, and what it stopped itself stays stopped", async () => {
+  it("and let go of when none of it is refused any more; what it stopped itself stays stopped", async () => {
     const script = `
       $SIG{HUP} = "IGNORE";
       for (1..30) { my $child = fork; if (!$child) { kill STOP => $$; exit } }
-      for (1..200) { my $child = fork; if (defined $child && !$child) { sleep 600; exit } }
       $SIG{HUP} = sub { $enough = 1 };
-      until ($enough) { my $child = fork; if (defined $child && !$child) { exit } }`;
+      my $leader = $$;
+      until ($enough) { fork }
+      exit if $$ == $leader;
+      sleep 600`;
     const process = await sandbox.start(processSpec(["/usr/bin/perl", "-e", script]));
     await eventually("it is held", heldMost);
     process.signal("SIGHUP", "group");
@@ -118,17 +120,30 @@ describe("what runs long gives way to what runs short", () => {
     await nothingRuns();
   });
 
-  it("a few that are refused hold nothing", async () => {
-    const script = `
-      for (1..200) { my $child = fork; if (defined $child && !$child) { sleep 600; exit } }
-      for (1..8) { fork; select undef, undef, undef, 0.1 }`;
+  const SLEEPERS = "for (1..200) { my $child = fork; if (defined $child && !$child) { sleep 600; exit } }";
+  it.each([
+    ["one that is refused all the time beside many that wait", `${SLEEPERS} for (1..20_000) { fork }`],
+    [
+      "many that run and are refused now and then",
+      `use Time::HiRes "time";
+       for (1..20) {
+         next if fork;
+         my $end = time + 2.5;
+         for (my $next = time + 0.5; time < $end;) {
+           if (time > $next) { my $child = fork; exit if defined $child && !$child; $next += 0.5 }
+         }
+         exit;
+       }
+       ${SLEEPERS} sleep 3`,
+    ],
+  ])("%s are not", async (_what, script) => {
     const process = await sandbox.start(processSpec(["/usr/bin/perl", "-e", script]));
     const seen: number[] = [];
     let over = false;
     const watching = (async () => {
       while (!over) seen.push(await stopped());
     })();
-    await process.outcome;
+    expect(await process.outcome).toMatchObject({ exitCode: 0 });
     over = true;
     await watching;
     expect(Math.max(...seen)).toBe(0);

@@ -9,7 +9,7 @@ import { dataOf } from "./runs.ts";
 const SAMPLE_MS = 20;
 const END_MS = 600_000;
 /** Actions of one neighbour, and the model's thinking time before each. */
-const NEIGHBOUR_ACTIONS = 20;
+const NEIGHBOUR_ACTIONS = 60;
 const THINKING_MS = 50;
 
 /** What one run came to. */

@@ -183,22 +183,36 @@ describe("the engine refuses (S6: the one run is harmed, and nothing is left)", 
 });
 
 describe("the engine hangs", () => {
-  test("one call: it ends at its deadline, the daemon answers, another run goes on (S6)", async () => {
+  test("one call: the daemon answers and another run goes on; at its deadline it ends, and its run goes on too (S6)", async () => {
     const client = await daemon.client();
     const other = await client.submit({ task: "Go on.", model: bashScript(UNTIL_TOLD, "echo on") });
     await daemon.begun(other.run);
-    await faults.set(
-      { at: "engine.rename-container.before", do: "hang" },
-      { at: "engine.create-container.before", do: "hang" },
-    );
+    await faults.set({ at: "engine.rename-container.before", do: "hang", times: 1 });
     const hung = await client.submit({ task: "Hang.", model: bashScript("echo here") });
     await faults.reached("engine.rename-container.before");
     await daemon.tell(other.run);
     expect((await daemon.untilEnded(other.run)).at(-1)).toMatchObject({ type: "run.completed" });
     expect(await healthy()).toBe(true);
-    await client.cancel(hung.run);
-    expect((await client.run(hung.run)).status).toBe("cancelled");
+    expect((await client.run(hung.run)).status).not.toBe("completed");
+    expect((await daemon.untilEnded(hung.run)).at(-1)).toMatchObject({ type: "run.completed" });
   });
+});
+
+test("a daemon that is told to stop while it starts does so, and in order", async () => {
+  await daemon.stop();
+  const point = "engine.list-containers.before";
+  await faults.set({ at: point, do: "hang" });
+  const before = (await faults.passed()).filter((one) => one === point).length;
+  const starting = daemon.startAgain().then(
+    () => "started",
+    () => "ended",
+  );
+  await faults.reached(point, before);
+  const stopping = daemon.stop();
+  await faults.clear();
+  expect((await stopping).code).toBe(0);
+  expect(await starting).toBe("ended");
+  await daemon.startAgain();
 });
 
 describe("somebody's hand", () => {

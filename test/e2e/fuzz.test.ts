@@ -16,8 +16,8 @@ import { openFiles, residentBytes } from "./process.ts";
 import { bashScript } from "./runs.ts";
 
 const FULL = process.env.CAISSON_TEST_FULL !== undefined;
-const REQUESTS = FULL ? 60_000 : 2_000;
-const FRAMES = FULL ? 40_000 : 1_000;
+const REQUESTS = FULL ? 60_000 : 1_000;
+const FRAMES = FULL ? 40_000 : 500;
 const MINUTES = 60_000;
 /** The daemon's own codes, those of RFC 6455 for broken frames, and 1000 to 1005 for a client that said goodbye. */
 const CLOSES = [...Object.values(CLOSE), 1000, 1002, 1003, 1005, 1006, 1007, 1008, 1009];

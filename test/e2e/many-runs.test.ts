@@ -25,8 +25,8 @@ const MODEL = bashScript(
   "ls -la /workspace; wc -c a.txt",
 );
 
-test("8 runs at once and 16 that queue complete, in order, and leave nothing", async () => {
-  await burst({ atOnce: 8, queued: 16, ms: 120_000 });
+test("6 runs at once and 8 that queue complete, in order, and leave nothing", async () => {
+  await burst({ atOnce: 6, queued: 8, ms: 120_000 });
 }, 180_000);
 
 test.runIf(process.env.CAISSON_TEST_FULL)(
