@@ -58,6 +58,8 @@ static void hold(const struct process_table *table) {
     if (!ours) kill(process->pid, SIGSTOP);
     held[held_count++] = process->pid;
   }
+  /* Some have died: another round. */
+  if (had_turn >= held_count) had_turn = 0;
 }
 
 /* A few that run are no burden to others, however often they are refused; nor is this command while another's are. */
