@@ -150,14 +150,15 @@ export class Containers {
   /** The id, labels and environment of an image. @throws {EngineError} with status 404 when it is not there */
   async inspectImage(
     reference: string,
-  ): Promise<{ id: string; labels: Record<string, string>; env: string[] }> {
+  ): Promise<{ id: string; names: string[]; labels: Record<string, string>; env: string[] }> {
     const image = await this.#engine.call(
       "inspect image",
       CALL_MS.inspect,
       (docker) => docker.getImage(reference).inspect(),
       reference,
     );
-    return { id: image.Id, labels: image.Config.Labels ?? {}, env: image.Config.Env ?? [] };
+    const { Labels, Env } = image.Config;
+    return { id: image.Id, names: image.RepoTags ?? [], labels: Labels ?? {}, env: Env ?? [] };
   }
 
   async unpause(id: string): Promise<void> {

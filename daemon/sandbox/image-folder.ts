@@ -112,6 +112,21 @@ export function contentTag(
   return `caisson/${folder.name}:${hash.digest("hex").slice(0, 12)}`;
 }
 
+/** The tag of an image that has the kit of another tag in it: what sandboxes are made from. */
+export function tagWithKit(tag: string, kitTag: string): string {
+  return `${tag}-${digitsOf(kitTag)}`;
+}
+
+/** Whether a reference is a {@link tagWithKit}. */
+export function namesKit(reference: string): boolean {
+  return /^caisson\/[a-z0-9-]+:[0-9a-f]{12}-[0-9a-f]{12}$/.test(reference);
+}
+
+/** What stands behind an image's name. */
+export function digitsOf(tag: string): string {
+  return tag.slice(tag.indexOf(":") + 1);
+}
+
 function readContext(name: string, files: readonly ContextFile[]): z.infer<typeof contextSchema> {
   const text = files.find((file) => file.path === "context.json")?.bytes.toString("utf8") ?? "{}";
   try {

@@ -1,16 +1,34 @@
 /**
  * The images sandboxes are made from. An image of ours is named by what it is made of
- * (`caisson/<name>:<12 hex digits>`), so that a look-up tells whether it is up to date.
+ * (`caisson/<name>:<12 hex digits>`), so that a look-up tells whether it is up to date. The one that sandboxes are
+ * made from has the kit in it as its last layer, and the kit's own digits behind: a new kit costs a layer, no build.
  */
 import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { packageRoot } from "../package-root.ts";
+import { KIT_LABEL } from "./container-options.ts";
 import type { Engine } from "./engine.ts";
 import { EngineError } from "./host.ts";
-import { buildImage, inspectImage, type OnProgress, removeStages, untagImage } from "./image-build.ts";
-import { contentTag, type ImageFolder, imageNames, pinParents, readImageFolder } from "./image-folder.ts";
+import {
+  buildImage,
+  type ImageBuild,
+  inspectImage,
+  type OnProgress,
+  removeStages,
+  untagImage,
+} from "./image-build.ts";
+import {
+  contentTag,
+  digitsOf,
+  type ImageFolder,
+  imageNames,
+  pinParents,
+  readImageFolder,
+  tagWithKit,
+} from "./image-folder.ts";
 import { writeKit } from "./kit.ts";
+import { type KitArchive, readKitArchive } from "./kit-archive.ts";
 import { fetchPackage } from "./npm-package.ts";
 import { ensureRootfsSource, ROOTFS_SOURCE } from "./rootfs.ts";
 
@@ -18,6 +36,7 @@ import { ensureRootfsSource, ROOTFS_SOURCE } from "./rootfs.ts";
 const INTERNAL = new Set(["rootfs", "builder", "kit"]);
 /** The folder of the image whose parent is not an image of ours. */
 const ROOTFS = "rootfs";
+const IMAGE_LABEL = "caisson.image";
 const ROOTFS_SOURCE_NAME = ROOTFS_SOURCE.slice("caisson/".length);
 
 export interface ImageStatus {
@@ -53,6 +72,7 @@ export class Images {
   readonly #cacheFolder: string;
   /** Folders are read once: a daemon keeps to the images it started with. */
   readonly #recipes = new Map<string, Recipe>();
+  /** By tag. */
   readonly #ensured = new Map<string, Promise<string>>();
 
   constructor(engine: Engine, options: ImagesOptions = {}) {
@@ -79,9 +99,10 @@ export class Images {
 
   /** The content tag of a short name; any other name is a user's own image and comes back as it is. */
   resolveImage(name: string): string {
-    return existsSync(join(this.#folder, name, `${name}.dockerfile`)) && /^[a-z0-9-]+$/.test(name)
-      ? this.#recipe(name).tag
-      : name;
+    const ours = existsSync(join(this.#folder, name, `${name}.dockerfile`)) && /^[a-z0-9-]+$/.test(name);
+    if (!ours) return name;
+    const { tag } = this.#recipe(name);
+    return INTERNAL.has(name) ? tag : tagWithKit(tag, this.#recipe("kit").tag);
   }
 
   /**
@@ -91,13 +112,8 @@ export class Images {
    * @throws {Error} when a folder is incomplete
    */
   ensureImage(name: string, onProgress: OnProgress): Promise<string> {
-    const known = this.#ensured.get(name);
-    if (known) return known;
-    const ensuring = this.#ensure(name, onProgress);
-    this.#ensured.set(name, ensuring);
-    // A failure is not kept: the cause may be gone the next time.
-    ensuring.catch(() => this.#ensured.get(name) === ensuring && this.#ensured.delete(name));
-    return ensuring;
+    const tag = this.resolveImage(name);
+    return this.#ensure(tag, () => this.#make(name, tag, onProgress));
   }
 
   /**
@@ -111,36 +127,59 @@ export class Images {
   /** Path of the kit's tar file, made unless it is in the cache. Throws as {@link ensureImage} does. */
   async ensureKit(onProgress: OnProgress): Promise<string> {
     const tag = this.#recipe("kit").tag;
-    const path = join(this.#cacheFolder, `kit-${tag.slice(tag.indexOf(":") + 1)}.tar`);
+    const path = join(this.#cacheFolder, `kit-${digitsOf(tag)}.tar`);
     if (existsSync(path)) return path;
     await writeKit(this.#engine, await this.ensureImage("kit", onProgress), path);
     onProgress(`kit: ${path}`);
     return path;
   }
 
-  async #ensure(name: string, onProgress: OnProgress): Promise<string> {
-    const tag = this.resolveImage(name);
-    if (await inspectImage(this.#engine, tag)) return tag;
+  /** Made unless it is there, which is asked once. */
+  #ensure(tag: string, make: () => Promise<void>): Promise<string> {
+    const known = this.#ensured.get(tag);
+    if (known) return known;
+    const ensuring = inspectImage(this.#engine, tag)
+      .then((found) => (found ? undefined : make()))
+      .then(() => tag);
+    this.#ensured.set(tag, ensuring);
+    // A failure is not kept: the cause may be gone the next time.
+    ensuring.catch(() => this.#ensured.get(tag) === ensuring && this.#ensured.delete(tag));
+    return ensuring;
+  }
+
+  async #make(name: string, tag: string, onProgress: OnProgress): Promise<void> {
     if (tag === name)
       throw new EngineError(
         `image ${name}`,
         "the engine has none of this name; pull or build it, then try again",
       );
+    if (tag === this.#recipe(name).tag) return this.#makeBare(name, onProgress);
+    const bare = await this.#ensureBare(name, onProgress);
+    const kit = await readKitArchive(await this.ensureKit(onProgress));
+    onProgress(`adding the kit to ${bare}`);
+    await buildImage(this.#engine, withKit(name, bare, tag, kit), onProgress);
+  }
+
+  /** The image as its folder has it, without the kit. */
+  #ensureBare(name: string, onProgress: OnProgress): Promise<string> {
+    return this.#ensure(this.#recipe(name).tag, () => this.#makeBare(name, onProgress));
+  }
+
+  async #makeBare(name: string, onProgress: OnProgress): Promise<void> {
     const recipe = this.#recipe(name);
     for (const parent of recipe.parentTags.keys()) {
-      if (parent !== ROOTFS_SOURCE_NAME) await this.ensureImage(parent, onProgress);
+      if (parent !== ROOTFS_SOURCE_NAME) await this.#ensureBare(parent, onProgress);
     }
-    onProgress(`building ${tag}`);
+    onProgress(`building ${recipe.tag}`);
     if (name === ROOTFS) await this.#buildRootfs(recipe, onProgress);
     else await this.#build(recipe, onProgress);
-    return tag;
   }
 
   async #buildRootfs(recipe: Recipe, onProgress: OnProgress): Promise<void> {
     const text = recipe.folder.files.find((file) => file.path === "rootfs.json")?.bytes.toString("utf8");
     if (text === undefined) throw new Error("sandbox-images/rootfs/rootfs.json is missing");
     const source = recipe.parentTags.get(ROOTFS_SOURCE_NAME) ?? ROOTFS_SOURCE;
-    await ensureRootfsSource(this.#engine, text, source.slice(source.indexOf(":") + 1), onProgress);
+    await ensureRootfsSource(this.#engine, text, digitsOf(source), onProgress);
     await this.#build(recipe, onProgress);
     await untagImage(this.#engine, source);
   }
@@ -154,7 +193,7 @@ export class Images {
     }
     const dockerfile = pinParents(folder.dockerfile, parentTags);
     const files = [...folder.files, ...packages];
-    const labels = { "caisson.image": folder.name };
+    const labels = { [IMAGE_LABEL]: folder.name };
     const { network } = folder;
     try {
       await buildImage(this.#engine, { tag, dockerfile, files, labels, network }, onProgress);
@@ -172,10 +211,21 @@ export class Images {
     const parentTags = new Map(parents.map((parent) => [parent, this.#recipe(parent).tag]));
     const tag = contentTag(folder, [...parentTags.values()], architecture);
     if (folder.parents.includes(ROOTFS_SOURCE_NAME)) {
-      parentTags.set(ROOTFS_SOURCE_NAME, `${ROOTFS_SOURCE}:${tag.slice(tag.indexOf(":") + 1)}`);
+      parentTags.set(ROOTFS_SOURCE_NAME, `${ROOTFS_SOURCE}:${digitsOf(tag)}`);
     }
     const recipe = { folder, tag, parentTags };
     this.#recipes.set(name, recipe);
     return recipe;
   }
+}
+
+/** `bare` with the kit as its last layer, and a label that tells which. */
+function withKit(name: string, bare: string, tag: string, kit: KitArchive): ImageBuild {
+  return {
+    tag,
+    dockerfile: `FROM ${bare}\nADD kit.tar /\n`,
+    files: [{ path: "kit.tar", executable: false, bytes: kit.tar }],
+    labels: { [IMAGE_LABEL]: name, [KIT_LABEL]: kit.id },
+    network: false,
+  };
 }

@@ -3,6 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { LimitFunction } from "p-limit";
 import { attachment } from "./attached-stream.ts";
 import type { CheckpointImages } from "./checkpoint-images.ts";
+import { CHECKPOINT_REPOSITORY } from "./checkpoints.ts";
 import {
   BASE_LABEL,
   CHECKPOINT_KIND,
@@ -17,6 +18,7 @@ import type { Containers } from "./containers.ts";
 import { environmentOf, openSandbox } from "./docker-sandbox.ts";
 import { statusOf } from "./engine.ts";
 import { EngineError, type HostFacts, type Sandbox, type SandboxLimits, SandboxLost } from "./host.ts";
+import { namesKit } from "./image-folder.ts";
 import type { KitArchive } from "./kit-archive.ts";
 import { seccompProfile } from "./seccomp.ts";
 import { type Places, relink } from "./tree.ts";
@@ -102,13 +104,15 @@ async function makeOnce(options: MakerOptions, name: string, wanted: Make): Prom
     containers.inspectImage(wanted.image),
   ]);
   const seccomp = seccompProfile(architecture);
-  const restored = image.labels[KIND_LABEL] === CHECKPOINT_KIND;
-  const base = (restored && image.labels[BASE_LABEL]) || image.id;
+  // Anybody can put any label on an image of theirs.
+  const labels = image.names.some(isOurName) ? image.labels : {};
+  const restored = labels[KIND_LABEL] === CHECKPOINT_KIND;
+  const base = (restored && labels[BASE_LABEL]) || image.id;
   // Should the engine's answer not arrive, the name is what the container can be found and removed by.
   let id = name;
   try {
     id = await containers.create({ ...wanted, name, owner, kit: kit.id, base, seccomp, unenforced });
-    if (image.labels[KIT_LABEL] !== kit.id) {
+    if (labels[KIT_LABEL] !== kit.id) {
       await containers.upload(id, restored ? kit.programs : kit.tar);
     }
     // Before the start: what PID 1 says while nobody is attached is lost.
@@ -132,7 +136,7 @@ async function makeOnce(options: MakerOptions, name: string, wanted: Make): Prom
     const sandbox = await openSandbox(parts, attached);
     if (wanted.kind !== undefined) return sandbox;
     const found = await places.learn(base, sandbox);
-    const linked = image.labels[LINKS_LABEL] !== NO_LINKS;
+    const linked = labels[LINKS_LABEL] !== NO_LINKS;
     if (restored && linked) await relinkFiles(options, sandbox, found, name);
     return sandbox;
   } catch (error) {
@@ -141,6 +145,10 @@ async function makeOnce(options: MakerOptions, name: string, wanted: Make): Prom
     if (!lacksImage(error) && !taken) await removeFailed(options, id);
     throw error;
   }
+}
+
+function isOurName(name: string): boolean {
+  return namesKit(name) || name.startsWith(`${CHECKPOINT_REPOSITORY}:`);
 }
 
 /** What can't be linked again is told: the files are all there, only no longer one. */

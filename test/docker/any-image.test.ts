@@ -2,7 +2,14 @@ import { randomUUID } from "node:crypto";
 import { Readable } from "node:stream";
 import { pack } from "tar-stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import {
+  BASE_LABEL,
+  CHECKPOINT_KIND,
+  KIND_LABEL,
+  KIT_LABEL,
+} from "../../daemon/sandbox/container-options.ts";
 import type { SandboxHost } from "../../daemon/sandbox/host.ts";
+import { readKitArchive } from "../../daemon/sandbox/kit-archive.ts";
 import { runIn, shellIn } from "../contracts/run-in-sandbox.ts";
 import { LIMITS, tarOf } from "../contracts/sandbox-host.ts";
 import { type DockerHosts, dockerHosts } from "./docker-hosts.ts";
@@ -16,22 +23,28 @@ describe("any Linux image", () => {
   beforeAll(async () => {
     hosts = await dockerHosts();
     host = hosts.host("any-image");
+    await importImage("1", { marker: "x" });
+  }, 60_000);
+
+  async function importImage(tag: string, files: Record<string, string>, changes: string[] = []) {
     const archive = pack();
-    archive.entry({ name: "marker", mode: 0o644 }, "x");
+    for (const [name, text] of Object.entries(files)) archive.entry({ name, mode: 0o755 }, text);
     archive.finalize();
     const bytes: Uint8Array[] = [];
     for await (const piece of archive) bytes.push(piece as Uint8Array);
     await hosts.engine.call("test: import", 30_000, async (docker) => {
-      const output = await docker.importImage(Readable.from(bytes), { repo: repository, tag: "1" });
+      const output = await docker.importImage(Readable.from(bytes), { repo: repository, tag, changes });
       for await (const _ of output);
     });
-  }, 60_000);
+  }
+
   afterAll(async () => {
     await host.close();
     expect(await hosts.cleanUp(), "containers left behind").toBe(0);
-    await hosts.engine.call("test: remove image", 30_000, (docker) =>
-      docker.getImage(`${repository}:1`).remove(),
-    );
+    for (const tag of ["1", "2"])
+      await hosts.engine.call("test: remove image", 30_000, (docker) =>
+        docker.getImage(`${repository}:${tag}`).remove(),
+      );
   }, 60_000);
 
   it("makes a sandbox, with a workspace, a home, a /tmp and names for loopback", async () => {
@@ -45,6 +58,21 @@ describe("any Linux image", () => {
       await sandbox.putTar("/workspace", tarOf({ "deep/er": "content" }));
       expect((await shellIn(sandbox, "read -r l < /workspace/deep/er; echo $l")).stdout).toBe("content\n");
       expect(sandbox.env.PATH).toContain("/usr/bin");
+    } finally {
+      await sandbox.destroy();
+    }
+  });
+
+  it("S2: one that says it has the kit already, and is a checkpoint, gets the kit all the same", async () => {
+    const { id } = await readKitArchive(await hosts.images.ensureKit(() => undefined));
+    const labels = { [KIT_LABEL]: id, [KIND_LABEL]: CHECKPOINT_KIND, [BASE_LABEL]: "sha256:0" };
+    const changes = Object.entries(labels).map(([key, value]) => `LABEL ${key}=${value}`);
+    await importImage("2", { ".caisson/runner": "#!/somebody's own" }, changes);
+    const sandbox = await host.acquire({ run: randomUUID(), image: `${repository}:2`, limits: LIMITS });
+    try {
+      expect((await shellIn(sandbox, "echo alive > /tmp/f; read -r l < /tmp/f; echo $l")).stdout).toBe(
+        "alive\n",
+      );
     } finally {
       await sandbox.destroy();
     }

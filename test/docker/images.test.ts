@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { packageRoot } from "../../daemon/package-root.ts";
 import { Engine } from "../../daemon/sandbox/engine.ts";
 import { Images } from "../../daemon/sandbox/images.ts";
+import { readKitArchive } from "../../daemon/sandbox/kit-archive.ts";
 
 // An image that is not there yet is built by the first test that needs it.
 vi.setConfig({ testTimeout: 600_000 });
@@ -74,7 +75,8 @@ describe("tags", () => {
     const elsewhere = new Images(engine, { folder: copyOfFolders() });
     for (const name of ["rootfs", "base", "node", "python"]) {
       const tag = images.resolveImage(name);
-      expect(tag).toMatch(new RegExp(`^caisson/${name}:[0-9a-f]{12}$`));
+      const kit = name === "rootfs" ? "" : "-[0-9a-f]{12}";
+      expect(tag).toMatch(new RegExp(`^caisson/${name}:[0-9a-f]{12}${kit}$`));
       expect(elsewhere.resolveImage(name)).toBe(tag);
     }
   });
@@ -87,6 +89,16 @@ describe("tags", () => {
     expect(changed.resolveImage("node")).not.toBe(images.resolveImage("node"));
     expect(changed.resolveImage("rootfs")).toBe(images.resolveImage("rootfs"));
     expect(changed.resolveImage("builder")).toBe(images.resolveImage("builder"));
+  });
+
+  test("change with the kit, behind what the folder is named by", () => {
+    const folder = copyOfFolders();
+    writeFileSync(join(folder, "runner", "added.c"), "int added;");
+    const [now, then] = [new Images(engine, { folder }), images].map((one) =>
+      one.resolveImage("node").split("-"),
+    );
+    expect(now?.[0]).toBe(then?.[0]);
+    expect(now?.[1]).not.toBe(then?.[1]);
   });
 
   test("do not change with what a compiler leaves behind", () => {
@@ -132,11 +144,15 @@ describe("images", () => {
     expect(output).toBe("10001\n10001\n/home/agent\n/workspace\nagent:agent\n");
   });
 
-  test.each(programs)("%s carries its image label and no owner's (C2, S5)", async (name) => {
-    const tag = await images.ensureImage(name, silent);
-    const found = await engine.call("test: inspect", CALL_MS, (docker) => docker.getImage(tag).inspect());
-    expect(found.Config.Labels).toEqual({ "caisson.image": name });
-  });
+  test.each(programs)(
+    "%s carries the labels of its image and its kit, and no owner's (C2, S5)",
+    async (name) => {
+      const tag = await images.ensureImage(name, silent);
+      const found = await engine.call("test: inspect", CALL_MS, (docker) => docker.getImage(tag).inspect());
+      const { id } = await readKitArchive(await images.ensureKit(silent));
+      expect(found.Config.Labels).toEqual({ "caisson.image": name, "caisson.kit": id });
+    },
+  );
 
   test("node obeys the proxy variables itself, and npm works", async () => {
     const tag = await images.ensureImage("node", silent);
