@@ -1,9 +1,12 @@
+import { setTimeout } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { EngineError } from "../../daemon/sandbox/host.ts";
 import { eventually } from "../e2e/eventually.ts";
 import { dataOf, scripted } from "../e2e/runs.ts";
 import { type HarnessUnderTest, harnessUnderTest } from "../harness/harness-under-test.ts";
 import { type DockerHosts, dockerHosts } from "./docker-hosts.ts";
 
+const TOO_LONG_MS = 2_000;
 let hosts: DockerHosts;
 let under: HarnessUnderTest;
 
@@ -127,4 +130,42 @@ test("a person's checkpoint: named, taken at once while the model thinks, at the
   await under.harness.shell(second, { command: "touch three" });
   expect(await acting).toMatchObject({ id: "c1", name: "after two" });
   await under.ended(second);
+});
+
+test("what the engine does not commit in time is not tried at every turn; a person's checkpoint is", async () => {
+  const host = hosts.host("slow", { poolSize: 0 });
+  const acquire = host.acquire.bind(host);
+  let commits = 0;
+  const commit = async (): Promise<never> => {
+    commits += 1;
+    await setTimeout(TOO_LONG_MS);
+    throw new EngineError("commit container", `no answer within ${TOO_LONG_MS} ms`, { late: true });
+  };
+  host.acquire = async (spec) => Object.assign(await acquire(spec), { commit });
+  const slow = await harnessUnderTest(host);
+  try {
+    const model = scripted([
+      bash("touch one"),
+      bash("until [ -e two ]; do sleep 0.05; done"),
+      bash("touch three"),
+      { say: "Done." },
+    ]);
+    const { run } = await slow.harness.submit({ task: "t", model });
+    await slow.until(run, (event) => event.type === "action.started" && event.data.action === "a2");
+    const asked = slow.harness.checkpoint(run, "now");
+    await Promise.all([
+      expect(asked).rejects.toThrow("no answer within"),
+      slow.harness.shell(run, { command: "touch two" }),
+    ]);
+    const events = await slow.ended(run);
+    expect(events.at(-1)?.type).toBe("run.completed");
+    const [first, ...others] = dataOf(events, "checkpoint.skipped").map(({ reason }) => reason);
+    expect(first).toMatch(/no answer within/);
+    expect(others).toContainEqual(
+      expect.stringMatching(/^The engine did not commit the files in time; it is tried again in \d+ s\.$/),
+    );
+    expect(commits).toBe(2);
+  } finally {
+    await slow.close();
+  }
 });

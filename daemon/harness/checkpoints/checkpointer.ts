@@ -3,8 +3,9 @@ import { CaissonError } from "../../protocol/errors.ts";
 import type { CheckpointId, Seq } from "../../protocol/ids.ts";
 import type { CheckpointView } from "../../protocol/views.ts";
 import { INGESTED, mayHaveChanged, standsFor } from "../../run/branches.ts";
-import { checkpointImage, type GatedSandbox, SandboxLost } from "../../sandbox/gate.ts";
+import { checkpointImage, EngineError, type GatedSandbox, SandboxLost } from "../../sandbox/gate.ts";
 import type { Checkpoints, LiveRun } from "../live-run.ts";
+import { Backoff } from "./backoff.ts";
 import { processesOf } from "./processes.ts";
 import { rebase } from "./rebase.ts";
 import { Redundancy } from "./redundancy.ts";
@@ -35,6 +36,7 @@ export class Checkpointer implements Checkpoints {
   /** What the files of a sandbox looked like at its newest checkpoint. */
   #taken: { readonly sandbox: string; readonly fingerprint: string | undefined } | undefined;
   readonly #redundancy = new Redundancy();
+  readonly #backoff = new Backoff();
 
   /** Of images' names, when an earlier commit may still be under way: an earlier daemon's, or one that was given up. */
   #suffix: string | undefined;
@@ -112,6 +114,14 @@ export class Checkpointer implements Checkpoints {
   }
 
   async #takeIfChanged(sandbox: GatedSandbox, at: Seq): Promise<void> {
+    const leftMs = this.#backoff.leftMs(sandbox.id, performance.now());
+    if (leftMs > 0) {
+      const seconds = Math.ceil(leftMs / 1000);
+      return this.#skip(
+        at,
+        `The engine did not commit the files in time; it is tried again in ${seconds} s.`,
+      );
+    }
     const fingerprint = await fingerprintOf(sandbox);
     const { checkpoint: newest } = this.#run.state.branch;
     if (this.#isTaken(sandbox, fingerprint) && (await sandbox.running()).length === 0)
@@ -133,12 +143,7 @@ export class Checkpointer implements Checkpoints {
     const image = checkpointImage(run.run, checkpoint, this.#suffix);
     await run.deps.checkpointStorage.requireRoom();
     await run.deps.checkpointStorage.free(image);
-    const { bytes, layers } = await sandbox
-      .commit(image, { pause: processes.length > 0 })
-      .catch((error: unknown) => {
-        this.#suffix = newSuffix();
-        throw error;
-      });
+    const { bytes, layers } = await this.#commit(sandbox, image, processes.length > 0);
     const durationMs = Math.max(0, run.deps.now() - began);
     const { checkpoint: parent } = run.state.branch;
     await run.commit("synced", () => [
@@ -159,6 +164,20 @@ export class Checkpointer implements Checkpoints {
     const taken = run.state.checkpoints.find(({ id }) => id === checkpoint);
     if (!taken) throw new Error(`checkpoint ${checkpoint} was not journalled`);
     return { taken, layers };
+  }
+
+  async #commit(sandbox: GatedSandbox, image: string, pause: boolean) {
+    const began = performance.now();
+    try {
+      const committed = await sandbox.commit(image, { pause });
+      this.#backoff.done();
+      return committed;
+    } catch (error) {
+      this.#suffix = newSuffix();
+      const now = performance.now();
+      if (error instanceof EngineError && error.late) this.#backoff.gaveUp(sandbox.id, now - began, now);
+      throw error;
+    }
   }
 
   /** The checkpoint is taken by then: where the run can't go on from it, it stays where it is. */
