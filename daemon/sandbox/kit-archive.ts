@@ -8,7 +8,10 @@ import { HOME, SANDBOX_UID, WORKSPACE } from "./container-options.ts";
 /** A few static programs; anything of this size is not the kit. */
 const LARGEST_KIT_BYTES = 64 * 1024 * 1024;
 const KIT_FOLDER = ".caisson/";
-/** The engine mounts no such files where networking is off, and must not copy the host's. */
+/**
+ * The engine mounts no such files where networking is off, and must not copy the host's. It empties an image's own
+ * for every container, so they can't be a part of one.
+ */
 const NETWORK_FILES: Readonly<Record<string, string>> = {
   "etc/hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.0.1 sandbox\n",
   "etc/resolv.conf":
@@ -18,9 +21,12 @@ const NETWORK_FILES: Readonly<Record<string, string>> = {
 export interface KitArchive {
   /** The first 16 hex digits of the archive's sha256: two kits of one id are the same kit. */
   readonly id: string;
+  /** All of it, for an image that knows nothing of us. */
   readonly tar: Buffer;
-  /** The kit alone, for a container whose folders are an agent's already. */
+  /** Without the folders, which are an agent's already. */
   readonly programs: Buffer;
+  /** Names for loopback, which every container needs anew. */
+  readonly names: Buffer;
 }
 
 /**
@@ -32,20 +38,19 @@ export async function readKitArchive(path: string): Promise<KitArchive> {
   const programs = await readPrograms(path);
   if (!programs.has(`${KIT_FOLDER}runner`))
     throw new Error(`${path} holds no runner; delete it to have it made again`);
-  const tar = await packed((archive) => {
-    addPrograms(archive, programs);
-    addSurroundings(archive);
-  });
+  const addKit = (archive: Pack): void => addPrograms(archive, programs);
+  const tar = await packed(addKit, addNames, addFolders);
   return {
     id: createHash("sha256").update(tar).digest("hex").slice(0, 16),
     tar,
-    programs: await packed((archive) => addPrograms(archive, programs)),
+    programs: await packed(addKit, addNames),
+    names: await packed(addNames),
   };
 }
 
-function packed(fill: (archive: Pack) => void): Promise<Buffer> {
+function packed(...fill: readonly ((archive: Pack) => void)[]): Promise<Buffer> {
   const archive = pack();
-  fill(archive);
+  for (const add of fill) add(archive);
   archive.finalize();
   return collect(archive);
 }
@@ -63,9 +68,12 @@ function addPrograms(archive: Pack, programs: ReadonlyMap<string, Buffer>): void
   }
 }
 
-function addSurroundings(archive: Pack): void {
+function addNames(archive: Pack): void {
   for (const [name, text] of Object.entries(NETWORK_FILES))
     archive.entry({ name, ...FIXED, mode: 0o644 }, text);
+}
+
+function addFolders(archive: Pack): void {
   addFolder(archive, `${dirname(HOME).slice(1)}/`, FIXED);
   addFolder(archive, "tmp/", { ...FIXED, mode: 0o1777 });
   for (const own of [HOME, WORKSPACE]) {

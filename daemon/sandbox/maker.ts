@@ -112,9 +112,8 @@ async function makeOnce(options: MakerOptions, name: string, wanted: Make): Prom
   let id = name;
   try {
     id = await containers.create({ ...wanted, name, owner, kit: kit.id, base, seccomp, unenforced });
-    if (labels[KIT_LABEL] !== kit.id) {
-      await containers.upload(id, restored ? kit.programs : kit.tar);
-    }
+    const hasKit = labels[KIT_LABEL] === kit.id;
+    await containers.upload(id, hasKit ? kit.names : restored ? kit.programs : kit.tar);
     // Before the start: what PID 1 says while nobody is attached is lost.
     const attached = attachment(await containers.attach(id));
     try {

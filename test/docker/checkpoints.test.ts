@@ -1,10 +1,11 @@
 import { setTimeout } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { EngineError } from "../../daemon/sandbox/host.ts";
+import { EngineError, type SandboxSpec } from "../../daemon/sandbox/host.ts";
 import { eventually } from "../e2e/eventually.ts";
 import { dataOf, scripted } from "../e2e/runs.ts";
 import { type HarnessUnderTest, harnessUnderTest } from "../harness/harness-under-test.ts";
 import { type DockerHosts, dockerHosts } from "./docker-hosts.ts";
+import { over } from "./over.ts";
 
 const TOO_LONG_MS = 2_000;
 let hosts: DockerHosts;
@@ -134,15 +135,14 @@ test("a person's checkpoint: named, taken at once while the model thinks, at the
 
 test("what the engine does not commit in time is not tried at every turn; a person's checkpoint is", async () => {
   const host = hosts.host("slow", { poolSize: 0 });
-  const acquire = host.acquire.bind(host);
   let commits = 0;
   const commit = async (): Promise<never> => {
     commits += 1;
     await setTimeout(TOO_LONG_MS);
     throw new EngineError("commit container", `no answer within ${TOO_LONG_MS} ms`, { late: true });
   };
-  host.acquire = async (spec) => Object.assign(await acquire(spec), { commit });
-  const slow = await harnessUnderTest(host);
+  const acquire = async (spec: SandboxSpec) => over(await host.acquire(spec), "commit", commit);
+  const slow = await harnessUnderTest(over(host, "acquire", acquire));
   try {
     const model = scripted([
       bash("touch one"),

@@ -7,9 +7,9 @@ import { createDockerHost } from "../../daemon/sandbox/docker-host.ts";
 import type { ImageSource } from "../../daemon/sandbox/docker-host-options.ts";
 import type { SandboxHost } from "../../daemon/sandbox/host.ts";
 import { LIMITS } from "../contracts/sandbox-host.ts";
-import { eventually } from "../e2e/eventually.ts";
 import { bashScript, dataOf, scripted, UNTIL_TOLD } from "../e2e/runs.ts";
 import { type HarnessUnderTest, harnessUnderTest } from "../harness/harness-under-test.ts";
+import { closeAll } from "./close-all.ts";
 import { type DockerHosts, dockerHosts } from "./docker-hosts.ts";
 
 let hosts: DockerHosts;
@@ -21,14 +21,7 @@ beforeAll(async () => {
   host = hosts.host("held", { poolSize: 0, heartbeatMs: 100, answerMs: 1_000 });
   under = await harnessUnderTest(host);
 });
-afterAll(async () => {
-  // Their checkpoints outlive runs, and go with them.
-  for (const run of await under.journal.runs()) await under.harness.remove(run);
-  await eventually("their images are gone", async () => (await host.checkpoints()).length === 0);
-  await under.close();
-  await host.close();
-  expect(await hosts.cleanUp(), "containers left behind").toBe(0);
-}, 60_000);
+afterAll(() => closeAll(under, host, hosts), 60_000);
 
 const tell = (id: string, what: "pause" | "unpause" | "kill"): Promise<unknown> =>
   hosts.engine.call(`test: ${what}`, 20_000, (docker) => docker.getContainer(id)[what]());

@@ -1,7 +1,9 @@
 /** Attacks from inside a real sandbox on what is around it (THREATS 14, 16, 17). */
 import { describe, expect, it } from "vitest";
-import { finish, processSpec, runIn } from "../contracts/run-in-sandbox.ts";
+import { checkpointImage } from "../../daemon/sandbox/checkpoints.ts";
+import { finish, processSpec, runIn, shellIn } from "../contracts/run-in-sandbox.ts";
 import { attackedSandbox } from "./attacks.ts";
+import { dockerHosts } from "./docker-hosts.ts";
 
 const MIB = 1024 * 1024;
 const LIMITS = { memoryBytes: 256 * MIB, cpus: 0.5, pids: 64, diskBytes: 64 * MIB };
@@ -60,6 +62,28 @@ open("/tmp/ready", "w"); time.sleep(60)`;
       );
       expect(ran.stdout.trim()).toBe("127.0.0.1");
       expect(ran.outcome.exitCode).toBe(1);
+    });
+
+    it("resolves localhost and its own name when it was made from a checkpoint, too", async () => {
+      const hosts = await dockerHosts();
+      const host = hosts.host("restored", { poolSize: 0 });
+      const spec = { run: "restored", image: "base", limits: LIMITS };
+      const image = checkpointImage(spec.run, "c1");
+      const look = "getent hosts localhost sandbox; getent hosts example.org";
+      try {
+        const first = await host.acquire(spec);
+        await first.commit(image, { pause: false });
+        const second = await host.acquire({ ...spec, checkpoint: image });
+        for (const sandbox of [first, second]) {
+          const { stdout, outcome } = await shellIn(sandbox, look);
+          expect(stdout).toMatch(/^\S+ +localhost\b.*\n127\.0\.0\.1 +sandbox\n$/);
+          expect(outcome.exitCode).toBe(2);
+        }
+        await Promise.all([first.destroy(), second.destroy()]);
+      } finally {
+        await host.close();
+        await hosts.cleanUp();
+      }
     });
 
     it("can serve and connect on both loopback addresses", async () => {

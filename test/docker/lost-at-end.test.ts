@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { ProcessSpec, Sandbox, SandboxHost } from "../../daemon/sandbox/host.ts";
-import { eventually } from "../e2e/eventually.ts";
 import { bashScript, dataOf } from "../e2e/runs.ts";
 import { type HarnessUnderTest, harnessUnderTest } from "../harness/harness-under-test.ts";
+import { closeAll } from "./close-all.ts";
 import { type DockerHosts, dockerHosts } from "./docker-hosts.ts";
+import { over } from "./over.ts";
 
 let hosts: DockerHosts;
 let host: SandboxHost;
@@ -16,13 +17,7 @@ beforeAll(async () => {
   host = hosts.host("lost-at-end", { poolSize: 0 });
   under = await harnessUnderTest(mortal(host));
 });
-afterAll(async () => {
-  for (const run of await under.journal.runs()) await under.harness.remove(run);
-  await eventually("their images are gone", async () => (await host.checkpoints()).length === 0);
-  await under.close();
-  await host.close();
-  expect(await hosts.cleanUp(), "containers left behind").toBe(0);
-}, 60_000);
+afterAll(() => closeAll(under, host, hosts), 60_000);
 
 /** The real host, whose sandboxes are killed when {@link last} says so. */
 function mortal(real: SandboxHost): SandboxHost {
@@ -36,17 +31,6 @@ function mortal(real: SandboxHost): SandboxHost {
       await sandbox.lost;
       return started;
     });
-  });
-}
-
-/** An object with one method of its own over another's. */
-function over<T extends object, K extends keyof T>(target: T, key: K, method: T[K]): T {
-  return new Proxy(target, {
-    get: (_, asked) => {
-      if (asked === key) return method;
-      const value: unknown = Reflect.get(target, asked, target);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
   });
 }
 

@@ -60,6 +60,18 @@ describe("the kit's archive", () => {
     expect(entries.get("etc/hosts")).toEqual({ uid: 0, mode: 0o644, type: "file" });
   });
 
+  it("is had in parts: without the folders, and the names alone", async () => {
+    const { programs, names } = await readKitArchive(await kitFile([{ name: ".caisson/runner" }]));
+    const [some, fewest] = await Promise.all([programs, names].map(entriesOf));
+    expect([...(some?.keys() ?? [])]).toEqual([
+      ".caisson/",
+      ".caisson/runner",
+      "etc/hosts",
+      "etc/resolv.conf",
+    ]);
+    expect([...(fewest?.keys() ?? [])]).toEqual(["etc/hosts", "etc/resolv.conf"]);
+  });
+
   it("leaves out what is no program of the kit", async () => {
     const path = await kitFile([
       { name: ".caisson/runner" },
