@@ -35,18 +35,22 @@ export async function collect(
   const live = new LiveText(options.onText);
   const seen = { stdout: store?.stored.stdout ?? 0, stderr: store?.stored.stderr ?? 0 };
   let unstored = 0;
-  for await (const { stream, offset, bytes } of process.output) {
-    kept.missed(offset - seen[stream]);
-    live.take(stream, bytes, kept.full);
-    kept.add(stream, bytes);
-    if (kept.full) process.keepTail();
-    seen[stream] = offset + bytes.length;
-    unstored += bytes.length;
-    if (unstored < HELD_BYTES) continue;
-    unstored = 0;
-    await kept.store(whenRoom);
-    process.acknowledge("stdout", seen.stdout);
-    process.acknowledge("stderr", seen.stderr);
+  try {
+    for await (const { stream, offset, bytes } of process.output) {
+      kept.missed(offset - seen[stream]);
+      live.take(stream, bytes, kept.full);
+      kept.add(stream, bytes);
+      if (kept.full) process.keepTail();
+      seen[stream] = offset + bytes.length;
+      unstored += bytes.length;
+      if (unstored < HELD_BYTES) continue;
+      unstored = 0;
+      await kept.store(whenRoom);
+      process.acknowledge("stdout", seen.stdout);
+      process.acknowledge("stderr", seen.stderr);
+    }
+  } finally {
+    await store?.close();
   }
   const outcome = await process.outcome;
   const all = await kept.all();

@@ -22,6 +22,7 @@ class FileOutput implements StoredOutput {
   readonly stored = { stdout: 0, stderr: 0 };
   readonly #path: string;
   #file: FileHandle | undefined;
+  #onDisk = false;
   #length = 0;
   readonly #faults: Faults | undefined;
 
@@ -33,6 +34,7 @@ class FileOutput implements StoredOutput {
   static async open(path: string, faults: Faults | undefined): Promise<FileOutput> {
     const output = new FileOutput(path, faults);
     for await (const piece of output.#pieces()) {
+      output.#onDisk = true;
       output.stored[piece.stream] += piece.bytes.length;
       output.#length += HEADER_BYTES + piece.bytes.length;
     }
@@ -65,6 +67,7 @@ class FileOutput implements StoredOutput {
     if (this.#file) return this.#file;
     await makeFolder(dirname(this.#path));
     this.#file = await open(this.#path, this.#length === 0 ? "w+" : "r+", 0o600);
+    this.#onDisk = true;
     return this.#file;
   }
 
@@ -92,10 +95,15 @@ class FileOutput implements StoredOutput {
     }
   }
 
-  async remove(): Promise<void> {
-    if (this.#length === 0) return;
-    await this.#file?.close();
+  async close(): Promise<void> {
+    const file = this.#file;
     this.#file = undefined;
-    await rm(this.#path, { force: true });
+    await file?.close();
+  }
+
+  async remove(): Promise<void> {
+    await this.close();
+    if (this.#onDisk) await rm(this.#path, { force: true });
+    this.#onDisk = false;
   }
 }

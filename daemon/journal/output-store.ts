@@ -18,6 +18,8 @@ export interface StoredOutput {
   /** Resolves when the operating system has the bytes. @throws JournalUnwritable */
   append(pieces: readonly StoredPiece[]): Promise<void>;
   read(): AsyncIterable<StoredPiece>;
+  /** Lets go of the file, which stays, for whoever comes back; a further append opens it again. */
+  close(): Promise<void>;
   /** Lets go of the file, and deletes it: the output stands in the journal now. */
   remove(): Promise<void>;
 }

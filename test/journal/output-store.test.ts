@@ -1,4 +1,4 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { v7 as newRunId } from "uuid";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -33,5 +33,17 @@ describe.skipIf(!MAY_MOUNT)("running actions' output on a full disk (needs root 
     for await (const { bytes } of again.read()) read.push(Buffer.from(bytes));
     const whole = Buffer.concat([Buffer.alloc(100_000, "x"), Buffer.alloc(100_000, "y")]);
     expect(Buffer.concat(read).equals(whole)).toBe(true);
+    await output.close();
+  });
+
+  test("what was refused from its first piece on leaves no file behind", async () => {
+    const run = newRunId();
+    await mkdir(join(disk.folder, "runs", run, "output"), { recursive: true });
+    const output = createFileOutputStore(disk.folder).create(run, "a1");
+    await disk.fill(0);
+    const bytes = Buffer.alloc(100_000, "x");
+    await expect(output.append([{ stream: "stdout", bytes }])).rejects.toBeInstanceOf(JournalUnwritable);
+    await output.remove();
+    expect(await readdir(join(disk.folder, "runs", run, "output"))).toEqual([]);
   });
 });
