@@ -12,6 +12,7 @@ import {
   KIT_LABEL,
   LINKS_LABEL,
   NO_LINKS,
+  OWNER_LABEL,
   runOfName,
 } from "./container-options.ts";
 import type { Containers } from "./containers.ts";
@@ -53,6 +54,8 @@ export interface MakerOptions {
   readonly heartbeatMs: number;
   readonly answerMs: number;
 }
+
+type Labels = Readonly<Record<string, string>>;
 
 /** Containers tried before an engine's refusal is the answer. */
 const TRIES = 3;
@@ -104,8 +107,7 @@ async function makeOnce(options: MakerOptions, name: string, wanted: Make): Prom
     containers.inspectImage(wanted.image),
   ]);
   const seccomp = seccompProfile(architecture);
-  // Anybody can put any label on an image of theirs.
-  const labels = image.names.some(isOurName) ? image.labels : {};
+  const labels = isOurs(image, owner) ? image.labels : {};
   const restored = labels[KIND_LABEL] === CHECKPOINT_KIND;
   const base = (restored && labels[BASE_LABEL]) || image.id;
   // Should the engine's answer not arrive, the name is what the container can be found and removed by.
@@ -146,8 +148,14 @@ async function makeOnce(options: MakerOptions, name: string, wanted: Make): Prom
   }
 }
 
-function isOurName(name: string): boolean {
-  return namesKit(name) || name.startsWith(`${CHECKPOINT_REPOSITORY}:`);
+/**
+ * Whether what an image's labels tell of it holds: one of our making, or a checkpoint of this owner's, its name lost
+ * or not. Anybody can put any label on an image of theirs, and one made from a checkpoint inherits them.
+ */
+function isOurs({ names, labels }: { names: readonly string[]; labels: Labels }, owner: string): boolean {
+  if (names.some(namesKit)) return true;
+  const checkpoint = names.length === 0 || names.some((name) => name.startsWith(`${CHECKPOINT_REPOSITORY}:`));
+  return checkpoint && labels[OWNER_LABEL] === owner;
 }
 
 /** What can't be linked again is told: the files are all there, only no longer one. */

@@ -7,6 +7,7 @@ import {
   CHECKPOINT_KIND,
   KIND_LABEL,
   KIT_LABEL,
+  OWNER_LABEL,
 } from "../../daemon/sandbox/container-options.ts";
 import type { SandboxHost } from "../../daemon/sandbox/host.ts";
 import { readKitArchive } from "../../daemon/sandbox/kit-archive.ts";
@@ -40,11 +41,11 @@ describe("any Linux image", () => {
 
   afterAll(async () => {
     await host.close();
-    expect(await hosts.cleanUp(), "containers left behind").toBe(0);
     for (const tag of ["1", "2"])
       await hosts.engine.call("test: remove image", 30_000, (docker) =>
         docker.getImage(`${repository}:${tag}`).remove(),
       );
+    expect(await hosts.cleanUp(), "containers left behind").toBe(0);
   }, 60_000);
 
   it("makes a sandbox, with a workspace, a home, a /tmp and names for loopback", async () => {
@@ -65,7 +66,12 @@ describe("any Linux image", () => {
 
   it("S2: one that says it has the kit already, and is a checkpoint, gets the kit all the same", async () => {
     const { id } = await readKitArchive(await hosts.images.ensureKit(() => undefined));
-    const labels = { [KIT_LABEL]: id, [KIND_LABEL]: CHECKPOINT_KIND, [BASE_LABEL]: "sha256:0" };
+    const labels = {
+      [KIT_LABEL]: id,
+      [KIND_LABEL]: CHECKPOINT_KIND,
+      [BASE_LABEL]: "sha256:0",
+      [OWNER_LABEL]: hosts.ownerOf("any-image"),
+    };
     const changes = Object.entries(labels).map(([key, value]) => `LABEL ${key}=${value}`);
     await importImage("2", { ".caisson/runner": "#!/somebody's own" }, changes);
     const sandbox = await host.acquire({ run: randomUUID(), image: `${repository}:2`, limits: LIMITS });
