@@ -70,7 +70,8 @@ const MATHJS: RealPackage = {
     "test/function/trigonometry/asin.test.js",
     "test/type/complex/Complex.test.js",
   ],
-  tests: "node_modules/.bin/mocha test --recursive --reporter dot",
+  // Beside others a test may take longer than mocha's two seconds.
+  tests: "node_modules/.bin/mocha test --recursive --reporter dot --timeout 60000",
   mistake: {
     path: "lib/function/arithmetic/gcd.js",
     good: "return (a < 0) ? -a : a;",
