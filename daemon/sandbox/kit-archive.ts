@@ -1,4 +1,4 @@
-/** What every container gets before it starts: the kit, names for loopback, folders that its user may write. */
+/** What a container needs before it starts: the kit, folders that its user may write, names for loopback. */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { dirname } from "node:path";

@@ -39,12 +39,14 @@ describe("any Linux image", () => {
     });
   }
 
+  async function removeImage(tag: string): Promise<void> {
+    const name = `${repository}:${tag}`;
+    await hosts.engine.call("test: remove image", 30_000, (docker) => docker.getImage(name).remove());
+  }
+
   afterAll(async () => {
     await host.close();
-    for (const tag of ["1", "2"])
-      await hosts.engine.call("test: remove image", 30_000, (docker) =>
-        docker.getImage(`${repository}:${tag}`).remove(),
-      );
+    await removeImage("1");
     expect(await hosts.cleanUp(), "containers left behind").toBe(0);
   }, 60_000);
 
@@ -81,6 +83,7 @@ describe("any Linux image", () => {
       );
     } finally {
       await sandbox.destroy();
+      await removeImage("2");
     }
   });
 
