@@ -43,13 +43,13 @@ async function replace(file: string, text: string): Promise<void> {
   }
 }
 
+/** As long as the text before at least, so that one write changes it: cut off after it, its end could be read too. */
 async function overwritten(path: string, text: string): Promise<boolean> {
   try {
     const file = await open(path, "r+");
     try {
-      const bytes = Buffer.from(text);
-      await writeWhole(file, bytes, 0);
-      await file.truncate(bytes.length);
+      const { size } = await file.stat();
+      await writeWhole(file, Buffer.from(text.padEnd(size)), 0);
       return true;
     } finally {
       await file.close();

@@ -223,18 +223,36 @@ async function start(parts: Parts): Promise<RunningDaemon> {
     stop: async () => {
       log.info({}, "stopping; runs go on when a daemon starts again");
       leaving.abort();
-      await stream.close();
-      await harness.stop();
-      outside.close();
-      await server.close(GRACE_MS);
-      await views.close();
-      await journal.close();
-      await host.close();
-      await rm(announcement, { force: true });
-      await home.release();
+      await takeAll([
+        () => stream.close(),
+        () => harness.stop(),
+        () => outside.close(),
+        () => server.close(GRACE_MS),
+        () => views.close(),
+        () => journal.close(),
+        () => host.close(),
+        () => rm(announcement, { force: true }),
+        () => home.release(),
+      ]);
       log.info({ version }, "stopped");
     },
   };
+}
+
+/**
+ * Takes every step in turn, whatever became of those before: what can't be closed leaves nothing else open.
+ * @throws what the first that failed threw
+ */
+async function takeAll(steps: readonly (() => Promise<void> | void)[]): Promise<void> {
+  const failures: unknown[] = [];
+  for (const step of steps) {
+    try {
+      await step();
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  if (failures.length > 0) throw failures[0];
 }
 
 /** Blobs and journals; what is appended is counted, and the log tells of it. */

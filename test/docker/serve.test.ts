@@ -29,3 +29,15 @@ test("a daemon that has stopped, or could not start, hears no more of what break
   ).rejects.toThrow();
   expect(listeners()).toEqual(before);
 });
+
+test("what can't be closed when the daemon stops is told, and the rest is closed: the home is free again", async () => {
+  const config = { ...(await readConfig(env)), pool: 0 };
+  const announcement = join(config.home, "daemon.json");
+  const daemon = await serve(config, env);
+  await rm(announcement);
+  await mkdir(announcement);
+  await expect(daemon.stop()).rejects.toThrow(announcement);
+  await rm(announcement, { recursive: true });
+  const next = await serve(config, env);
+  await next.stop();
+});

@@ -18,7 +18,10 @@ interface RealPackage {
   readonly dependencies: Readonly<Record<string, string>>;
   /** Files that the package's archive lacks and its tests want. */
   readonly added: Readonly<Record<string, string>>;
-  /** Tests that fail on the package as published: they want data that it lacks, or an older Node. */
+  /**
+   * Tests that fail on the package as published, always or now and then: they want data that it lacks, an older Node,
+   * or what two files read at once say in the order in which they were named.
+   */
   readonly without: readonly string[];
   readonly tests: string;
   /** What the mistake does to one file. */
@@ -62,6 +65,7 @@ const MATHJS: RealPackage = {
   },
   added: { "tools/approx.js": APPROX },
   without: [
+    "test/cli/cli.js",
     "test/function/algebra/decomposition/slu.test.js",
     "test/function/algebra/sparse/cs_amd.test.js",
     "test/function/algebra/sparse/cs_lu.test.js",
