@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from "node:crypto";
-import { chmod, link, lstat, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { connect, createServer, type Server } from "node:net";
+import { chmod, link, lstat, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { holdHome, LOCK_PATH_BYTES } from "./home-lock.ts";
 import { makeFolder } from "./journal/folders.ts";
 import { refusalOf } from "./journal/port.ts";
 
@@ -24,7 +24,6 @@ export class HomeUnusable extends Error {
   override readonly name = "HomeUnusable";
 }
 
-const LOCK = "daemon.lock";
 /** Most bytes of a socket's path, by the kernel's `sockaddr_un` (the smaller of Linux and macOS, less the end). */
 const SOCKET_PATH_BYTES = 103;
 const MAY_WRITE_TOO = 0o022;
@@ -37,8 +36,7 @@ const ANOTHER = "Or set CAISSON_HOME to another folder.";
  * @throws HomeUnusable when it is read-only, full, too long a path, somebody else's, or no folder
  */
 export async function openHome(path: string, givenToken: string | undefined): Promise<Home> {
-  const socket = join(path, LOCK);
-  const room = SOCKET_PATH_BYTES - Buffer.byteLength(socket);
+  const room = SOCKET_PATH_BYTES - LOCK_PATH_BYTES - Buffer.byteLength(join(path, "/"));
   if (room < 0) {
     throw new HomeUnusable(
       `The home's path is ${-room} bytes too long: a socket must be kept in it. Set CAISSON_HOME to a shorter one. It is now: ${path}`,
@@ -47,13 +45,15 @@ export async function openHome(path: string, givenToken: string | undefined): Pr
   try {
     await makeFolder(path);
     await requireOurs(path);
-    const lock = await hold(path, socket);
-    const release = () => new Promise<void>((resolve) => lock.server.close(() => resolve()));
+    const release = await holdHome(path);
+    if (!release)
+      throw new HomeTaken(
+        `Another daemon uses ${path}. Stop it with \`caisson down\`, or set CAISSON_HOME to another folder.`,
+      );
     try {
       const makeToken = () => randomBytes(32).toString("base64url");
       const token = givenToken ?? (await readOrMake(join(path, "token"), makeToken));
       const owner = await readOrMake(join(path, "owner"), randomUUID);
-      if ((await stat(socket)).ino !== lock.inode) throw taken(path);
       return { path, token, owner, release };
     } catch (error) {
       await release();
@@ -144,73 +144,4 @@ async function readOurs(path: string): Promise<string | undefined> {
   if (content === "")
     throw new HomeUnusable(`${path} is empty. Delete it and start again: another one is made.`);
   return content;
-}
-
-interface Lock {
-  readonly server: Server;
-  readonly inode: number;
-}
-
-/**
- * Holds the home with a bound socket, which no crash leaves bound: a daemon that died left a socket file nobody
- * answers on; that one is replaced. No process number is asked, so none that another program has now can mislead.
- */
-async function hold(path: string, socket: string): Promise<Lock> {
-  for (let attempt = 0; attempt < 3; attempt += 1) {
-    const server = await bind(socket);
-    if (server) return { server, inode: (await stat(socket)).ino };
-    if (await answers(socket)) break;
-    if (!(await removeStale(socket))) break;
-  }
-  throw taken(path);
-}
-
-function taken(path: string): HomeTaken {
-  return new HomeTaken(
-    `Another daemon uses ${path}. Stop it with \`caisson down\`, or set CAISSON_HOME to another folder.`,
-  );
-}
-
-/**
- * Takes away a socket that did not answer; false when one answers after all: another daemon that started at the same
- * moment may have put its own in the place of the stale one, and gets it back.
- */
-async function removeStale(socket: string): Promise<boolean> {
-  const aside = `${socket}.${process.pid}`;
-  await rename(socket, aside).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "ENOENT") throw error;
-  });
-  if (await answers(aside)) {
-    await rename(aside, socket);
-    return false;
-  }
-  await rm(aside, { force: true });
-  return true;
-}
-
-function bind(socket: string): Promise<Server | undefined> {
-  return new Promise((resolve, reject) => {
-    const server = createServer((connection) => connection.end());
-    server.once("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "EADDRINUSE") resolve(undefined);
-      else reject(error);
-    });
-    server.listen(socket, () => {
-      server.unref();
-      resolve(server);
-    });
-  });
-}
-
-function answers(socket: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const connection = connect(socket);
-    const done = (answered: boolean) => {
-      connection.destroy();
-      resolve(answered);
-    };
-    connection.setTimeout(2_000, () => done(true));
-    connection.once("connect", () => done(true));
-    connection.once("error", () => done(false));
-  });
 }

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { type FileHandle, mkdir, open, readFile, stat } from "node:fs/promises";
+import { type FileHandle, mkdir, open, readdir, readFile, stat } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
@@ -151,8 +151,11 @@ async function untilAnswering(
 }
 
 /** Whether a daemon, answering or not yet, has this home: it listens on a socket in it as long as it lives. */
-export function holdsHome({ home }: Settings): Promise<boolean> {
-  return connects(connect(join(home, "daemon.lock")));
+export async function holdsHome({ home }: Settings): Promise<boolean> {
+  const folder = join(home, "lock");
+  const links = (await readdir(folder).catch(() => [])).filter((name) => /^\d+$/.test(name));
+  const held = await Promise.all(links.map((name) => connects(connect(join(folder, name)))));
+  return held.includes(true);
 }
 
 /** Whether somebody is there; one who takes long to answer is. */

@@ -159,7 +159,7 @@ async function leftovers(one: DaemonUnderTest, runs: readonly string[]): Promise
     "token",
     "owner",
     "daemon.json",
-    "daemon.lock",
+    "lock",
     "daemon.log",
     "catalog.json",
     "blobs",

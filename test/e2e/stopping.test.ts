@@ -1,4 +1,4 @@
-import { access, readFile } from "node:fs/promises";
+import { access, readdir, readFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -31,7 +31,9 @@ test("a daemon told to stop leaves no container, no announcement and no socket b
   expect(ms).toBeLessThan(STOP_MS);
   expect(await daemon.containers()).toEqual([]);
   expect(await exists("daemon.json")).toBe(false);
-  expect(await exists("daemon.lock")).toBe(false);
+  const lock = await readdir(join(daemon.state, "lock"));
+  expect(lock).toEqual([expect.stringMatching(/^\d+$/)]);
+  expect(await exists(join("lock", lock[0] ?? ""))).toBe(false);
   await daemon.startAgain();
 });
 
