@@ -1,6 +1,5 @@
 import { execFile } from "node:child_process";
 import { chmod, mkdir, mkdtemp, rm, utimes, writeFile } from "node:fs/promises";
-import type { AddressInfo } from "node:net";
 import { createServer } from "node:net";
 import { release, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,6 +11,7 @@ import { nodeFinding } from "../../daemon/doctor/machine.ts";
 import { packageRoot } from "../../daemon/package-root.ts";
 import { daemonProgram } from "../built.ts";
 import { fakeEngineSocket } from "../sandbox/fake-engine.ts";
+import { ownPort } from "../servers/own-port.ts";
 
 const run = promisify(execFile);
 let folder: string;
@@ -20,7 +20,7 @@ let port: number;
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "caisson-doctor-"));
-  port = await freePort();
+  port = await ownPort();
   env = {
     HOME: folder,
     CAISSON_HOME: join(folder, "home"),
@@ -34,14 +34,6 @@ afterEach(async () => {
   vi.unstubAllEnvs();
   await rm(folder, { recursive: true, force: true });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const found = (server.address() as AddressInfo).port;
-  await new Promise((resolve) => server.close(resolve));
-  return found;
-}
 
 /** What an engine in good order says. */
 const INFO = {

@@ -1,11 +1,11 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { homedir, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { clientProgram } from "../built.ts";
+import { ownPort } from "../servers/own-port.ts";
 import { removeImagesOf } from "./owned-images.ts";
 
 /** Milliseconds for one command; over a large folder it takes longer. */
@@ -82,7 +82,7 @@ export class CommandLine {
       XDG_CACHE_HOME,
       XDG_CONFIG_HOME: join(folder, "config"),
       CAISSON_HOME: join(folder, "home"),
-      CAISSON_ADDRESS: `127.0.0.1:${await freePort()}`,
+      CAISSON_ADDRESS: `127.0.0.1:${await ownPort()}`,
       CAISSON_POOL: "0",
     });
   }
@@ -155,13 +155,4 @@ export class CommandLine {
     await rm(this.folder, { recursive: true, force: true });
     if (status !== 0) throw new Error(`caisson down ended with ${status}: ${error}`);
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return address.port;
 }

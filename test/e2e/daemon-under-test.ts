@@ -11,6 +11,7 @@ import { OWNER_LABEL } from "../../daemon/sandbox/container-options.ts";
 import { configuredSecrets } from "../../daemon/secrets.ts";
 import { daemonProgram } from "../built.ts";
 import { expectReplays } from "../harness/replay/replays.ts";
+import { ownPort } from "../servers/own-port.ts";
 import { eventually } from "./eventually.ts";
 import { imagesOf, removeImagesOf } from "./owned-images.ts";
 import { isEnd } from "./runs.ts";
@@ -43,11 +44,17 @@ export class DaemonUnderTest {
   readonly #engine: string | undefined;
   readonly #replayed: boolean;
   #child: ChildProcess | undefined;
-  #address = "127.0.0.1:0";
+  #address: string;
   #log = "";
 
-  private constructor(home: string, env: NodeJS.ProcessEnv, { engine, unreplayed }: DaemonOptions) {
+  private constructor(
+    home: string,
+    address: string,
+    env: NodeJS.ProcessEnv,
+    { engine, unreplayed }: DaemonOptions,
+  ) {
     this.home = home;
+    this.#address = address;
     this.#env = env;
     this.#engine = engine;
     this.#replayed = unreplayed === undefined;
@@ -63,6 +70,7 @@ export class DaemonUnderTest {
     const DOCKER_HOST = options.engine ?? process.env.DOCKER_HOST;
     const daemon = new DaemonUnderTest(
       home,
+      `127.0.0.1:${await ownPort()}`,
       {
         PATH,
         ...(DOCKER_HOST === undefined ? {} : { DOCKER_HOST }),
