@@ -111,9 +111,10 @@ const ZOD: RealPackage = {
 const FINGERPRINT = `find . \\( -path ./node_modules -o -path ./.git \\) -prune -o \\( -type f -printf '%m %p ' -exec sha256sum {} \\; -o -printf '%y %m %p %l\\n' \\) | sort | sha256sum`;
 
 describe.runIf(FULL)("real packages, repaired under the eyes of their own tests", () => {
-  const folder = mkdtempSync(join(tmpdir(), "caisson-e2e-real-"));
+  let folder: string;
   let daemon: DaemonUnderTest;
   beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), "caisson-e2e-real-"));
     daemon = await DaemonUnderTest.start();
   });
   afterAll(async () => {

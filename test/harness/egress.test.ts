@@ -274,7 +274,7 @@ test("A3: a daemon that starts again denies what was asked and says of what was 
   const run = await acting();
   const held = sandboxes.send(at("/pulls"), { method: "POST", body: "x" }).catch(() => undefined);
   await asked(run);
-  under = await under.restart();
+  under = await out.restart();
   await held;
   const events = await under.events(run);
   expect(dataOf(events, "approval.decided")).toMatchObject([

@@ -7,6 +7,8 @@ export interface WayOut {
   readonly server: Host;
   readonly sandboxes: ConnectingHost;
   readonly under: HarnessUnderTest;
+  /** As when the daemon is started anew. */
+  restart(): Promise<HarnessUnderTest>;
   /** Ends what waits, then everything. */
   close(): Promise<void>;
 }
@@ -16,13 +18,18 @@ export async function wayOut(answer: Parameters<typeof plainHost>[0]): Promise<W
   const sandboxes = connectingHost();
   const outside = outsideUnderTest();
   const under = await harnessUnderTest(sandboxes.host, { outside });
+  let latest = under;
   return {
     server,
     sandboxes,
     under,
+    restart: async () => {
+      latest = await latest.restart();
+      return latest;
+    },
     close: async () => {
       sandboxes.endCommands();
-      await under.close();
+      await latest.close();
       outside.close();
       await server.close();
     },
