@@ -102,7 +102,7 @@ async function listening(folder: string): Promise<{ server: Server; name: string
 
 function bound(path: string): Promise<Server | undefined> {
   return new Promise((resolve, reject) => {
-    const server = createServer((connection) => connection.end());
+    const server = createServer((connection) => connection.destroy());
     server.once("error", (error: NodeJS.ErrnoException) => {
       if (error.code === "EADDRINUSE") resolve(undefined);
       else reject(error);

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { link, mkdir, mkdtemp, readdir, rm, symlink } from "node:fs/promises";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -55,6 +55,17 @@ test("never do two have it, however they come and go, and however long one hesit
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, comeAndGo));
+});
+
+test("whoever asks and then does not hang up holds nobody up who lets go", async () => {
+  const release = await holdHome(home);
+  const caller = connect({ path: join(home, "lock", "1"), allowHalfOpen: true });
+  await once(caller, "connect");
+  await release?.();
+  caller.destroy();
+  const next = await holdHome(home);
+  expect(next).toBeDefined();
+  await next?.();
 });
 
 /** The highest link leads to a socket that nobody listens on, as when a holder was killed. */
